@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/grant"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("wechat", parseApp)
+	httpcaddyfile.RegisterDirective("wechat_platform", parsePlatform)
+	httpcaddyfile.RegisterHandlerDirective("wechat_proxy", parseProxy)
+	// Both answer every request they get, so they stand with the handlers
+	// that typically respond.
+	httpcaddyfile.RegisterDirectiveOrder("wechat_platform", httpcaddyfile.Before, "respond")
+	httpcaddyfile.RegisterDirectiveOrder("wechat_proxy", httpcaddyfile.Before, "respond")
+}
+
+// parseApp reads the global option wechat.
+func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		return nil, d.Err("wechat is already specified: put all components and clients into one block")
+	}
+	app := new(App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "wechat", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// UnmarshalCaddyfile sets up the app from the global option:
+//
+//	wechat {
+//		component <component_appid> {            # repeatable
+//			app_secret       <secret> [<previous>]
+//			token            <token>  [<previous>]
+//			encoding_aes_key <key>    [<previous>]
+//			return_url       <url>[*]              # repeatable
+//		}
+//		client <name> {                          # repeatable
+//			secret        <secret> [<second>]
+//			component     <component_appid>
+//			authorizers   <appid>... | *
+//			allow         [<method>] <path>...     # repeatable
+//			component_api
+//		}
+//		api        <url>...
+//		pages      <desktop url> [<url inside WeChat>]
+//		seal_key   <key> [<previous>]
+//		cache_size <n>
+//	}
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return options(d, map[string]option{
+		"component*": named(&a.Components, checkAppID, (*Component).unmarshal),
+		"client*":    named(&a.Clients, checkClientID, (*Client).unmarshal),
+		"api":        texts(&a.API, 8, checkBaseURL),
+		"pages":      texts(&a.Pages, 2, checkBaseURL),
+		"seal_key":   texts(&a.SealKeys, 2, checkSealKey),
+		"cache_size": number(&a.CacheSize),
+	})
+}
+
+func (c *Component) unmarshal(d *caddyfile.Dispenser) error {
+	return options(d, map[string]option{
+		"app_secret":       texts(&c.AppSecrets, 2, checkAppSecret),
+		"token":            texts(&c.Tokens, 2, checkPushToken),
+		"encoding_aes_key": texts(&c.EncodingAESKeys, 2, checkAESKey),
+		"return_url*":      texts(&c.ReturnURLs, 64, checkReturnURL),
+	})
+}
+
+func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
+	return options(d, map[string]option{
+		"secret":        texts(&c.Secrets, 2, checkClientSecret),
+		"component":     text(&c.Component, checkAppID),
+		"authorizers":   texts(&c.Authorizers, maxAuthorizers, checkAuthorizer),
+		"component_api": flag(&c.ComponentAPI),
+		"allow*": func(d *caddyfile.Dispenser) error {
+			rules, err := grant.ParseRules(d.RemainingArgs()...)
+			c.Allow = append(c.Allow, rules...)
+			return err
+		},
+	})
+}
+
+// parsePlatform expands
+//
+//	wechat_platform [<prefix>] {
+//		public_url <url>
+//	}
+//
+// to one route for each face of the gateway to WeChat and to admins:
+//
+//	POST <prefix>/events                 wechat_events
+//	GET  <prefix>/authorize[/callback]   wechat_authorize
+//
+// The default prefix is /wechat.
+func parsePlatform(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next()
+	prefix := "/wechat"
+	if h.NextArg() {
+		prefix = strings.TrimSuffix(h.Val(), "/")
+		if !strings.HasPrefix(h.Val(), "/") || strings.ContainsAny(prefix, "*{}?# ") {
+			return nil, h.Errf("prefix %q must begin with / and have no wildcard or placeholder", h.Val())
+		}
+	}
+	if h.NextArg() {
+		return nil, h.ArgErr()
+	}
+	authorize := new(Authorize)
+	err := options(h.Dispenser, map[string]option{"public_url": text(&authorize.PublicURL, checkBaseURL)})
+	if err != nil {
+		return nil, err
+	}
+	route := func(handler caddyhttp.MiddlewareHandler, paths ...string) []httpcaddyfile.ConfigValue {
+		match := caddyhttp.MatchPath{}
+		for _, path := range paths {
+			match = append(match, prefix+path)
+		}
+		return h.NewRoute(caddy.ModuleMap{"path": h.JSON(match)}, handler)
+	}
+	return append(route(new(Events), "/events"), route(authorize, "/authorize", "/authorize"+callbackSuffix)...), nil
+}
+
+func parseProxy(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	p := new(Proxy)
+	return p, p.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// UnmarshalCaddyfile sets up the handler:
+//
+//	wechat_proxy [<matcher>] {
+//		transport http {
+//			...                # as in reverse_proxy
+//		}
+//		max_replay_body <size>
+//	}
+func (p *Proxy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return options(d, map[string]option{
+		"max_replay_body": size(&p.MaxReplayBody),
+		"transport": func(d *caddyfile.Dispenser) error {
+			if !d.NextArg() || d.Val() != "http" {
+				return d.Err("transport must be http: WeChat's API is reached over HTTP")
+			}
+			p.Transport = new(reverseproxy.HTTPTransport)
+			return p.Transport.UnmarshalCaddyfile(d.NewFromNextSegment())
+		},
+	})
+}
+
+var (
+	_ caddyfile.Unmarshaler = (*App)(nil)
+	_ caddyfile.Unmarshaler = (*Proxy)(nil)
+)

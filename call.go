@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/grant"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/wire"
+)
+
+// appidHeader names the authorizer where the caller shows a client secret
+// instead of a gateway token.
+const appidHeader = "Wechat-Appid"
+
+// call is one application's call as it is to be made at WeChat.
+type call struct {
+	client  *client         // nil for the calls that need none
+	subject subject.Subject // whose real token is attached; "" for none
+	route   grant.Route
+	path    string            // WeChat's
+	query   string            // as received
+	drop    func(string) bool // which values in it may not travel on
+}
+
+type callKey struct{}
+
+func (c *call) within(r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), callKey{}, c))
+}
+
+// identify decides who calls, for whom, and whether the client may. It reads
+// no body.
+func (a *App) identify(r *http.Request, path string, route grant.Route) (*call, error) {
+	c := &call{route: route, path: path, query: r.URL.RawQuery, drop: a.clients.isCredential}
+	if route.Rewrite != "" {
+		c.path = route.Rewrite
+	}
+	switch {
+	case route.Kind == grant.User:
+		c.query = wire.Without(c.query, c.drop)
+		return c, nil
+	case route.Kind == grant.Login:
+		return c, a.login(r, c, path)
+	}
+	if err := a.caller(r, c); err != nil {
+		return nil, err
+	}
+	if err := c.fits(route.Kind); err != nil {
+		return nil, err
+	}
+	return c, c.permit(r.Method, path)
+}
+
+// caller finds the client and the subject by the credential of the request:
+// a bearer secret where the header is present, else a gateway token.
+func (a *App) caller(r *http.Request, c *call) error {
+	if header := r.Header.Get("Authorization"); header != "" {
+		return a.bearer(r, c, header)
+	}
+	token := wire.First(r.URL.RawQuery, "access_token", "component_access_token")
+	if token == "" {
+		return ErrTokenMissing
+	}
+	var err error
+	c.client, c.subject, err = a.clients.withToken(token, time.Now())
+	return err
+}
+
+// bearer finds the client by its secret. The subject is the component on
+// component-level paths or where the header names it, else the authorizer
+// that the header names, else the client's only one.
+func (a *App) bearer(r *http.Request, c *call, header string) error {
+	scheme, text, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ErrBearer
+	}
+	if c.client, _ = a.clients.withSecret(strings.TrimSpace(text)); c.client == nil {
+		return ErrBearer
+	}
+	named := r.Header.Get(appidHeader)
+	switch {
+	case c.route.Kind == grant.Component || named == c.client.component:
+		c.subject = subject.Of(c.client.component, "")
+	case named != "":
+		c.subject = subject.Of(c.client.component, named)
+	case c.client.rights.OnlyAuthorizer() != "":
+		c.subject = subject.Of(c.client.component, c.client.rights.OnlyAuthorizer())
+	default:
+		return ErrUnauthorized.because("the client has several authorizers, name one in the header %s", appidHeader)
+	}
+	return nil
+}
+
+// fits refuses a token of the wrong level.
+func (c *call) fits(kind grant.Kind) error {
+	switch {
+	case kind == grant.Component && !c.subject.IsComponent():
+		return ErrWantComponent
+	case kind == grant.Authorizer && c.subject.IsComponent():
+		return ErrWantAuthorizer
+	}
+	return nil
+}
+
+// permit checks the client's rights, which are looked up at every call.
+func (c *call) permit(method, path string) error {
+	kind := c.route.Kind
+	if kind == grant.Either {
+		kind = grant.Authorizer
+		if c.subject.IsComponent() {
+			kind = grant.Component
+		}
+	}
+	if !c.client.rights.Path(method, path, kind) {
+		return ErrNotAllowed.because("%s %s", method, path)
+	}
+	if !c.subject.IsComponent() && !c.client.rights.Authorizer(c.subject.Authorizer()) {
+		return ErrUnauthorized
+	}
+	return nil
+}
+
+// login prepares the calls that exchange an end user's code or refresh token.
+// They are made with the component's token for the authorizer that the query
+// names; the client shows its secret in the query, as SDKs do, or a token.
+func (a *App) login(r *http.Request, c *call, path string) error {
+	appid := wire.First(r.URL.RawQuery, "appid")
+	if !subject.ValidAppID(appid) {
+		return ErrAppIDMissing
+	}
+	component, err := a.loginClient(r, c)
+	if err != nil {
+		return err
+	}
+	if c.client != nil && !c.route.Anonymous {
+		if !c.client.rights.Path(r.Method, path, grant.Login) {
+			return ErrNotAllowed.because("%s %s", r.Method, path)
+		}
+		if !c.client.rights.Authorizer(appid) {
+			return ErrUnauthorized
+		}
+	}
+	c.subject = subject.Of(component, "")
+	c.query = wire.Without(c.query, nil, "secret", "appid", "component_appid")
+	c.query = wire.Set(wire.Set(c.query, "appid", appid), "component_appid", component)
+	return nil
+}
+
+// loginClient finds the client of a login and the component to make it with.
+func (a *App) loginClient(r *http.Request, c *call) (component string, err error) {
+	secret := wire.First(r.URL.RawQuery, "secret")
+	switch {
+	case r.Header.Get("Authorization") != "" || wire.First(r.URL.RawQuery, "access_token", "component_access_token") != "":
+		err = a.caller(r, c)
+		// A gateway token of an authorizer says for which one it is meant.
+		if err == nil && !c.subject.IsComponent() && r.Header.Get("Authorization") == "" &&
+			c.subject.Authorizer() != wire.First(r.URL.RawQuery, "appid") {
+			err = ErrUnauthorized
+		}
+	case secret != "":
+		if c.client, _ = a.clients.withSecret(secret); c.client == nil {
+			err = ErrClientSecret
+		}
+	case c.route.Anonymous:
+		return a.componentOf(wire.First(r.URL.RawQuery, "appid"))
+	default:
+		err = ErrTokenMissing
+	}
+	if err != nil {
+		return "", err
+	}
+	return c.client.component, nil
+}
+
+// componentOf returns the component for an authorizer where no client tells:
+// the only one, or that of the clients which name the authorizer.
+func (a *App) componentOf(appid string) (string, error) {
+	if len(a.components) == 1 {
+		for component := range a.components {
+			return component, nil
+		}
+	}
+	for _, client := range a.clients.all {
+		if _, named := client.rights.Authorizers[appid]; named {
+			return client.component, nil
+		}
+	}
+	return "", ErrUnauthorized
+}

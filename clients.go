@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/grant"
+	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+)
+
+// gatewayTokenLifetime is what SDKs expect of WeChat's own tokens.
+const gatewayTokenLifetime = 2 * time.Hour
+
+// Client is an application that may call the gateway.
+type Client struct {
+	// Secrets are what the client shows in the place of WeChat's AppSecret: at
+	// least 32 characters, or sha256:<hex> of such a text. A second one may be
+	// given so that they can be exchanged one after the other.
+	Secrets []string `json:"secrets,omitempty"`
+
+	// Component is the component_appid of the platform the client works
+	// under. Default: the only one configured.
+	Component string `json:"component,omitempty"`
+
+	// Authorizers are the appids of the accounts the client may act for, or
+	// * for every one that has authorized the component. Default: none.
+	Authorizers []string `json:"authorizers,omitempty"`
+
+	// Allow are the paths the client may call: a path, or a prefix with /*
+	// after it, each for one method or any. Default: every authorizer-level
+	// path, and with component_api every component-level path.
+	Allow []grant.Rule `json:"allow,omitempty"`
+
+	// ComponentAPI opens the component-level paths. Default: false.
+	ComponentAPI bool `json:"component_api,omitempty"`
+}
+
+// client is a Client with its secrets resolved.
+type client struct {
+	id        string
+	component string
+	rights    grant.Rights
+	keys      []*gwtoken.Key                // one for each client secret and app secret
+	issuer    map[secretDigest]*gwtoken.Key // client secret → the key that issues
+}
+
+type secretDigest = [sha256.Size]byte
+
+// clients finds who calls. It is built once per configuration and read only.
+type clients struct {
+	all      []*client
+	bySecret map[secretDigest]*client
+	byKey    map[string]signer // key id → who signs with it
+}
+
+type signer struct {
+	client *client
+	key    *gwtoken.Key
+}
+
+func newClients(config map[string]*Client, components map[string]*component, resolve resolver) (*clients, error) {
+	found := &clients{bySecret: make(map[secretDigest]*client), byKey: make(map[string]signer)}
+	for _, id := range slices.Sorted(maps.Keys(config)) {
+		c, digests, err := config[id].provision(id, components, resolve)
+		if err != nil {
+			return nil, fmt.Errorf("client %s: %w", id, err)
+		}
+		for _, digest := range digests {
+			if other := found.bySecret[digest]; other != nil {
+				return nil, fmt.Errorf("client %s has the same secret as client %s: give each its own", id, other.id)
+			}
+			found.bySecret[digest] = c
+		}
+		for _, key := range c.keys {
+			found.byKey[key.ID()] = signer{c, key}
+		}
+		found.all = append(found.all, c)
+	}
+	return found, nil
+}
+
+func (c *Client) provision(id string, components map[string]*component, resolve resolver) (*client, []secretDigest, error) {
+	if c == nil {
+		c = new(Client)
+	}
+	if err := checkClientID(id); err != nil {
+		return nil, nil, err
+	}
+	under, err := c.under(components)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := &client{id: id, component: under.appid, issuer: make(map[secretDigest]*gwtoken.Key)}
+	if out.rights, err = c.rights(); err != nil {
+		return nil, nil, err
+	}
+	secrets, err := resolve.secrets("secret", c.Secrets, checkClientSecret)
+	if err != nil {
+		return nil, nil, err
+	}
+	var digests []secretDigest
+	for _, text := range secrets {
+		digest := clientDigest(text)
+		for i, appSecret := range under.appSecrets {
+			key, err := gwtoken.NewKey(appSecret, digest)
+			if err != nil {
+				return nil, nil, err
+			}
+			out.keys = append(out.keys, key)
+			if i == 0 {
+				out.issuer[digest] = key
+			}
+		}
+		digests = append(digests, digest)
+	}
+	return out, digests, nil
+}
+
+// under returns the component the client works under.
+func (c *Client) under(components map[string]*component) (*component, error) {
+	if c.Component == "" {
+		if len(components) != 1 {
+			return nil, fmt.Errorf("component is missing: %d are configured, name one", len(components))
+		}
+		for _, only := range components {
+			return only, nil
+		}
+	}
+	if found := components[c.Component]; found != nil {
+		return found, nil
+	}
+	return nil, fmt.Errorf("component %s is not configured", c.Component)
+}
+
+func (c *Client) rights() (grant.Rights, error) {
+	rights := grant.Rights{Authorizers: make(map[string]struct{}), Rules: c.Allow, ComponentAPI: c.ComponentAPI}
+	for _, appid := range c.Authorizers {
+		if appid == "*" {
+			rights.AllAuthorizers = true
+			continue
+		}
+		if err := checkAppID(appid); err != nil {
+			return rights, fmt.Errorf("authorizers: %w", err)
+		}
+		rights.Authorizers[appid] = struct{}{}
+	}
+	if rights.AllAuthorizers && len(c.Authorizers) > 1 {
+		return rights, errors.New("authorizers: * stands for all, name no others beside it")
+	}
+	for _, rule := range c.Allow {
+		if err := rule.Validate(); err != nil {
+			return rights, fmt.Errorf("allow: %w", err)
+		}
+	}
+	return rights, nil
+}
+
+// clientDigest returns the SHA-256 of a client secret as configured.
+func clientDigest(configured secret.Secret) secretDigest {
+	if text, hashed := strings.CutPrefix(configured.Reveal(), hashedSecret); hashed {
+		var digest secretDigest
+		_, _ = hex.Decode(digest[:], []byte(text)) // checkClientSecret has seen it
+		return digest
+	}
+	return sha256.Sum256([]byte(configured.Reveal()))
+}
+
+// withSecret returns the client that text is a secret of, nil if none. What
+// is looked up is a digest, of which no attacker can choose a prefix.
+func (c *clients) withSecret(text string) (*client, secretDigest) {
+	digest := sha256.Sum256([]byte(text))
+	found := c.bySecret[digest]
+	if found == nil {
+		return nil, digest
+	}
+	for known := range found.issuer {
+		if subtle.ConstantTimeCompare(known[:], digest[:]) == 1 {
+			return found, digest
+		}
+	}
+	return nil, digest
+}
+
+// isCredential reports whether text is a client secret or has the form of a
+// gateway token: neither may travel on to WeChat.
+func (c *clients) isCredential(text string) bool {
+	if gwtoken.Looks(text) {
+		return true
+	}
+	if len(text) < 32 { // shorter than any client secret
+		return false
+	}
+	found, _ := c.withSecret(text)
+	return found != nil
+}
+
+// issue makes a gateway token for a subject, signed for the client secret
+// that was shown: it dies with that secret.
+func (c *client) issue(shown secretDigest, who subject.Subject, now time.Time) string {
+	return c.issuer[shown].Issue(gwtoken.Claims{Client: c.id, Subject: who, Expires: now.Add(gatewayTokenLifetime)})
+}
+
+// withToken returns the client and subject of a gateway token.
+func (c *clients) withToken(text string, now time.Time) (*client, subject.Subject, error) {
+	unverified, ok := gwtoken.Parse(text)
+	if !ok {
+		return nil, "", ErrTokenUnknown
+	}
+	signer, known := c.byKey[unverified.KeyID()]
+	if !known {
+		return nil, "", ErrTokenUnknown
+	}
+	claims, ok := signer.key.Verify(unverified)
+	if !ok || claims.Client != signer.client.id || claims.Subject.Component() != signer.client.component {
+		return nil, "", ErrTokenUnknown
+	}
+	if now.After(claims.Expires) {
+		return nil, "", ErrTokenExpired
+	}
+	return signer.client, claims.Subject, nil
+}

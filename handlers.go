@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/grant"
+)
+
+func init() {
+	caddy.RegisterModule(Events{})
+	caddy.RegisterModule(Authorize{})
+	caddy.RegisterModule(Proxy{})
+}
+
+// Events receives what WeChat pushes to the authorisation events URL
+// (授权事件接收URL): the component_verify_ticket every ten minutes, and every
+// authorisation given, changed or taken back. What verifies is stored and then
+// answered with success; what does not gets 403 without detail.
+type Events struct {
+	app *App
+}
+
+// CaddyModule returns the Caddy module information.
+func (Events) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.wechat_events", New: func() caddy.Module { return new(Events) }}
+}
+
+// Provision finds the wechat app.
+func (e *Events) Provision(ctx caddy.Context) (err error) {
+	e.app, err = appOf(ctx)
+	return err
+}
+
+// ServeHTTP takes one push.
+func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if r.Method != http.MethodPost {
+		return notAllowed(w, http.MethodPost)
+	}
+	push, err := e.app.open(w, r)
+	if err == nil {
+		err = e.app.take(r.Context(), push)
+	}
+	if err != nil {
+		return e.app.refusePush(w, r, err)
+	}
+	w.Header().Set("Content-Type", "text/plain")
+	_, err = w.Write([]byte("success"))
+	return err
+}
+
+// Authorize serves the page from which an account's admin authorises the
+// component, and the callback to which WeChat sends the browser back.
+type Authorize struct {
+	// PublicURL is scheme and host under which browsers see this server, when
+	// a proxy in front of it hides them. WeChat requires this host to be the
+	// 授权发起页域名 in its console. Default: scheme and host of the request.
+	PublicURL string `json:"public_url,omitempty"`
+
+	app *App
+}
+
+// CaddyModule returns the Caddy module information.
+func (Authorize) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.wechat_authorize", New: func() caddy.Module { return new(Authorize) }}
+}
+
+// Provision finds the wechat app.
+func (a *Authorize) Provision(ctx caddy.Context) (err error) {
+	a.app, err = appOf(ctx)
+	return err
+}
+
+// Validate checks the public URL.
+func (a *Authorize) Validate() error {
+	if a.PublicURL == "" {
+		return nil
+	}
+	_, err := parseBaseURL(a.PublicURL)
+	return err
+}
+
+// ServeHTTP serves the launch page, or the callback where the path ends in
+// /callback.
+func (a *Authorize) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return notAllowed(w, http.MethodGet)
+	}
+	if isCallback(r) {
+		return a.callback(w, r)
+	}
+	return a.launch(w, r)
+}
+
+// Proxy lets applications call the WeChat API with gateway tokens or client
+// secrets in the place of WeChat's own, which it attaches on the way up.
+//
+// It sets the placeholder {http.auth.user.id} to the client's name.
+type Proxy struct {
+	// Transport is Caddy's HTTP transport, as of reverse_proxy. Default: 512
+	// idle connections per host, 30 s until the answer's header.
+	Transport *reverseproxy.HTTPTransport `json:"transport,omitempty"`
+
+	// MaxReplayBody is the size in bytes up to which a request body is kept,
+	// so that the call can be made once more when WeChat has rejected the real
+	// token. Default: 65536.
+	MaxReplayBody int64 `json:"max_replay_body,omitempty"`
+
+	app     *App
+	log     *zap.Logger
+	forward http.Handler
+}
+
+// CaddyModule returns the Caddy module information.
+func (Proxy) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.wechat_proxy", New: func() caddy.Module { return new(Proxy) }}
+}
+
+// Provision finds the wechat app and builds the transport.
+func (p *Proxy) Provision(ctx caddy.Context) (err error) {
+	if p.app, err = appOf(ctx); err != nil {
+		return err
+	}
+	p.log = ctx.Logger()
+	if p.MaxReplayBody == 0 {
+		p.MaxReplayBody = 64 << 10
+	}
+	if err := p.provisionTransport(ctx); err != nil {
+		return err
+	}
+	p.forward = newReverseProxy(&attacher{
+		tokens:    p.app.shared.tokens,
+		hosts:     p.app.hosts,
+		transport: p.Transport,
+		maxReplay: p.MaxReplayBody,
+	}, p.log)
+	return nil
+}
+
+// ServeHTTP answers the token endpoints itself and forwards all other calls.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	path, ok := grant.Clean(r.URL.EscapedPath())
+	if !ok {
+		fault(w, r, p.log, ErrNotAllowed.because("the path is not plain: want segments of letters, digits, _ - . after single slashes"))
+		return nil
+	}
+	route := grant.Lookup(path)
+	if route.Endpoint != grant.Relayed {
+		p.local(w, r, route.Endpoint)
+		return nil
+	}
+	call, err := p.app.identify(r, path, route)
+	if err != nil {
+		fault(w, r, p.log, err)
+		return nil
+	}
+	if call.client != nil {
+		r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", call.client.id)
+	}
+	p.forward.ServeHTTP(w, call.within(r))
+	return nil
+}
+
+// appOf returns the configured wechat app.
+func appOf(ctx caddy.Context) (*App, error) {
+	app, err := ctx.AppIfConfigured("wechat")
+	if err != nil {
+		return nil, err
+	}
+	return app.(*App), nil
+}
+
+func notAllowed(w http.ResponseWriter, method string) error {
+	w.Header().Set("Allow", method)
+	w.WriteHeader(http.StatusMethodNotAllowed)
+	return nil
+}
+
+// fault answers an application's call with the problem that err is, in
+// WeChat's shape. What stands behind the problem is for the log alone.
+func fault(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error) {
+	problem := problemOf(err)
+	level := zapcore.DebugLevel
+	if problem.Status >= http.StatusInternalServerError {
+		level = zapcore.WarnLevel
+	}
+	if entry := log.Check(level, "call refused"); entry != nil {
+		entry.Write(zap.String("path", r.URL.Path), zap.String("slug", problem.Slug), zap.Error(err))
+	}
+	body, _ := json.Marshal(map[string]any{"errcode": problem.Errcode, "errmsg": problem.Text + " (gateway)"})
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Wechat-Gateway-Error", problem.Slug)
+	w.WriteHeader(problem.Status)
+	_, _ = w.Write(body)
+}
+
+var (
+	_ caddy.Provisioner           = (*Events)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Events)(nil)
+	_ caddy.Provisioner           = (*Authorize)(nil)
+	_ caddy.Validator             = (*Authorize)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Authorize)(nil)
+	_ caddy.Provisioner           = (*Proxy)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Proxy)(nil)
+)

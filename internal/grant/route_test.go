@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package grant_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/grant"
+)
+
+// The rows of the specification, as short as they can be said.
+func authorizer() grant.Route {
+	return grant.Route{Kind: grant.Authorizer, Param: "access_token"}
+}
+func component() grant.Route { return grant.Route{Kind: grant.Component, Param: "access_token"} }
+func either() grant.Route    { return grant.Route{Kind: grant.Either, Param: "access_token"} }
+func user() grant.Route      { return grant.Route{Kind: grant.User, Anonymous: true} }
+
+func login(rewrite string) grant.Route {
+	return grant.Route{Kind: grant.Login, Param: "component_access_token", Rewrite: rewrite}
+}
+
+func answered(e grant.Endpoint) grant.Route { return grant.Route{Kind: grant.None, Endpoint: e} }
+
+func handled(r grant.Route, e grant.Endpoint) grant.Route { r.Endpoint = e; return r }
+
+func anonymous(r grant.Route) grant.Route { r.Anonymous = true; return r }
+
+var paths = []struct {
+	path string
+	want grant.Route
+}{
+	// Token endpoints: WeChat wants a secret, the gateway the client's.
+	{"/cgi-bin/token", answered(grant.Token)},
+	{"/cgi-bin/stable_token", answered(grant.StableToken)},
+	{"/cgi-bin/component/api_component_token", answered(grant.APIComponentToken)},
+	{"/cgi-bin/component/api_authorizer_token", answered(grant.APIAuthorizerToken)},
+
+	// Secret in the body.
+	{"/cgi-bin/component/api_start_push_ticket", handled(component(), grant.APIStartPushTicket)},
+	{"/cgi-bin/component/clear_quota/v2", handled(component(), grant.ComponentClearQuotaV2)},
+	{"/cgi-bin/clear_quota/v2", handled(authorizer(), grant.ClearQuotaV2)},
+
+	// The component API.
+	{"/cgi-bin/component/api_create_preauthcode", handled(component(), grant.APICreatePreauthcode)},
+	{"/cgi-bin/component/api_query_auth", handled(component(), grant.APIQueryAuth)},
+	{"/cgi-bin/component/api_get_authorizer_info", handled(component(), grant.APIGetAuthorizerInfo)},
+	{"/cgi-bin/component/api_get_authorizer_list", handled(component(), grant.APIGetAuthorizerList)},
+	{"/cgi-bin/component/api_get_authorizer_option", component()},
+	{"/cgi-bin/component/api_set_authorizer_option", component()},
+	{"/cgi-bin/component/api_confirm_authorization", component()},
+	{"/cgi-bin/component/fastregisterweapp", component()},
+	{"/cgi-bin/component/modify_wxa_server_domain", component()},
+	{"/cgi-bin/component/modify_wxa_jump_domain", component()},
+	{"/cgi-bin/component/get_domain_confirmfile", component()},
+	{"/cgi-bin/component/something_new", component()},
+
+	// Authorizer paths in the component's folder.
+	{"/cgi-bin/component/get_authorizer_option", authorizer()},
+	{"/cgi-bin/component/set_authorizer_option", authorizer()},
+	{"/cgi-bin/component/getprivacysetting", authorizer()},
+	{"/cgi-bin/component/setprivacysetting", authorizer()},
+	{"/cgi-bin/component/uploadprivacyextfile", authorizer()},
+
+	// Component paths in other folders.
+	{"/wxa/component/fastregisterpersonalweapp", component()},
+	{"/wxa/component/fastregisterbetaweapp", component()},
+	{"/wxa/component/something_new", component()},
+	{"/wxa/gettemplatedraftlist", component()},
+	{"/wxa/gettemplatelist", component()},
+	{"/wxa/addtotemplate", component()},
+	{"/wxa/deletetemplate", component()},
+	{"/wxa/security/applysetorderpathinfo", component()},
+	{"/wxa/servicemarket/service/get_service_buyer_list", component()},
+	{"/wxa/servicemarket/service/get_service_buyer", component()},
+	{"/wxa/servicemarket/service/login_auth", component()},
+	{"/wxa/servicemarket/get_paid_order_list", component()},
+	{"/wxa/servicemarket", authorizer()},
+	{"/wxa/servicemarketretrieve", authorizer()},
+	{"/wedata/wedata_get_login_config", component()},
+	{"/wedata/wedata_set_login_config", component()},
+	{"/wedata/anything_else", authorizer()},
+	{"/componenttcb/describeenvs", component()},
+	{"/componenttcb/a/b", component()},
+	{"/componenttcb", authorizer()},
+	{"/componenttcbx/describeenvs", authorizer()},
+
+	// Both.
+	{"/tcb/modifyenv", either()},
+	{"/tcb/invokecloudfunction", either()},
+	{"/tcb/usecloudaccesstoken", either()},
+	{"/tcb/databasequery", authorizer()},
+	{"/cgi-bin/getcallbackip", either()},
+	{"/cgi-bin/get_api_domain_ip", either()},
+	{"/cgi-bin/clear_quota", either()},
+	{"/cgi-bin/openapi/quota/get", either()},
+	{"/cgi-bin/openapi/rid/get", handled(either(), grant.RIDGet)},
+	{"/wxa/operationams", either()},
+
+	// End users.
+	{"/sns/jscode2session", login("/sns/component/jscode2session")},
+	{"/sns/oauth2/access_token", login("/sns/oauth2/component/access_token")},
+	{"/sns/oauth2/refresh_token", anonymous(login("/sns/oauth2/component/refresh_token"))},
+	{"/sns/component/jscode2session", login("")},
+	{"/sns/oauth2/component/access_token", login("")},
+	{"/sns/oauth2/component/refresh_token", login("")},
+	{"/sns/component/something_new", grant.Route{Kind: grant.Component, Param: "component_access_token"}},
+	{"/sns/oauth2/component/something_new", grant.Route{Kind: grant.Component, Param: "component_access_token"}},
+	{"/sns/userinfo", user()},
+	{"/sns/auth", user()},
+	{"/sns/something_new", authorizer()},
+
+	// Everything else.
+	{"/donut/code2verifyinfo", authorizer()},
+	{"/publisher/stat", authorizer()},
+	{"/cgi-bin/message/custom/send", authorizer()},
+	{"/cgi-bin/media/upload", authorizer()},
+	{"/cgi-bin/component", authorizer()},
+	{"/wxa/getwxacodeunlimit", authorizer()},
+	{"/wxa/business/getuserphonenumber", authorizer()},
+	{"/wxaapi/newtmpl/addtemplate", authorizer()},
+	{"/card/create", authorizer()},
+	{"/channels/ec/basics/info/get", authorizer()},
+	{"/shop/img/upload", authorizer()},
+	{"/datacube/getusersummary", authorizer()},
+	{"/xpay/query_user_balance", authorizer()},
+	{"/SomeThing/New", authorizer()},
+}
+
+func TestLookup(t *testing.T) {
+	for _, row := range paths {
+		if _, ok := grant.Clean(row.path); !ok {
+			t.Errorf("%s: refused by Clean", row.path)
+		}
+		if diff := cmp.Diff(row.want, grant.Lookup(row.path)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", row.path, diff)
+		}
+	}
+}
+
+// A path whose case alone differs has the same route: if WeChat ignores case,
+// /CGI-BIN/component/API_query_auth would otherwise relay the credentials in
+// the answer.
+func TestLookupIgnoresCase(t *testing.T) {
+	for _, row := range paths {
+		for _, path := range []string{strings.ToUpper(row.path), swapCase(row.path)} {
+			if diff := cmp.Diff(row.want, grant.Lookup(path)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", path, diff)
+			}
+		}
+	}
+}
+
+// swapCase raises every other letter.
+func swapCase(s string) string {
+	b := []byte(s)
+	for i := 0; i < len(b); i += 2 {
+		b[i] = strings.ToUpper(s[i : i+1])[0]
+	}
+	return string(b)
+}
+
+// Three calls need no client: their credential is the end user's own.
+func TestAnonymousCalls(t *testing.T) {
+	want := []string{"/sns/oauth2/refresh_token", "/sns/userinfo", "/sns/auth"}
+	var got []string
+	for _, row := range paths {
+		if grant.Lookup(row.path).Anonymous {
+			got = append(got, row.path)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("anonymous paths (-want +got):\n%s", diff)
+	}
+}
+
+// What a path is rewritten to is a path of its own, of the same kind, that is
+// not rewritten again.
+func TestRewritesEnd(t *testing.T) {
+	for _, row := range paths {
+		from := grant.Lookup(row.path)
+		if from.Rewrite == "" {
+			continue
+		}
+		to := grant.Lookup(from.Rewrite)
+		if to.Kind != from.Kind || to.Param != from.Param || to.Rewrite != "" {
+			t.Errorf("%s is rewritten to %s, which is %+v", row.path, from.Rewrite, to)
+		}
+	}
+}
+
+func TestLookupDoesNotAllocate(t *testing.T) {
+	allocs := testing.AllocsPerRun(100, func() {
+		for _, row := range paths[:10] {
+			grant.Lookup(row.path)
+		}
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations, want none", allocs)
+	}
+}
+
+func BenchmarkLookup(b *testing.B) {
+	for name, path := range map[string]string{
+		"entry":      "/cgi-bin/component/api_get_authorizer_info",
+		"family":     "/cgi-bin/component/fastregisterweapp",
+		"unknown":    "/cgi-bin/message/custom/send",
+		"mixed case": "/cgi-bin/component/API_query_auth",
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if path, ok := grant.Clean(path); ok {
+					grant.Lookup(path)
+				}
+			}
+		})
+	}
+}

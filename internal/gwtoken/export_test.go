@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gwtoken
+
+// Sign appends the right MAC to any text.
+func (k *Key) Sign(text string) string { return k.sign(text) }
+
+// IssueWith is Issue with the random part chosen.
+func (k *Key) IssueWith(c Claims, random string) string { return k.issue(c, random) }

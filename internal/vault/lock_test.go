@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vault_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
+)
+
+func TestLockExcludes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := new(vaulttest.Memory)
+		one, two := open(t, memory, key(1)), open(t, memory, key(1))
+		unlock, err := one.Lock(t.Context(), account)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []subject.Subject{component, subject.Of(component, "wxaaaaaaaaaaaaaaaa")} {
+			if unlockOther, err := two.Lock(t.Context(), s); err != nil || unlockOther() != nil {
+				t.Errorf("%s: %v", s, err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := two.Lock(ctx, account); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, vault.ErrUnavailable) {
+			t.Errorf("error is %v, want that of the deadline", err)
+		}
+		go func() {
+			time.Sleep(time.Minute)
+			unlock()
+		}()
+		start := time.Now()
+		unlock, err = two.Lock(t.Context(), account)
+		if err != nil || time.Since(start) != time.Minute {
+			t.Errorf("locked after %v, %v", time.Since(start), err)
+		}
+		if err := unlock(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The component's lock is held while WeChat is asked for a token; a ticket
+// must be stored meanwhile.
+func TestTicketDoesNotWaitForTheComponent(t *testing.T) {
+	v := open(t, new(vaulttest.Memory), key(1))
+	unlock, err := v.Lock(t.Context(), component)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := v.StoreTicket(ctx, component, fullTicket); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUnlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old, current := new(vaulttest.Memory), new(vaulttest.Memory)
+		storage := old
+		ring := mustKeyring(t, key(1))
+		v := vault.New(func() vault.Storage { return storage }, func(string) *vault.Keyring { return ring })
+
+		ctx, cancel := context.WithCancel(t.Context())
+		unlock, err := v.Lock(ctx, account)
+		if err != nil {
+			t.Fatal(err)
+		}
+		storage = current // the config is reloaded
+		cancel()          // and the caller has gone
+		for range 2 {
+			if err := unlock(); err != nil {
+				t.Error(err)
+			}
+		}
+		if old.Count(vaulttest.Unlock) != 1 || current.Count(vaulttest.Unlock) != 0 {
+			t.Errorf("unlocked %d times where it was locked, %d elsewhere", old.Count(vaulttest.Unlock), current.Count(vaulttest.Unlock))
+		}
+
+		unlock, err = v.Lock(t.Context(), account)
+		if err != nil {
+			t.Fatal(err)
+		}
+		current.Intercept(func(ctx context.Context, _ vaulttest.Op, _ string) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		start := time.Now()
+		if err := unlock(); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 5*time.Second {
+			t.Errorf("a storage that hangs: %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+// Names that a storage would change are names that may collide.
+func TestLockNamesAreSafe(t *testing.T) {
+	memory := new(vaulttest.Memory)
+	v := open(t, memory, key(1))
+	names := make(map[string]bool)
+	memory.Intercept(func(_ context.Context, op vaulttest.Op, name string) error {
+		if op == vaulttest.Lock {
+			names[name] = true
+			if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_.-") != "" {
+				t.Errorf("name of a lock is %q", name)
+			}
+		}
+		return nil
+	})
+	for _, s := range []subject.Subject{component, account} {
+		if _, err := v.Lock(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := v.StoreTicket(t.Context(), component, fullTicket); err != nil {
+		t.Fatal(err)
+	}
+	if len(names) != 3 {
+		t.Errorf("locks are %v, want three", names)
+	}
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wire
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Errcode reads the errcode of WeChat's answer, 0 if it has none, out of the
+// first bytes of the body; complete says that they are the whole body. Known
+// false means that more bytes are needed.
+//
+// WeChat's error answers begin with the errcode, whatever their content type.
+// So an incomplete body is undecided only while it could still turn out to
+// begin so: one that is streamed is never held back. In a complete one the
+// errcode may be any member of the outermost object; the first counts. It may
+// be a number or a number in a string. The rest need not be valid JSON, as
+// WeChat's is not always (control characters in nicknames).
+func Errcode(prefix []byte, complete bool) (code int, known bool) {
+	p := skipSpace(bytes.TrimPrefix(prefix, byteOrderMark))
+	if len(p) == 0 || p[0] != '{' {
+		return 0, complete || !bytes.HasPrefix(byteOrderMark, p)
+	}
+	for more := true; more; p, more = skipMember(p) {
+		p = skipSpace(p[1:])
+		if value, ok := bytes.CutPrefix(p, errcodeName); ok {
+			code, ended := number(value)
+			return code, ended || complete
+		}
+		if !complete {
+			return 0, !bytes.HasPrefix(errcodeName, p)
+		}
+	}
+	return 0, true
+}
+
+var (
+	byteOrderMark = []byte("\uFEFF")
+	errcodeName   = []byte(`"errcode"`)
+)
+
+// number reads the value after a member's name, 0 if it is no integer. Ended
+// means that more bytes would not change it.
+func number(p []byte) (n int, ended bool) {
+	p = skipSpace(p)
+	if len(p) == 0 || p[0] != ':' {
+		return 0, len(p) > 0
+	}
+	p = bytes.TrimPrefix(skipSpace(p[1:]), []byte{'"'})
+	end := 0
+	for end < len(p) && strings.IndexByte("+-.0123456789Ee", p[end]) >= 0 {
+		end++
+	}
+	n, err := strconv.Atoi(string(p[:end]))
+	if err != nil {
+		n = 0
+	}
+	return n, end < len(p)
+}
+
+// skipMember skips a member of an object up to the comma after it; false if
+// there is none.
+func skipMember(p []byte) (rest []byte, ok bool) {
+	depth := 0
+	for i := 0; i < len(p); i++ {
+		switch p[i] {
+		case '"':
+			i = endOfString(p, i)
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth < 0 {
+				return nil, false
+			}
+		case ',':
+			if depth == 0 {
+				return p[i:], true
+			}
+		}
+	}
+	return nil, false
+}
+
+// endOfString returns the index of the quote that ends the string which
+// begins at p[i], one beyond p if none does.
+func endOfString(p []byte, i int) int {
+	for i++; i < len(p) && p[i] != '"'; i++ {
+		if p[i] == '\\' {
+			i++
+		}
+	}
+	return i
+}
+
+func skipSpace(p []byte) []byte {
+	for len(p) > 0 && (p[0] == ' ' || p[0] == '\t' || p[0] == '\r' || p[0] == '\n') {
+		p = p[1:]
+	}
+	return p
+}
+
+// Gunzip decompresses what it can of the first bytes of a gzip stream, at most
+// limit bytes of text. It returns nil if prefix is not gzip. The text is the
+// whole body if the prefix was and the text is shorter than limit.
+func Gunzip(prefix []byte, limit int) []byte {
+	z := gunzips.Get().(*gunzip)
+	defer z.release()
+	z.in.Reset(prefix)
+	if err := z.out.Reset(&z.in); err != nil {
+		return nil
+	}
+	text := make([]byte, limit)
+	n, _ := io.ReadFull(&z.out, text) // an error only says where the prefix was cut
+	return text[:n]
+}
+
+// gunzip is kept for the next answer, because a new one costs 40 KiB.
+type gunzip struct {
+	in  bytes.Reader
+	out gzip.Reader
+}
+
+var gunzips = sync.Pool{New: func() any { return new(gunzip) }}
+
+// release lets go of the answer, which the pool must not keep alive.
+func (z *gunzip) release() {
+	z.in.Reset(nil)
+	gunzips.Put(z)
+}
+
+// ScrubHeader puts the replacement in place of the token, plain and escaped as
+// in a query, wherever it stands in a value of h. An empty token is none.
+func ScrubHeader(h http.Header, token, replacement string) {
+	if token == "" {
+		return
+	}
+	escaped := url.QueryEscape(token)
+	for _, values := range h {
+		for i, value := range values {
+			value = strings.ReplaceAll(value, token, replacement)
+			values[i] = strings.ReplaceAll(value, escaped, replacement)
+		}
+	}
+}

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wire_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/wire"
+)
+
+const refusal = `{"errcode":40001,"errmsg":"invalid credential, access_token is invalid or not latest rid: 66c669e3-210a005b-256a5f92"}`
+
+func TestErrcodeOfACompleteBody(t *testing.T) {
+	tests := []struct {
+		name string
+		body string
+		want int
+	}{
+		{"a refusal", refusal, 40001},
+		{"a success that says so", `{"errcode":0,"errmsg":"ok"}`, 0},
+		{"a success without errcode", `{"access_token":"x","expires_in":7200}`, 0},
+		{"system busy", `{"errcode":-1,"errmsg":"system error"}`, -1},
+		{"a number in a string", `{"errcode":"40001"}`, 40001},
+		{"space everywhere", " \r\n{\t\"errcode\" :\n 40001 , \"errmsg\" : \"\" }\n", 40001},
+		{"a byte order mark", "\ufeff" + refusal, 40001},
+		{"not the first member", `{"errmsg":"e","errcode":42001}`, 42001},
+		{"after members of all kinds", `{"a":"}","b":{"c":[1,{}]},"d":[[],"]"],"e":1.5e3,"f":null,"errcode":42001}`, 42001},
+		{"after a string with quotes", `{"a":"\"errcode\":1,\\","errcode":42001}`, 42001},
+		{"in a nested object", `{"a":{"errcode":40001}}`, 0},
+		{"in a list", `[{"errcode":40001}]`, 0},
+		{"in a string", `{"a":"\"errcode\":40001"}`, 0},
+		{"as a value", `{"a":"errcode","b":40001}`, 0},
+		{"a longer name", `{"errcode2":40001}`, 0},
+		{"another case", `{"ErrCode":40001}`, 0},
+		{"twice, the first counts", `{"errcode":40001,"errcode":0}`, 40001},
+		{"null", `{"errcode":null}`, 0},
+		{"a text", `{"errcode":"ok"}`, 0},
+		{"an empty text", `{"errcode":""}`, 0},
+		{"not an integer", `{"errcode":40001.5}`, 0},
+		{"beyond an int", `{"errcode":99999999999999999999}`, 0},
+		{"an object", `{"errcode":{"errcode":40001}}`, 0},
+		{"an empty object", `{}`, 0},
+		{"an empty body", ``, 0},
+		{"a text/plain body that is not JSON", `success`, 0},
+		{"an image", "\xff\xd8\xff\xe0\x00\x10JFIF", 0},
+		{"a raw control character", "{\"nick\":\"a\x01\nb\",\"errcode\":40001}", 40001},
+		{"broken off in the number", `{"errcode":40001`, 40001},
+		{"broken off in a string", `{"a":"b`, 0},
+		{"broken off after a backslash", `{"a":"b\`, 0},
+		{"closed too often", `{}},"errcode":40001}`, 0},
+		{"no colon", `{"errcode" 40001}`, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got, known := wire.Errcode([]byte(tt.body), true); got != tt.want || !known {
+				t.Errorf("Errcode(%s) = %d, %v, want %d, true", tt.body, got, known, tt.want)
+			}
+		})
+	}
+}
+
+// The decision about a streamed answer falls with the byte that settles it,
+// and not one later.
+func TestErrcodeDecidesAtOnce(t *testing.T) {
+	tests := []struct {
+		name    string
+		open    string // undecided up to here, from the first byte
+		decides string
+		want    int
+	}{
+		{"a refusal", `{"errcode":40001`, `,`, 40001},
+		{"a refusal with space", " {\n\"errcode\" : 40001", ` `, 40001},
+		{"a refusal in a string", `{"errcode":"40001`, `"`, 40001},
+		{"a refusal with a byte order mark", "\ufeff" + `{"errcode":-1`, `}`, -1},
+		{"a success", `{"errcode":0`, `,`, 0},
+		{"another name", `{"err`, `m`, 0},
+		{"a longer name", `{"errcode`, `s`, 0},
+		{"no name", `{`, `}`, 0},
+		{"not a number", `{"errcode":`, `n`, 0},
+		{"no colon", `{"errcode" `, `1`, 0},
+		{"a list", ``, `[`, 0},
+		{"an image", ``, "\xff", 0},
+		{"not quite a byte order mark", "\xef\xbb", "\xff", 0},
+		{"a text", ` `, `s`, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for n := range len(tt.open) + 1 {
+				if _, known := wire.Errcode([]byte(tt.open[:n]), false); known {
+					t.Fatalf("decided after %q", tt.open[:n])
+				}
+			}
+			if got, known := wire.Errcode([]byte(tt.open+tt.decides), false); got != tt.want || !known {
+				t.Errorf("Errcode(%q) = %d, %v, want %d, true", tt.open+tt.decides, got, known, tt.want)
+			}
+		})
+	}
+}
+
+// Errcode agrees with encoding/json wherever that can be asked, and more bytes
+// never change a decision.
+func FuzzErrcode(f *testing.F) {
+	for _, s := range []string{
+		refusal, `{"a":[{"errcode":1}],"errcode":-40001}`, `{"a":"\\\"","errcode":0,"errcode":2}`, `{"errcode":"1"}`, ` { "errcode" : 1 } `,
+		`{"errcode":1e3}`, `{"errcode":-0}`, `[]`, `{}`, "\ufeff{", `{"\u0065rrcode":1,"errcode":2}`, `{"":{"":""},"errcode":123456789012}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got, known := wire.Errcode(body, true)
+		if !known {
+			t.Fatalf("Errcode(%q) of a complete body is undecided", body)
+		}
+		if want, ok := jsonErrcode(body); ok && got != want {
+			t.Errorf("Errcode(%q) = %d, encoding/json finds %d", body, got, want)
+		}
+		decided, before := false, 0
+		for n := range min(len(body), 256) + 1 {
+			code, known := wire.Errcode(body[:n], false)
+			if decided && (!known || code != before) {
+				t.Fatalf("Errcode(%q) = %d, %v after it had decided %d", body[:n], code, known, before)
+			}
+			if known && code != 0 && code != got {
+				t.Fatalf("Errcode(%q) = %d, but %d with the rest", body[:n], code, got)
+			}
+			decided, before = known, code
+		}
+	})
+}
+
+// jsonErrcode returns the first errcode of a valid JSON object, 0 if there is
+// none; false if body is no such object or the errcode no number.
+func jsonErrcode(body []byte) (code int, ok bool) {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if open, err := dec.Token(); err != nil || open != json.Delim('{') || !json.Valid(body) {
+		return 0, false
+	}
+	for dec.More() {
+		if _, err := dec.Token(); err != nil {
+			return 0, false
+		}
+		found := bytes.HasSuffix(body[:dec.InputOffset()], []byte(`"errcode"`))
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return 0, false
+		}
+		if found {
+			code, err := strconv.Atoi(string(value))
+			var number json.Number
+			if json.Unmarshal(value, &number) != nil || value[0] == '"' {
+				return 0, false
+			}
+			if err != nil {
+				code = 0 // a fraction, or beyond an int
+			}
+			return code, true
+		}
+	}
+	return 0, true
+}
+
+func TestGunzip(t *testing.T) {
+	long := strings.Repeat(refusal, 1000)
+	noise := make([]byte, 4096)
+	random := rand.NewChaCha8([32]byte{})
+	_, _ = random.Read(noise)
+
+	tests := []struct {
+		name   string
+		prefix []byte
+		limit  int
+		want   string
+	}{
+		{"a whole answer", compress(refusal), 1024, refusal},
+		{"an answer longer than the limit", compress(long), 1024, long[:1024]},
+		{"an answer of exactly the limit", compress(refusal), len(refusal), refusal},
+		{"without its checksum", compress(refusal)[:len(compress(refusal))-8], 1024, refusal},
+		{"an empty answer", compress(""), 1024, ""},
+		{"not gzip", []byte(refusal), 1024, ""},
+		{"cut in the header", compress(refusal)[:5], 1024, ""},
+		{"nothing", nil, 1024, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, string(wire.Gunzip(tt.prefix, tt.limit))); diff != "" {
+				t.Errorf("text (-want +got):\n%s", diff)
+			}
+		})
+	}
+	t.Run("cut in the middle", func(t *testing.T) {
+		got := wire.Gunzip(compress(string(noise))[:1024], 1024)
+		if len(got) < 900 || !bytes.HasPrefix(noise, got) {
+			t.Errorf("%d bytes, want the first 900 at least of the text", len(got))
+		}
+	})
+}
+
+// Each kind of content is followed by another, as the readers are used again.
+func TestGunzipTwice(t *testing.T) {
+	inputs := [][]byte{compress(refusal), []byte("no gzip"), compress(refusal)[:20], nil, compress("{}")}
+	for range 3 {
+		for _, input := range inputs {
+			wire.Gunzip(input, 1024)
+			if got := string(wire.Gunzip(compress(refusal), 1024)); got != refusal {
+				t.Fatalf("after %q: %q", input, got)
+			}
+		}
+	}
+}
+
+func compress(text string) []byte {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, _ = w.Write([]byte(text))
+	_ = w.Close()
+	return out.Bytes()
+}
+
+func TestScrubHeader(t *testing.T) {
+	header := func() http.Header {
+		return http.Header{
+			"Location":   {"https://a.example/?access_token=a%40b&x=1"},
+			"Set-Cookie": {"t=a@b", "u=1"},
+			"X-Twice":    {"a@b, a@b"},
+			"Date":       {"now"},
+		}
+	}
+	tests := []struct {
+		name  string
+		token string
+		want  http.Header
+	}{
+		{"plain and escaped, in every value", "a@b", http.Header{
+			"Location":   {"https://a.example/?access_token=gw&x=1"},
+			"Set-Cookie": {"t=gw", "u=1"},
+			"X-Twice":    {"gw, gw"},
+			"Date":       {"now"},
+		}},
+		{"a token that is not there", "other", header()},
+		{"no token", "", header()},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := header()
+			wire.ScrubHeader(got, tt.token, "gw")
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("header (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestErrcodeDoesNotAllocate(t *testing.T) {
+	body := []byte(refusal)
+	if n := testing.AllocsPerRun(100, func() { wire.Errcode(body, true) }); n > 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
+
+func BenchmarkErrcode(b *testing.B) {
+	for name, body := range map[string]string{
+		"refusal":    refusal,
+		"success":    `{"openid":"oGZUI0egBJY1zhBYw2KhdUfwVJJE","nickname":"a","sex":1,"privilege":["a","b"],"unionid":"o6_bmasdasdsad6_2sgVt7hMZOPfL"}`,
+		"last of 1K": `{"a":"` + strings.Repeat("x", 980) + `","errcode":40001}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			data := []byte(body)
+			b.ReportAllocs()
+			for b.Loop() {
+				wire.Errcode(data, true)
+			}
+		})
+	}
+	b.Run("streamed", func(b *testing.B) {
+		data := []byte(`{"list":[{"a":1},{"a":2}`)
+		b.ReportAllocs()
+		for b.Loop() {
+			wire.Errcode(data, false)
+		}
+	})
+}
+
+func BenchmarkGunzip(b *testing.B) {
+	prefix := compress(refusal)
+	b.ReportAllocs()
+	for b.Loop() {
+		wire.Gunzip(prefix, 1024)
+	}
+}
+
+func BenchmarkScrubHeader(b *testing.B) {
+	h := http.Header{
+		"Content-Type": {"application/json; encoding=utf-8"}, "Date": {"Sun, 22 Nov 2026 12:00:00 GMT"},
+		"Content-Length": {"120"}, "Connection": {"keep-alive"}, "Logicret": {"0"},
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		wire.ScrubHeader(h, realToken, "gw")
+	}
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"bytes"
+	"embed"
+	"encoding/base64"
+	"html/template"
+	"image/png"
+	"net/http"
+	"strconv"
+
+	"github.com/boombuler/barcode"
+	"github.com/boombuler/barcode/qr"
+	"golang.org/x/text/language"
+)
+
+//go:embed assets/page.html
+var assets embed.FS
+
+var pages = template.Must(template.ParseFS(assets, "assets/page.html"))
+
+// page is what the one template shows.
+type page struct {
+	Kind   string // launch, done or problem
+	Text   map[string]string
+	Lang   string
+	Link   string // WeChat's authorisation page
+	Self   string // the launch page, for the QR code
+	Mobile bool   // already inside WeChat
+	QR     template.URL
+	AppID  string
+
+	Problem string
+	Detail  string
+}
+
+// The problems a visitor of the pages may meet; each has a text of its own.
+const (
+	problemParameter = "parameter"
+	problemRobot     = "robot"
+	problemBusy      = "busy"
+	problemWeChat    = "wechat"
+	problemState     = "state"
+	problemCode      = "code"
+)
+
+// secureHeaders keeps pages with codes in them out of caches, frames and
+// search engines. The Referer must show the origin to WeChat, no more.
+func secureHeaders(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "strict-origin-when-cross-origin")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Robots-Tag", "noindex, nofollow")
+}
+
+// show writes a page in the visitor's language.
+func show(w http.ResponseWriter, r *http.Request, status int, p page) error {
+	_, index, _ := languages.Match(acceptable(r)...)
+	p.Lang, p.Text = translations[index].lang, translations[index].text
+	if p.Kind == "launch" && !p.Mobile {
+		p.QR = qrCode(p.Self)
+	}
+	var out bytes.Buffer
+	if err := pages.ExecuteTemplate(&out, "page.html", p); err != nil {
+		return err
+	}
+	secureHeaders(w)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(out.Len()))
+	w.Header().Set("Vary", "Accept-Language")
+	w.WriteHeader(status)
+	_, err := out.WriteTo(w)
+	return err
+}
+
+func showProblem(w http.ResponseWriter, r *http.Request, status int, problem, detail string) error {
+	return show(w, r, status, page{Kind: "problem", Problem: problem, Detail: detail})
+}
+
+// qrCode returns a picture of a link for a phone to scan; nothing if the link
+// is too long for one.
+func qrCode(link string) template.URL {
+	code, err := qr.Encode(link, qr.M, qr.Auto)
+	if err != nil {
+		return ""
+	}
+	code, err = barcode.Scale(code, 220, 220)
+	if err != nil {
+		return ""
+	}
+	var picture bytes.Buffer
+	if err := png.Encode(&picture, code); err != nil {
+		return ""
+	}
+	return template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(picture.Bytes()))
+}
+
+var languages = language.NewMatcher([]language.Tag{language.Chinese, language.English})
+
+// acceptable returns the languages a browser asks for.
+func acceptable(r *http.Request) []language.Tag {
+	tags, _, err := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
+	if err != nil {
+		return nil
+	}
+	return tags
+}
+
+// translations holds the words of the pages, in the order of languages.
+var translations = []struct {
+	lang string
+	text map[string]string
+}{
+	{"zh-CN", map[string]string{
+		"launch.title":      "授权给第三方平台",
+		"launch.lead":       "点击下面的按钮，前往微信公众平台完成授权。请由公众号或小程序的管理员操作。",
+		"launch.button":     "前往微信授权",
+		"launch.qr":         "或用微信扫描二维码，在手机上授权",
+		"done.title":        "授权成功",
+		"done.lead":         "该帐号已授权给第三方平台，可以关闭此页面。",
+		"problem.title":     "无法继续",
+		"problem.parameter": "链接中的参数有误：",
+		"problem.robot":     "此页面仅供管理员在浏览器中打开。",
+		"problem.busy":      "访问过于频繁，请稍后再试。等待秒数：",
+		"problem.wechat":    "暂时无法从微信取得授权信息，请稍后再试。原因：",
+		"problem.state":     "此链接已过期，或不是在本浏览器中打开的。请重新开始授权。",
+		"problem.code":      "授权码缺失、已使用或已过期。请重新开始授权。",
+	}},
+	{"en", map[string]string{
+		"launch.title":      "Authorize the platform",
+		"launch.lead":       "The button leads to WeChat, where an admin of the official account or mini program can authorize this platform.",
+		"launch.button":     "Continue to WeChat",
+		"launch.qr":         "Or scan this code with WeChat to authorize on the phone",
+		"done.title":        "Authorized",
+		"done.lead":         "The account has authorized the platform. You can close this page.",
+		"problem.title":     "This did not work",
+		"problem.parameter": "The link is wrong in its parameter ",
+		"problem.robot":     "This page is for an admin with a browser.",
+		"problem.busy":      "Too many visits. Try again after this many seconds: ",
+		"problem.wechat":    "WeChat cannot be asked at present. Try again in a minute. Reason: ",
+		"problem.state":     "The link has expired, or was opened in another browser than it began in. Start again.",
+		"problem.code":      "The authorization code is missing, spent or expired. Start again.",
+	}},
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/wire"
+)
+
+// attacher is the RoundTripper that alone writes real tokens into requests.
+// It does so on a clone of its own, so that no log, placeholder or later
+// handler can see one.
+type attacher struct {
+	tokens    *Tokens
+	hosts     []*url.URL
+	transport http.RoundTripper
+	maxReplay int64
+}
+
+// RoundTrip makes the call in r's context at WeChat. When WeChat rejects the
+// real token, it is renewed and the call made once more, provided that the
+// body was kept; nothing else is ever sent twice, except to the next host
+// when a connection could not even be made.
+func (a *attacher) RoundTrip(r *http.Request) (*http.Response, error) {
+	call := r.Context().Value(callKey{}).(*call)
+	body, err := readBody(r, a.maxReplay)
+	if err != nil {
+		return nil, err
+	}
+	if call.subject == "" {
+		return a.send(r, call, call.query, body)
+	}
+	token, err := a.tokens.Current(r.Context(), call.subject)
+	if err != nil {
+		return nil, err
+	}
+	response, err := a.sendWith(r, call, token, body)
+	if err != nil || !rejected(response) {
+		return response, err
+	}
+	renewed, err := a.tokens.After(r.Context(), call.subject, token)
+	if err == nil && !body.replayable {
+		return response, nil // the client's own retry meets the new token
+	}
+	response.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	return a.sendWith(r, call, renewed, body)
+}
+
+// sendWith attaches token and removes it wherever the answer's headers repeat it.
+func (a *attacher) sendWith(r *http.Request, call *call, token *Token, body *body) (*http.Response, error) {
+	real := token.Value.Reveal()
+	response, err := a.send(r, call, wire.Splice(call.query, call.route.Param, real, call.drop), body)
+	if err == nil {
+		wire.ScrubHeader(response.Header, real, "REDACTED")
+	}
+	return response, err
+}
+
+// send tries the hosts in turn as long as no connection can be made.
+func (a *attacher) send(r *http.Request, call *call, query string, body *body) (*http.Response, error) {
+	var err error
+	for _, host := range a.hosts {
+		out := *r
+		out.URL = &url.URL{Scheme: host.Scheme, Host: host.Host, Path: call.path, RawQuery: query}
+		out.Host = host.Host
+		out.Body, out.ContentLength, out.GetBody = body.next(r.Method), body.length, nil
+		var response *http.Response
+		response, err = a.transport.RoundTrip(&out)
+		if !isDialError(err) {
+			return response, err
+		}
+	}
+	return nil, err
+}
+
+// isDialError reports whether err says that no connection was made.
+func isDialError(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// rejected reports whether WeChat rejects the real token. It looks at the
+// first bytes of small JSON and text answers and holds back no other.
+func rejected(response *http.Response) bool {
+	switch errcodeOf(response) {
+	case 40001, 40014, 42001, 42006:
+		return true
+	}
+	return false
+}
+
+// newReverseProxy streams between application and WeChat.
+func newReverseProxy(transport http.RoundTripper, log *zap.Logger) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Transport:     transport,
+		FlushInterval: -1,
+		BufferPool:    &bufferPool{},
+		ErrorLog:      zap.NewStdLog(log),
+		Rewrite: func(p *httputil.ProxyRequest) {
+			// ReverseProxy has re-encoded a query it could not parse.
+			p.Out.URL.RawQuery = p.In.URL.RawQuery
+			p.Out.Host = ""
+			strip(p.Out.Header)
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() != nil {
+				return // the client has gone
+			}
+			fault(w, r, log, err)
+		},
+	}
+}
+
+// strip removes what WeChat need not know, and what would make net/http send
+// a request again by itself.
+func strip(h http.Header) {
+	for name := range h {
+		switch {
+		case strings.HasPrefix(name, "X-Forwarded-"):
+			delete(h, name)
+		case name == "Authorization", name == "Cookie", name == appidHeader, name == "X-Real-Ip", name == "Via",
+			name == "Idempotency-Key", name == "X-Idempotency-Key":
+			delete(h, name)
+		}
+	}
+}
+
+// bufferPool lends the copy buffers of the reverse proxy.
+type bufferPool struct{ pool sync.Pool }
+
+func (b *bufferPool) Get() []byte {
+	if buffer, ok := b.pool.Get().(*[]byte); ok {
+		return *buffer
+	}
+	return make([]byte, 32<<10)
+}
+
+func (b *bufferPool) Put(buffer []byte) { b.pool.Put(&buffer) }

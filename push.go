@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+)
+
+const (
+	maxPush     = 64 << 10
+	pushArrives = 10 * time.Second // a slow body does not hold a connection longer
+	pushAge     = 10 * time.Minute // how far the timestamp may be off, either way
+	pushAnswer  = 4 * time.Second  // WeChat waits five
+)
+
+var (
+	errPushTooLarge = errors.New("larger than 64 KiB")
+	errPushStale    = errors.New("timestamp is more than 10 minutes off; is this server's clock right?")
+	errPushForeign  = errors.New("component is not configured here")
+	errPushBroken   = errors.New("the body broke off")
+)
+
+// push is an opened push to the events URL.
+type push struct {
+	component string
+	event     bizmsg.Event
+	signature [sha256.Size]byte
+}
+
+// open reads and verifies a push: size, signature, ciphertext, receive id,
+// appid, timestamp. Nothing of it is believed before.
+func (a *App) open(w http.ResponseWriter, r *http.Request) (*push, error) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(pushArrives))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPush))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, errPushTooLarge
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errPushBroken, err)
+	}
+	envelope, err := bizmsg.ParseEnvelope(body)
+	if err != nil {
+		return nil, err
+	}
+	component, message, err := a.openEnvelope(r, envelope)
+	if err != nil {
+		return nil, err
+	}
+	if err := fresh(r.URL.Query().Get("timestamp"), time.Now()); err != nil {
+		return nil, err
+	}
+	event, err := bizmsg.ParseEvent(message.Plain)
+	if err != nil {
+		return nil, err
+	}
+	if event.AppID != component {
+		return nil, fmt.Errorf("opening push: AppId %.32q is not the component's", event.AppID)
+	}
+	signature := sha256.Sum256([]byte(component + r.URL.Query().Get("msg_signature")))
+	return &push{component, event, signature}, nil
+}
+
+// openEnvelope opens an envelope with the component that it names. Where it
+// names none, the component whose token has signed it is the one.
+func (a *App) openEnvelope(r *http.Request, e bizmsg.Envelope) (appid string, m *bizmsg.Message, err error) {
+	query := r.URL.Query()
+	signature, timestamp, nonce := query.Get("msg_signature"), query.Get("timestamp"), query.Get("nonce")
+	if e.AppID != "" {
+		component := a.components[e.AppID]
+		if component == nil {
+			return "", nil, errPushForeign
+		}
+		m, err = component.codec.Open(signature, timestamp, nonce, e.Encrypt)
+		return e.AppID, m, err
+	}
+	err = errPushForeign
+	for appid, component := range a.components {
+		m, err = component.codec.Open(signature, timestamp, nonce, e.Encrypt)
+		if err == nil {
+			return appid, m, nil
+		}
+	}
+	return "", nil, err
+}
+
+func fresh(timestamp string, now time.Time) error {
+	seconds, err := strconv.ParseInt(timestamp, 10, 64)
+	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > pushAge {
+		return errPushStale
+	}
+	return nil
+}
+
+// take acts on a push. When it returns nil, what the push brought is stored
+// and the push may be acknowledged; a repeat of it is acknowledged again.
+func (a *App) take(ctx context.Context, p *push) error {
+	now := time.Now()
+	if a.shared.replays.seen(p.signature, now) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, pushAnswer)
+	defer cancel()
+	if err := a.apply(ctx, p); err != nil {
+		return &unstoredPush{err}
+	}
+	a.shared.replays.acknowledged(p.signature, now)
+	return nil
+}
+
+// apply is the one place that knows what an InfoType means.
+func (a *App) apply(ctx context.Context, p *push) error {
+	tokens, e := a.shared.tokens, p.event
+	log := a.log.With(zap.String("component", p.component), zap.String("info_type", e.InfoType))
+	switch e.InfoType {
+	case bizmsg.InfoTicket:
+		if e.ComponentVerifyTicket == nil {
+			log.Warn("push without a ticket ignored")
+			return nil
+		}
+		log.Debug("component_verify_ticket received", zap.Time("created", e.CreateTime))
+		return tokens.Ticket(ctx, p.component, e.ComponentVerifyTicket, e.CreateTime)
+	case bizmsg.InfoAuthorized, bizmsg.InfoUpdateAuthorized, bizmsg.InfoFastRegister, bizmsg.InfoUnauthorized:
+		return a.applyAuthorization(ctx, p, log)
+	default:
+		log.Info("push acknowledged, nothing to do for this InfoType")
+		return nil
+	}
+}
+
+func (a *App) applyAuthorization(ctx context.Context, p *push, log *zap.Logger) error {
+	tokens, e := a.shared.tokens, p.event
+	log = log.With(zap.String("authorizer", e.AuthorizerAppID))
+	if !subject.ValidAppID(e.AuthorizerAppID) {
+		log.Warn("push without an appid of an authorizer ignored")
+		return nil
+	}
+	log.Info("authorization event received")
+	if e.InfoType == bizmsg.InfoUnauthorized {
+		return tokens.Unauthorized(ctx, p.component, e.AuthorizerAppID, e.CreateTime)
+	}
+	if e.AuthorizationCode == nil {
+		return nil // a registration that failed
+	}
+	return tokens.Authorized(ctx, Grant{p.component, e.AuthorizerAppID, e.AuthorizationCode, e.CreateTime})
+}
+
+// unstoredPush marks the failures that are ours: WeChat shall push again.
+type unstoredPush struct{ error }
+
+func (u *unstoredPush) Unwrap() error { return u.error }
+
+// refusePush answers a push that is not acknowledged. The sender learns
+// nothing but the status, the log says why.
+func (a *App) refusePush(w http.ResponseWriter, r *http.Request, err error) error {
+	status := http.StatusForbidden
+	var ours *unstoredPush
+	switch {
+	case errors.As(err, &ours):
+		status = http.StatusServiceUnavailable
+	case errors.Is(err, errPushTooLarge):
+		status = http.StatusRequestEntityTooLarge
+	case errors.Is(err, errPushBroken):
+		status = http.StatusBadRequest
+	}
+	fields := []zap.Field{zap.Int("status", status), zap.String("remote", r.RemoteAddr), zap.Error(err)}
+	if errors.Is(err, bizmsg.ErrSignature) {
+		fields = append(fields, zap.String("remedy", "if this was WeChat: compare the token here with the one in its console"))
+	}
+	if errors.Is(err, bizmsg.ErrCiphertext) {
+		fields = append(fields, zap.String("remedy", "compare the encoding_aes_key here with the one in WeChat's console"))
+	}
+	a.log.Warn("push not acknowledged", fields...)
+	w.WriteHeader(status)
+	return nil
+}
+
+// replays remembers the pushes acknowledged within the time a timestamp is
+// accepted. Only what verified is remembered, so nobody else can fill it.
+type replays struct {
+	mu     sync.Mutex
+	until  map[[sha256.Size]byte]time.Time
+	pruned time.Time
+}
+
+func newReplays() *replays { return &replays{until: make(map[[sha256.Size]byte]time.Time)} }
+
+func (r *replays) seen(signature [sha256.Size]byte, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return now.Before(r.until[signature])
+}
+
+func (r *replays) acknowledged(signature [sha256.Size]byte, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now.Sub(r.pruned) > time.Minute {
+		for old, until := range r.until {
+			if now.After(until) {
+				delete(r.until, old)
+			}
+		}
+		r.pruned = now
+	}
+	r.until[signature] = now.Add(2 * pushAge)
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package sandbox plays WeChat's side of a third-party platform (第三方平台):
+// api.weixin.qq.com, both authorise pages, and the pushes. WeChat offers no such
+// place to try things out.
+//
+//	wechat, err := sandbox.New(sandbox.Config{})            // nothing has to be set
+//	server := httptest.NewServer(wechat)                    // or wechat.Transport(), without a socket
+//	wechat.SetURLs(gateway+"/wechat/events", gateway+"/wechat/messages/$APPID$")
+//	wechat.AddAccount(sandbox.Account{AppID: "wxaaaaaaaaaaaaaaaa"})
+//	err = wechat.PushTicket(ctx)                            // sealed, signed and POSTed
+//	code, err := wechat.Authorize(ctx, "wxaaaaaaaaaaaaaaaa") // the admin agrees
+//	wechat.Inject(sandbox.Fault{Path: "/cgi-bin/", ErrCode: -1, Times: 3})
+//	wechat.Credentials()                                    // none of these may ever leak
+//
+// It is as strict as WeChat is known to be, and where WeChat's documents leave a
+// point open or contradict each other, it has a switch (see Switches). Its crypto
+// is its own: a fake that borrowed the gateway's would agree with its mistakes.
+// State is in memory only. Its credentials are plain strings, made to be found:
+// they contain REALAPPSECRET, REALPUSHTOKEN, REALAESKEY, REALTICKET, REALTOKEN or
+// REALREFRESH.
+//
+// # What is known by name
+//
+// The component API, the pages, quotas, rid/get, user logins, customer and
+// template messages, media, menus, followers, mini-program codes: see routes. Any
+// other path answers {"errcode":0,"errmsg":"ok"} once the right kind of token has
+// been shown. GeneratedMedia names downloads of any size.
+//
+// # Levers over HTTP
+//
+// Every lever is a method and a path under /_sandbox/, beside the API and never in
+// it. Bodies and answers are JSON; an unknown field is refused (400); a lever
+// that could not do its work answers 409 with {"error":…}. There is no access
+// control: whoever reaches the sandbox may pull.
+//
+//	GET    /                overview: accounts, counts, settings
+//	POST   ticket           a new ticket is pushed
+//	POST   stop-tickets     WeChat gives up pushing tickets
+//	POST   account          {"appid","user_name","nick_name","mini_program","func_info":[…]}
+//	POST   authorize        {"appid"} the admin agrees; answers {"code"}
+//	POST   authorized       {"appid"} its last authorisation event is pushed again
+//	POST   update           {"appid"} the admin changes the permission sets; answers {"code"}
+//	POST   revoke           {"appid"} the admin withdraws
+//	POST   event            {"info_type","inner"} any authorisation event
+//	POST   message          {"appid","openid","inner"} a follower's message; answers {"reply"}
+//	POST   push             a Push: forged, foreign, old or replayed
+//	POST   expire           {"appid"} its tokens answer 42001; empty: everybody's
+//	POST   kill             {"appid"} its tokens answer 40001; empty: everybody's
+//	POST   rotate-token     {"appid"} a second process fetches a token
+//	POST   rotate-refresh   {"appid"} a new refresh token
+//	POST   rotate-secret    {"secret"} a new app secret; empty: made up
+//	POST   rotate-keys      {"token","encoding_aes_key"} new push keys; empty: made up
+//	POST   usercode         {"appid","user"} a js_code or OAuth code; answers {"code","openid"}
+//	POST   advance          {"by":"2h"} lifetimes pass
+//	POST   fault            a Fault, latency as "2s"
+//	DELETE fault            no more faults
+//	POST   quota            {"path","daily"} a daily limit; negative: none
+//	POST   ips              {"allow":[…]} the callers' white list; empty: all
+//	POST   urls             {"events","messages","launch_domain"}
+//	GET    switches         and POST, which replaces all of them
+//	GET    calls            history of calls; DELETE forgets it and the counts
+//	GET    pushes           history of push attempts
+//	GET    sent             customer and template messages sent
+//	GET    count            ?path= and perhaps &token=
+//	GET    token            ?kind=ticket|component|authorizer|refresh &appid= the valid one
+//	GET    credentials      every real credential so far
+//	GET    agree            where the links of the authorise page lead
+package sandbox

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"hash/maphash"
+	"sync"
+
+	"github.com/dgraph-io/ristretto/v2"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+)
+
+// tokenCache keeps tokens in memory. It only saves the way to the vault: a
+// get right after a set may miss, and a set may be dropped.
+type tokenCache struct {
+	tokens *ristretto.Cache[string, *Token]
+
+	// Requests of a replaced configuration go on while the last state is torn
+	// down, and ristretto panics on a Set that meets Close.
+	mu     sync.RWMutex
+	closed bool
+}
+
+func newTokenCache(size int) (*tokenCache, error) {
+	seed1, seed2 := maphash.MakeSeed(), maphash.MakeSeed()
+	tokens, err := ristretto.NewCache(&ristretto.Config[string, *Token]{
+		NumCounters:        10 * int64(size),
+		MaxCost:            int64(size),
+		BufferItems:        64,
+		IgnoreInternalCost: true, // or only a fraction of size entries would stay
+		KeyToHash: func(key string) (uint64, uint64) {
+			return maphash.String(seed1, key), maphash.String(seed2, key)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &tokenCache{tokens: tokens}, nil
+}
+
+func (c *tokenCache) get(who subject.Subject) *Token {
+	token, _ := c.tokens.Get(string(who))
+	return token
+}
+
+func (c *tokenCache) set(who subject.Subject, token *Token) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if !c.closed {
+		c.tokens.Set(string(who), token, 1)
+	}
+}
+
+func (c *tokenCache) drop(who subject.Subject) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if !c.closed {
+		c.tokens.Del(string(who))
+	}
+}
+
+func (c *tokenCache) resize(size int) { c.tokens.UpdateMaxCost(int64(size)) }
+
+func (c *tokenCache) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.tokens.Close()
+}

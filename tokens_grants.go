@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+// codeLifetime is how long an authorization_code is tried at most. WeChat's
+// own are said to live ten minutes, but the field that tells is not to be
+// relied on, so WeChat's refusal decides.
+const codeLifetime = time.Hour
+
+// Grant is an authorisation as the events URL reports it.
+type Grant struct {
+	Component  string
+	Authorizer string
+	Code       secret.Secret // authorization_code, for api_query_auth
+	Time       time.Time     // CreateTime of the event
+}
+
+// Authorized takes an authorized or updateauthorized event. The code is
+// stored before Authorized returns, so that no crash can lose it: until it is
+// exchanged no refresh token exists. The exchange itself follows behind.
+// An event older than what is known changes nothing.
+func (t *Tokens) Authorized(ctx context.Context, g Grant) error {
+	who := subject.Of(g.Component, g.Authorizer)
+	if appid, spent := t.codes.spent(g.Code); spent && appid == g.Authorizer {
+		return t.update(ctx, who, func(record *vault.Record) { record.EventTime = latest(record.EventTime, g.Time) })
+	}
+	t.codes.announce(g.Code, g.Authorizer)
+	err := t.update(ctx, who, func(record *vault.Record) {
+		if g.Time.Before(record.EventTime) {
+			return
+		}
+		record.EventTime, record.State = g.Time, vault.Authorized
+		record.Code, record.CodeExpires = g.Code, time.Now().Add(codeLifetime)
+	})
+	if err != nil {
+		return err
+	}
+	t.troubles.heal(who)
+	t.work.Go(func() { t.exchangePending(who) })
+	return nil
+}
+
+// Unauthorized takes an unauthorized event: the tokens are dropped at once,
+// the record stays as a tombstone that a newer authorized event revives.
+func (t *Tokens) Unauthorized(ctx context.Context, component, authorizer string, at time.Time) error {
+	who := subject.Of(component, authorizer)
+	unlock, err := t.settings().vault.Lock(ctx, who)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	record, err := t.load(ctx, who)
+	if err != nil && !recoverable(err) {
+		return err
+	}
+	if at.Before(record.EventTime) {
+		return nil
+	}
+	record.EventTime = at
+	if token := t.cache.get(who); token != nil {
+		token.refused.Store(true)
+	}
+	t.withdraw(ctx, who, record)
+	return nil
+}
+
+// exchangePending exchanges the code that Authorized stored, again and again
+// until WeChat has answered for good.
+func (t *Tokens) exchangePending(who subject.Subject) {
+	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+		record, err := t.load(t.life, who)
+		if err == nil && (record.Code == nil || time.Now().After(record.CodeExpires)) {
+			return
+		}
+		if err == nil && t.settle(t.life, who, record) == nil {
+			return
+		}
+		select {
+		case <-time.After(jitter(wait)):
+		case <-t.life.Done():
+			return
+		}
+	}
+}
+
+// settle exchanges the code of a record that still has one. An error means
+// that the exchange failed and that there is no refresh token to go on with.
+func (t *Tokens) settle(ctx context.Context, who subject.Subject, record vault.Record) error {
+	if record.Code == nil || time.Now().After(record.CodeExpires) {
+		return nil
+	}
+	_, err := t.Exchange(ctx, who.Component(), record.Code)
+	if err != nil && record.Refresh == nil {
+		return err
+	}
+	return nil
+}
+
+// Exchange turns an authorization_code into stored tokens and returns the
+// authorizer's appid. The event and the browser's redirect may bring the same
+// code in either order: it is spent once, both get the same answer.
+func (t *Tokens) Exchange(ctx context.Context, component string, code secret.Secret) (string, error) {
+	digest := digestOf(code)
+	done := t.calls.DoChan("code "+string(digest[:]), func() (any, error) {
+		if appid, spent := t.codes.spent(code); spent {
+			return appid, nil
+		}
+		ctx, cancel := context.WithTimeout(t.life, obtainLimit)
+		defer cancel()
+		return t.exchange(ctx, component, code)
+	})
+	select {
+	case result := <-done:
+		if result.Err != nil {
+			return "", result.Err
+		}
+		return result.Val.(string), nil
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}
+
+func (t *Tokens) exchange(ctx context.Context, component string, code secret.Secret) (string, error) {
+	began := time.Now()
+	var grant openapi.Authorization
+	err := t.asComponent(ctx, component, func(componentToken secret.Secret) (err error) {
+		grant, err = t.settings().api.QueryAuth(ctx, component, componentToken, code)
+		return err
+	})
+	if kindOf(err) == openapi.CodeSpent {
+		return t.codeSpent(ctx, component, code, err)
+	}
+	if err != nil {
+		t.settings().log.Error("exchanging authorization_code failed", zap.String("component", component), zap.Error(err))
+		return "", publicOf(subject.Of(component, ""), err)
+	}
+	who := subject.Of(component, grant.AppID)
+	t.keep(ctx, who, func(record *vault.Record) {
+		record.State, record.Functions = vault.Authorized, grant.Functions
+		if grant.Refresh != nil {
+			record.Refresh = grant.Refresh
+		}
+		if grant.Access.Value != nil {
+			record.Token, record.Obtained, record.Expires = grant.Access.Value, began, began.Add(grant.Access.Lifetime)
+		}
+		record.Code = nil
+	})
+	t.codes.spend(code, grant.AppID)
+	t.troubles.heal(who)
+	t.settings().log.Info("authorizer authorized", zap.String("component", component),
+		zap.String("authorizer", grant.AppID), zap.Ints("functions", grant.Functions))
+	return grant.AppID, nil
+}
+
+// codeSpent is called when WeChat says that a code is invalid, spent or
+// expired. If an event announced the code and the authorizer has its tokens,
+// somebody else has exchanged it, which is as good.
+func (t *Tokens) codeSpent(ctx context.Context, component string, code secret.Secret, refused error) (string, error) {
+	appid, announced := t.codes.announced(code)
+	if !announced {
+		return "", refused
+	}
+	who := subject.Of(component, appid)
+	var held bool
+	err := t.update(ctx, who, func(record *vault.Record) {
+		if record.Code.Equal(code) {
+			record.Code = nil
+		}
+		held = record.Refresh != nil && record.State == vault.Authorized
+	})
+	if err != nil || !held {
+		return "", errors.Join(refused, err)
+	}
+	t.codes.spend(code, appid)
+	return appid, nil
+}
+
+// codes remembers, for a while, which authorizer a code belongs to and
+// whether it has been exchanged here. Codes are kept as digests.
+type codes struct {
+	mu    sync.Mutex
+	known map[[sha256.Size]byte]codeFate
+}
+
+type codeFate struct {
+	appid string
+	spent bool
+	until time.Time
+}
+
+func newCodes() *codes { return &codes{known: make(map[[sha256.Size]byte]codeFate)} }
+
+func digestOf(s secret.Secret) [sha256.Size]byte { return sha256.Sum256([]byte(s.Reveal())) }
+
+// announce notes whose code this is. Only signed events announce codes.
+func (c *codes) announce(code secret.Secret, appid string) { c.put(code, appid, false) }
+
+// spend notes that the code has been exchanged.
+func (c *codes) spend(code secret.Secret, appid string) { c.put(code, appid, true) }
+
+func (c *codes) put(code secret.Secret, appid string, spent bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	for digest, fate := range c.known {
+		if now.After(fate.until) {
+			delete(c.known, digest)
+		}
+	}
+	c.known[digestOf(code)] = codeFate{appid, spent, now.Add(codeLifetime)}
+}
+
+func (c *codes) announced(code secret.Secret) (appid string, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fate, ok := c.known[digestOf(code)]
+	return fate.appid, ok
+}
+
+func (c *codes) spent(code secret.Secret) (appid string, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fate := c.known[digestOf(code)]
+	return fate.appid, fate.spent
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+// renewComponent fetches a component token with the newest ticket.
+func (t *Tokens) renewComponent(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
+	s := t.settings()
+	appSecret, ok := s.components[who.Component()]
+	if !ok {
+		return record, ErrNoComponent.because("component %s is not configured", who.Component())
+	}
+	ticket, err := s.vault.LoadTicket(ctx, who.Component())
+	if err != nil && !recoverable(err) {
+		return record, err
+	}
+	if ticket.Value == nil {
+		t.askForTicket(ctx, who.Component(), ticket)
+		return record, ErrNoTicket
+	}
+	began := time.Now()
+	token, err := s.api.ComponentToken(ctx, who.Component(), appSecret, ticket.Value)
+	if err != nil {
+		if kindOf(err) == openapi.TicketBad {
+			t.askForTicket(ctx, who.Component(), ticket)
+		}
+		return record, err
+	}
+	record.Token, record.Obtained, record.Expires = token.Value, began, began.Add(token.Lifetime)
+	return record, nil
+}
+
+// renewAuthorizer fetches an authorizer token with the refresh token, or
+// finds the refresh token again where it is lost.
+func (t *Tokens) renewAuthorizer(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
+	if record.State == vault.Unauthorized {
+		return record, ErrUnauthorized
+	}
+	if record.Refresh != nil {
+		renewed, err := t.refresh(ctx, who, record)
+		if kindOf(err) != openapi.RefreshDead {
+			return renewed, err
+		}
+	}
+	return t.recover(ctx, who, record)
+}
+
+// refresh exchanges the record's refresh token for an access token. WeChat's
+// refresh token overwrites ours if it sends one; an empty one never does.
+func (t *Tokens) refresh(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
+	began := time.Now()
+	var token openapi.Token
+	var refresh secret.Secret
+	err := t.asComponent(ctx, who.Component(), func(componentToken secret.Secret) (err error) {
+		token, refresh, err = t.settings().api.AuthorizerToken(ctx, who.Component(), who.Authorizer(), componentToken, record.Refresh)
+		return err
+	})
+	if kindOf(err) == openapi.Withdrawn {
+		return record, t.withdraw(ctx, who, record)
+	}
+	if err != nil {
+		return record, err
+	}
+	if refresh != nil {
+		record.Refresh = refresh
+	}
+	record.Token, record.Obtained, record.Expires = token.Value, began, began.Add(token.Lifetime)
+	return record, nil
+}
+
+// recover asks WeChat once for the refresh token of an authorizer whose own is
+// lost or was never known here. Whoever starts from an empty storage comes
+// back this way.
+// https://developers.weixin.qq.com/doc/oplatform/developers/dev/AuthorizerAccessToken.html
+func (t *Tokens) recover(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
+	known := record.Generation > 0
+	if !known && !t.troubles.mayAsk(who.Component(), time.Now()) {
+		return record, ErrRationed
+	}
+	var info openapi.AuthorizerInfo
+	err := t.asComponent(ctx, who.Component(), func(componentToken secret.Secret) (err error) {
+		info, err = t.settings().api.AuthorizerInfo(ctx, who.Component(), who.Authorizer(), componentToken)
+		return err
+	})
+	if saysUnauthorized(err) {
+		if known {
+			return record, t.withdraw(ctx, who, record)
+		}
+		t.troubles.askedInVain(who.Component(), time.Now())
+		return record, ErrUnauthorized
+	}
+	if err != nil {
+		return record, err
+	}
+	if info.Refresh == nil || info.Refresh.Equal(record.Refresh) {
+		return record, ErrNeedsAdmin
+	}
+	record.Refresh, record.State = info.Refresh, vault.Authorized
+	return t.refresh(ctx, who, record)
+}
+
+// saysUnauthorized reports whether api_get_authorizer_info says that the
+// account is none of the component's: it has not authorized it, or there is
+// no such account.
+func saysUnauthorized(err error) bool {
+	var fault *componentFault
+	var refusal *openapi.Refusal
+	return !errors.As(err, &fault) && errors.As(err, &refusal) &&
+		(refusal.Kind() == openapi.Withdrawn || refusal.Code == 40013)
+}
+
+// withdraw writes down that the account has taken its authorisation back. The
+// caller holds the lock.
+func (t *Tokens) withdraw(ctx context.Context, who subject.Subject, record vault.Record) error {
+	record.State = vault.Unauthorized
+	record.Token, record.Refresh, record.Code = nil, nil, nil
+	t.store(ctx, who, record)
+	t.cache.drop(who)
+	t.settings().log.Warn("authorizer has withdrawn its authorization",
+		zap.String("component", who.Component()), zap.String("authorizer", who.Authorizer()))
+	return ErrUnauthorized
+}
+
+// asComponent makes a component-level call. If WeChat rejects the component
+// token, the call is made once more with another one.
+func (t *Tokens) asComponent(ctx context.Context, component string, call func(componentToken secret.Secret) error) error {
+	who := subject.Of(component, "")
+	token, err := t.Current(ctx, who)
+	if err != nil {
+		return &componentFault{err}
+	}
+	err = call(token.Value)
+	if kindOf(err) != openapi.TokenDead {
+		return err
+	}
+	if token, err = t.After(ctx, who, token); err != nil {
+		return &componentFault{err}
+	}
+	if err = call(token.Value); kindOf(err) == openapi.TokenDead {
+		return &componentFault{err}
+	}
+	return err
+}
+
+// componentFault marks a failure that is the component's, not the
+// authorizer's that suffers from it: only the component cools down.
+type componentFault struct{ error }
+
+func (f *componentFault) Unwrap() error { return f.error }
+
+// fail notes a failed renewal, says so in the log, and returns what callers
+// are to be shown.
+func (t *Tokens) fail(who subject.Subject, err error) error {
+	var fault *componentFault
+	if errors.Is(err, ErrNoTicket) || errors.As(err, &fault) && !who.IsComponent() {
+		return publicOf(who, err)
+	}
+	pause, news := t.troubles.note(who, err, time.Now())
+	if news {
+		fields := []zap.Field{
+			zap.String("component", who.Component()), zap.String("authorizer", who.Authorizer()),
+			zap.Error(err), zap.Duration("retry_in", pause),
+		}
+		var refusal *openapi.Refusal
+		if errors.As(err, &refusal) && refusal.Remedy() != "" {
+			fields = append(fields, zap.String("remedy", refusal.Remedy()))
+		}
+		t.settings().log.Error("renewing token failed", fields...)
+	}
+	return publicOf(who, err)
+}
+
+// publicOf turns a refusal of the component token into the answer design §4
+// has for it; other errors speak for themselves.
+func publicOf(who subject.Subject, err error) error {
+	var refusal *openapi.Refusal
+	var fault *componentFault
+	if errors.As(err, &refusal) && (who.IsComponent() || errors.As(err, &fault)) {
+		return ErrNoComponent.because("WeChat refuses with errcode %d", refusal.Code)
+	}
+	return err
+}
+
+// kindOf classifies what WeChat refused; an error that is no refusal has the
+// zero Kind.
+func kindOf(err error) openapi.Kind {
+	var refusal *openapi.Refusal
+	if errors.As(err, &refusal) {
+		return refusal.Kind()
+	}
+	return 0
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+// load returns the record of who: one that could not be stored yet, or the
+// vault's.
+func (t *Tokens) load(ctx context.Context, who subject.Subject) (vault.Record, error) {
+	if record, ok := t.unstored.get(who); ok {
+		return record, nil
+	}
+	record, err := t.settings().vault.Load(ctx, who)
+	var unreadable *vault.Unreadable
+	if errors.As(err, &unreadable) {
+		t.settings().log.Error("stored record does not open; it is kept aside and rebuilt from WeChat", zap.Error(err),
+			zap.String("remedy", "if the seal key or app secret was changed, configure the previous one as well"))
+	}
+	return record, err
+}
+
+// lockUnless takes the storage lock of who, unless done reports meanwhile
+// that another holder has done the work; then it returns nil and no error.
+// Storage locks poll only every second, a look at the record costs little.
+func (t *Tokens) lockUnless(ctx context.Context, who subject.Subject, done func() bool) (unlock func(), err error) {
+	type lock struct {
+		release func() error
+		err     error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	taken := make(chan lock, 1)
+	log := t.settings().log
+	release := func(l lock) {
+		cancel()
+		if l.err != nil {
+			return
+		}
+		if err := l.release(); err != nil {
+			log.Warn("releasing storage lock failed", zap.String("component", who.Component()),
+				zap.String("authorizer", who.Authorizer()), zap.Error(err))
+		}
+	}
+	go func() {
+		unlock, err := t.settings().vault.Lock(ctx, who)
+		taken <- lock{unlock, err}
+	}()
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	for {
+		select {
+		case l := <-taken:
+			if l.err != nil {
+				cancel()
+				return nil, l.err
+			}
+			return func() { release(l) }, nil
+		case <-poll.C:
+			if done() {
+				cancel()
+				go func() { release(<-taken) }()
+				return nil, nil
+			}
+		}
+	}
+}
+
+// update changes the record of who under its lock and stores it. Nothing is
+// changed if it returns an error.
+func (t *Tokens) update(ctx context.Context, who subject.Subject, change func(*vault.Record)) error {
+	unlock, err := t.lockUnless(ctx, who, func() bool { return false })
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	record, err := t.load(ctx, who)
+	if err != nil && !recoverable(err) {
+		return err
+	}
+	change(&record)
+	_, err = t.settings().vault.Store(ctx, who, record)
+	return err
+}
+
+// keep is update for tokens that WeChat has just handed out and that exist
+// nowhere else: where storage fails they stay in memory until it is back.
+func (t *Tokens) keep(ctx context.Context, who subject.Subject, change func(*vault.Record)) {
+	unlock, err := t.lockUnless(ctx, who, func() bool { return false })
+	if err == nil {
+		defer unlock()
+	}
+	record, _ := t.load(ctx, who)
+	change(&record)
+	record = t.store(ctx, who, record)
+	t.cache.drop(who)
+	if token := t.tokenOf(who, record); token.live(time.Now()) {
+		t.cache.set(who, token)
+	}
+}
+
+// store stores the record before anybody is handed its token. If that fails,
+// the alarm is raised, the record is served from memory and storing goes on
+// being tried. It returns what now stands.
+func (t *Tokens) store(ctx context.Context, who subject.Subject, record vault.Record) vault.Record {
+	stored, err := t.settings().vault.Store(ctx, who, record)
+	if err == nil {
+		t.unstored.remove(who, record)
+		return stored
+	}
+	t.settings().log.Error("storing token failed; it is served from memory and storing is tried again",
+		zap.String("component", who.Component()), zap.String("authorizer", who.Authorizer()), zap.Error(err))
+	if t.unstored.put(who, record) {
+		t.work.Go(func() { t.storeLater(who) })
+	}
+	return record
+}
+
+// storeLater tries to store an unstored record until it succeeds.
+func (t *Tokens) storeLater(who subject.Subject) {
+	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
+		select {
+		case <-time.After(jitter(wait)):
+		case <-t.life.Done():
+			return
+		}
+		if t.storeUnstored(who) {
+			return
+		}
+	}
+}
+
+func (t *Tokens) storeUnstored(who subject.Subject) bool {
+	ctx, cancel := context.WithTimeout(t.life, obtainLimit)
+	defer cancel()
+	unlock, err := t.lockUnless(ctx, who, func() bool { return false })
+	if err != nil {
+		return false
+	}
+	defer unlock()
+	record, ok := t.unstored.get(who)
+	if !ok {
+		return true
+	}
+	if _, err := t.settings().vault.Store(ctx, who, record); err != nil {
+		return false
+	}
+	t.settings().log.Info("storage is back, token stored",
+		zap.String("component", who.Component()), zap.String("authorizer", who.Authorizer()))
+	return t.unstored.remove(who, record)
+}
+
+// unstored holds the records that storage did not take yet.
+type unstored struct {
+	mu      sync.Mutex
+	records map[subject.Subject]vault.Record
+}
+
+func (u *unstored) get(who subject.Subject) (vault.Record, bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	record, ok := u.records[who]
+	return record, ok
+}
+
+// put reports whether who is new here.
+func (u *unstored) put(who subject.Subject, record vault.Record) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.records == nil {
+		u.records = make(map[subject.Subject]vault.Record)
+	}
+	_, known := u.records[who]
+	u.records[who] = record
+	return !known
+}
+
+// remove forgets record, unless a newer one has taken its place meanwhile. It
+// reports whether nothing is left to store.
+func (u *unstored) remove(who subject.Subject, record vault.Record) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if held, ok := u.records[who]; ok && held.Obtained.After(record.Obtained) {
+		return false
+	}
+	delete(u.records, who)
+	return true
+}

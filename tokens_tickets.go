@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+const (
+	// ticketDrought is how long without a ticket is no longer normal: WeChat
+	// pushes one every ten minutes.
+	ticketDrought = 25 * time.Minute
+	// askEvery is the least time between two api_start_push_ticket calls of
+	// all nodes together.
+	askEvery = 10 * time.Minute
+	// watchEvery is how often the age of the tickets is looked at.
+	watchEvery = time.Minute
+)
+
+// Ticket stores a component_verify_ticket that WeChat pushed. Only when it
+// returns nil may the push be acknowledged. An older ticket never replaces a
+// newer one, by WeChat's CreateTime; a new one ends the component's cool-down.
+func (t *Tokens) Ticket(ctx context.Context, component string, ticket secret.Secret, created time.Time) error {
+	_, err := t.settings().vault.StoreTicket(ctx, component, vault.Ticket{Value: ticket, CreateTime: created, Received: time.Now()})
+	if err != nil {
+		return err
+	}
+	t.troubles.heal(subject.Of(component, ""))
+	return nil
+}
+
+// PreAuthCode fetches a pre_auth_code for the launch page.
+func (t *Tokens) PreAuthCode(ctx context.Context, component string) (openapi.PreAuthCode, error) {
+	var code openapi.PreAuthCode
+	err := t.asComponent(ctx, component, func(componentToken secret.Secret) (err error) {
+		code, err = t.settings().api.PreAuthCode(ctx, component, componentToken)
+		return err
+	})
+	return code, publicOf(subject.Of(component, ""), err)
+}
+
+// Watch asks WeChat to push tickets whenever they fail to come, until ctx
+// ends. It looks once at the start and then every minute.
+func (t *Tokens) Watch(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		for component := range t.settings().components {
+			t.watchTicket(ctx, component)
+		}
+		t.troubles.sweep(time.Now())
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// watchTicket asks for tickets if none came for too long.
+func (t *Tokens) watchTicket(ctx context.Context, component string) {
+	ctx, cancel := context.WithTimeout(ctx, obtainLimit)
+	defer cancel()
+	v := t.settings().vault
+	if !ticketsMissing(v.LoadTicket(ctx, component)) {
+		return
+	}
+	unlock, err := v.Lock(ctx, subject.Of(component, ""))
+	if err != nil {
+		return
+	}
+	defer unlock()
+	ticket, err := v.LoadTicket(ctx, component)
+	if ticketsMissing(ticket, err) {
+		t.askForTicket(ctx, component, ticket)
+	}
+}
+
+func ticketsMissing(ticket vault.Ticket, err error) bool {
+	if err != nil {
+		return recoverable(err)
+	}
+	return time.Since(ticket.Received) >= ticketDrought
+}
+
+// askForTicket calls api_start_push_ticket, unless some node has done so
+// within the last ten minutes. The caller holds the component's lock.
+func (t *Tokens) askForTicket(ctx context.Context, component string, ticket vault.Ticket) {
+	s := t.settings()
+	if time.Since(ticket.Asked) < askEvery {
+		return
+	}
+	// Written down before the call: a crash in between must not let every
+	// restart ask again.
+	if _, err := s.vault.StoreTicket(ctx, component, vault.Ticket{Asked: time.Now()}); err != nil {
+		s.log.Error("noting the request for tickets failed", zap.String("component", component), zap.Error(err))
+		return
+	}
+	log := s.log.With(zap.String("component", component), zap.Time("last_ticket", ticket.Received))
+	if err := s.api.StartPushTicket(ctx, component, s.components[component]); err != nil {
+		log.Error("no component_verify_ticket, and api_start_push_ticket failed", zap.Error(err))
+		return
+	}
+	log.Warn("no component_verify_ticket, asked WeChat to push again",
+		zap.String("remedy", "check that the authorization events URL on open.weixin.qq.com is this gateway's"))
+}

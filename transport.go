@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+)
+
+// provisionTransport fills in defaults that are right for one busy upstream.
+// Caddy keeps 32 idle connections per host, with which every second request
+// of 256 clients has to dial, and waits for an answer for ever.
+func (p *Proxy) provisionTransport(ctx caddy.Context) error {
+	if p.Transport == nil {
+		p.Transport = new(reverseproxy.HTTPTransport)
+	}
+	t := p.Transport
+	if t.KeepAlive == nil {
+		t.KeepAlive = new(reverseproxy.KeepAlive)
+	}
+	if t.KeepAlive.MaxIdleConnsPerHost == 0 {
+		t.KeepAlive.MaxIdleConnsPerHost = 512
+	}
+	if t.ResponseHeaderTimeout == 0 {
+		t.ResponseHeaderTimeout = caddy.Duration(30 * time.Second)
+	}
+	return t.Provision(ctx)
+}
+
+// Cleanup closes the connections that are idle; those in use go on.
+func (p *Proxy) Cleanup() error {
+	if p.Transport == nil || p.Transport.Transport == nil {
+		return nil
+	}
+	return p.Transport.Cleanup()
+}
+
+// newAPIClient returns the client for the component API, with a transport of
+// its own: the token endpoints must answer while applications fill the other.
+func newAPIClient(hosts []*url.URL) *openapi.Client {
+	client := &openapi.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
+	for _, host := range hosts {
+		client.Hosts = append(client.Hosts, host.String())
+	}
+	return client
+}
+
+var _ caddy.CleanerUpper = (*Proxy)(nil)
