@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-wechat/caddy-wechat/sandbox"
+)
+
+const (
+	demoOfficialAccount = "wxaaaaaaaaaaaaaaaa"
+	demoMiniProgram     = "wxbbbbbbbbbbbbbbbb"
+	demoClientSecret    = "demo-secret-of-the-client-shop-0001"
+)
+
+// demo is a gateway and the sandbox in one process, connected by real HTTP.
+type demo struct {
+	out                            io.Writer
+	once                           bool
+	sandboxAt, platformAt, proxyAt string
+
+	weChat   *sandbox.Sandbox
+	api      string // base URLs
+	platform string
+	proxy    string
+	browser  *http.Client
+}
+
+// demoCommand walks the whole flow before the eyes of a newcomer.
+func demoCommand() *cobra.Command {
+	d := &demo{out: os.Stdout}
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show the whole flow, from WeChat's ticket to an application's call",
+		Long: `Starts the sandbox, which plays WeChat, and a gateway in one process, and walks
+the whole flow over real HTTP: a ticket is pushed, an official account and a
+mini program authorise the platform, an application calls WeChat through the
+gateway, a token dies and is healed. It then stays up for you to try.`,
+		Args: cobra.NoArgs,
+		RunE: caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
+			return code(untilSignal(d.run))
+		}),
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&d.once, "once", false, "exit after the walk")
+	flags.StringVar(&d.proxyAt, "proxy", "127.0.0.1:8080", "address of the gateway for applications")
+	flags.StringVar(&d.platformAt, "platform", "127.0.0.1:8081", "address of the gateway for WeChat and admins")
+	flags.StringVar(&d.sandboxAt, "wechat", "127.0.0.1:8082", "address of the sandbox")
+	return cmd
+}
+
+func (d *demo) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	folder, err := os.MkdirTemp("", "caddy-wechat-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	if err := d.start(ctx, folder); err != nil {
+		return err
+	}
+	defer func() { _ = caddy.Stop() }()
+	if err := d.walk(ctx); err != nil {
+		return err
+	}
+	if d.once {
+		return nil
+	}
+	d.invite()
+	if err := d.weChat.Run(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// start brings up the sandbox, then the gateway as Caddy would run it.
+func (d *demo) start(ctx context.Context, folder string) error {
+	for address, flag := range map[string]string{d.proxyAt: "--proxy", d.platformAt: "--platform"} {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			return inUse(address, flag, err)
+		}
+		listener.Close()
+	}
+	d.platform, d.proxy = "http://"+d.platformAt, "http://"+d.proxyAt
+	var err error
+	if d.weChat, err = newSandbox(sandbox.Config{
+		EventsURL:    d.platform + "/wechat/events",
+		MessagesURL:  d.platform + "/wechat/messages/$APPID$",
+		LaunchDomain: d.platformAt,
+	}); err != nil {
+		return err
+	}
+	if d.api, err = serve(ctx, d.sandboxAt, "--wechat", d.weChat); err != nil {
+		return err
+	}
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return err
+	}
+	d.browser = &http.Client{Jar: jar, Timeout: 10 * time.Second}
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(d.caddyfile(folder)), nil)
+	if err != nil {
+		return err
+	}
+	return caddy.Load(config, true)
+}
+
+func (d *demo) caddyfile(folder string) string {
+	appSecret, token, aesKey := d.weChat.Keys()
+	return fmt.Sprintf(`{
+	admin off
+	persist_config off
+	auto_https off
+	storage file_system %q
+	log {
+		level WARN
+		exclude admin
+	}
+	servers {
+		protocols h1
+	}
+	wechat {
+		component %s {
+			app_secret       %s
+			token            %s
+			encoding_aes_key %s
+		}
+		client shop {
+			secret      %s
+			authorizers *
+		}
+		api   %s
+		pages %s
+	}
+}
+http://%s {
+	wechat_platform /wechat
+}
+http://%s {
+	wechat_proxy
+}
+`, folder, d.weChat.Component(), appSecret, token, aesKey, demoClientSecret, d.api, d.api, d.platformAt, d.proxyAt)
+}
+
+// walk goes the way of a new deployment, step by step.
+func (d *demo) walk(ctx context.Context) error {
+	fmt.Fprintf(d.out, "\n  WeChat (sandbox)  %s\n  gateway           %s  for WeChat and admins\n                    %s  for applications\n", d.api, d.platform, d.proxy)
+	steps := []struct {
+		title string
+		do    func(context.Context) (string, error)
+	}{
+		{"WeChat pushes the component_verify_ticket", d.ticket},
+		{"An admin authorises an official account in the browser", func(ctx context.Context) (string, error) { return d.authorize(ctx, demoOfficialAccount) }},
+		{"An admin authorises a mini program", func(ctx context.Context) (string, error) { return d.authorize(ctx, demoMiniProgram) }},
+		{"An application fetches a token, as any WeChat SDK does", d.fetchToken},
+		{"It sends a customer message through the gateway", d.call},
+		{"WeChat kills the real token behind the gateway's back; the application notices nothing", d.heal},
+		{"A hand-written caller uses its secret as bearer", d.bearer},
+	}
+	for i, step := range steps {
+		fmt.Fprintf(d.out, "\n%d. %s\n", i+1, step.title)
+		shown, err := step.do(ctx)
+		if err != nil {
+			return fmt.Errorf("step %d (%s): %w", i+1, step.title, err)
+		}
+		for _, line := range strings.Split(shown, "\n") {
+			fmt.Fprintf(d.out, "   %s\n", line)
+		}
+	}
+	fmt.Fprintf(d.out, "\nAll steps passed. Calls that WeChat saw: %d, tokens it issued: %d for the component, %d for authorizers.\n",
+		len(d.weChat.Calls()), d.weChat.Count("/cgi-bin/component/api_component_token"),
+		d.weChat.Count("/cgi-bin/component/api_query_auth")+d.weChat.Count("/cgi-bin/component/api_authorizer_token"))
+	return nil
+}
+
+func (d *demo) ticket(ctx context.Context) (string, error) {
+	if err := d.weChat.PushTicket(ctx); err != nil {
+		return "", err
+	}
+	return "POST " + d.platform + "/wechat/events\n← success    (verified, decrypted, sealed into storage, then acknowledged)", nil
+}
+
+var (
+	launchLink = regexp.MustCompile(`id="authorize"[^>]* href="([^"]+)"`)
+	agreeLink  = regexp.MustCompile(`data-appid="([^"]+)" href="([^"]+)"`)
+	shownAppID = regexp.MustCompile(`id="appid">([^<]+)<`)
+)
+
+// authorize does what an admin's browser does: open the launch page, click its
+// link, choose the account, and be sent back.
+func (d *demo) authorize(ctx context.Context, appid string) (string, error) {
+	launch := d.platform + "/wechat/authorize"
+	page, err := d.get(ctx, launch, "", nil)
+	if err != nil {
+		return "", err
+	}
+	link := launchLink.FindStringSubmatch(page)
+	if link == nil {
+		return "", errors.New("the launch page has no link")
+	}
+	choices, err := d.get(ctx, html.UnescapeString(link[1]), launch, nil)
+	if err != nil {
+		return "", err
+	}
+	for _, choice := range agreeLink.FindAllStringSubmatch(choices, -1) {
+		if choice[1] != appid {
+			continue
+		}
+		result, err := d.get(ctx, d.api+html.UnescapeString(choice[2]), launch, nil)
+		if err != nil {
+			return "", err
+		}
+		if shown := shownAppID.FindStringSubmatch(result); shown == nil || shown[1] != appid {
+			return "", fmt.Errorf("the callback did not say that %s is authorised", appid)
+		}
+		return "GET " + launch + "  → WeChat's page → back with auth_code\n← " + appid + " is authorised, its refresh token sealed into storage", nil
+	}
+	return "", fmt.Errorf("WeChat's page does not offer %s", appid)
+}
+
+func (d *demo) fetchToken(ctx context.Context) (string, error) {
+	token, err := d.gatewayToken(ctx)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("GET %s/cgi-bin/token?grant_type=client_credential&appid=%s&secret=<client secret>\n← %s…    (a gateway token: worth nothing at WeChat)",
+		d.proxy, demoOfficialAccount, token[:40]), nil
+}
+
+func (d *demo) gatewayToken(ctx context.Context) (string, error) {
+	answer, err := d.get(ctx, d.proxy+"/cgi-bin/token?"+url.Values{
+		"grant_type": {"client_credential"}, "appid": {demoOfficialAccount}, "secret": {demoClientSecret},
+	}.Encode(), "", nil)
+	if err != nil {
+		return "", err
+	}
+	_, token, _ := strings.Cut(answer, `"access_token":"`)
+	token, _, found := strings.Cut(token, `"`)
+	if !found || len(token) < 40 {
+		return "", fmt.Errorf("no token in %s", answer)
+	}
+	return token, nil
+}
+
+const sendPath = "/cgi-bin/message/custom/send"
+
+func (d *demo) call(ctx context.Context) (string, error) {
+	token, err := d.gatewayToken(ctx)
+	if err != nil {
+		return "", err
+	}
+	answer, err := d.get(ctx, d.proxy+sendPath+"?access_token="+token, "",
+		strings.NewReader(`{"touser":"o-some-follower","msgtype":"text","text":{"content":"你好 👋"}}`))
+	if err != nil {
+		return "", err
+	}
+	if !strings.Contains(answer, `"errcode":0`) {
+		return "", fmt.Errorf("WeChat answered %s", answer)
+	}
+	calls := d.weChat.Calls()
+	seen := calls[len(calls)-1]
+	return fmt.Sprintf("POST %s%s?access_token=%s…\n→ WeChat saw %s?%.42s…\n← %s",
+		d.proxy, sendPath, token[:12], seen.Path, seen.RawQuery, strings.TrimSpace(answer)), nil
+}
+
+func (d *demo) heal(ctx context.Context) (string, error) {
+	d.weChat.KillTokens(demoOfficialAccount)
+	before := d.weChat.Count("/cgi-bin/component/api_authorizer_token")
+	if _, err := d.call(ctx); err != nil {
+		return "", err
+	}
+	renewals := d.weChat.Count("/cgi-bin/component/api_authorizer_token") - before
+	return fmt.Sprintf("→ 40001 from WeChat, %d renewal, the same call once more\n← {\"errcode\":0,...}", renewals), nil
+}
+
+func (d *demo) bearer(ctx context.Context) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, d.proxy+"/cgi-bin/get_api_domain_ip", nil)
+	if err != nil {
+		return "", err
+	}
+	r.Header.Set("Authorization", "Bearer "+demoClientSecret)
+	r.Header.Set(appidHeader, demoMiniProgram)
+	answer, err := d.do(r)
+	if err == nil && !strings.Contains(answer, "ip_list") {
+		err = fmt.Errorf("WeChat answered %s", answer)
+	}
+	return "GET " + d.proxy + "/cgi-bin/get_api_domain_ip\n    Authorization: Bearer <client secret>, Wechat-Appid: " + demoMiniProgram + "\n← " + strings.TrimSpace(answer), err
+}
+
+// get fetches as a browser or an SDK would; with a body it posts.
+func (d *demo) get(ctx context.Context, address, referer string, body io.Reader) (string, error) {
+	method := http.MethodGet
+	if body != nil {
+		method = http.MethodPost
+	}
+	r, err := http.NewRequestWithContext(ctx, method, address, body)
+	if err != nil {
+		return "", err
+	}
+	if referer != "" {
+		r.Header.Set("Referer", referer)
+	}
+	return d.do(r)
+}
+
+func (d *demo) do(r *http.Request) (string, error) {
+	response, err := d.browser.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s %s: %s: %.300s", r.Method, r.URL.Path, response.Status, body)
+	}
+	return string(body), err
+}
+
+// invite prints what can be tried by hand.
+func (d *demo) invite() {
+	fmt.Fprintf(d.out, `
+It stays up until you press Ctrl-C. Try, in another terminal:
+
+  TOKEN=$(curl -s '%[1]s/cgi-bin/token?grant_type=client_credential&appid=%[4]s&secret=%[5]s' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+  curl "%[1]s/cgi-bin/user/get?access_token=$TOKEN"
+  curl %[3]s/_sandbox/kill -d '{"appid":"%[4]s"}'      # kill the real token, call again: healed
+  curl %[3]s/_sandbox/revoke -d '{"appid":"%[4]s"}'    # the admin withdraws: errcode 61003
+  xdg-open %[2]s/wechat/authorize                      # authorise again, in a browser
+
+An SDK needs two changes: base URL %[1]s, secret %[5]s.
+`, d.proxy, d.platform, d.api, demoOfficialAccount, demoClientSecret)
+}
