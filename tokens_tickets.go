@@ -104,7 +104,11 @@ func (t *Tokens) askForTicket(ctx context.Context, component string, ticket vaul
 		s.log.Error("noting the request for tickets failed", zap.String("component", component), zap.Error(err))
 		return
 	}
-	log := s.log.With(zap.String("component", component), zap.Time("last_ticket", ticket.Received))
+	last := "never"
+	if !ticket.Received.IsZero() {
+		last = ticket.Received.Format(time.RFC3339)
+	}
+	log := s.log.With(zap.String("component", component), zap.String("last_ticket", last))
 	if err := s.api.StartPushTicket(ctx, component, s.components[component]); err != nil {
 		log.Error("no component_verify_ticket, and api_start_push_ticket failed", zap.Error(err))
 		return

@@ -73,7 +73,11 @@ type Gateway struct {
 func Start(t testing.TB, o Options) *Gateway {
 	t.Helper()
 	g := &Gateway{t: t, options: o, listens: make(map[string]string)}
-	g.Storage, g.Log = t.TempDir(), filepath.Join(t.TempDir(), "log")
+	folder := tempDir(t)
+	g.Storage, g.Log = filepath.Join(folder, "storage"), filepath.Join(folder, "log")
+	if err := os.Mkdir(g.Storage, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	g.Platform, g.Proxy = g.listen("18081"), g.listen("18082")
 
 	var err error
@@ -102,6 +106,26 @@ func Start(t testing.TB, o Options) *Gateway {
 	return g
 }
 
+// tempDir is t.TempDir, but patient: a request that Caddy has not waited for
+// may still be writing when the test ends.
+func tempDir(t testing.TB) string {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "gwtest-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for range 100 {
+			if err = os.RemoveAll(folder); err == nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		t.Error(err)
+	})
+	return folder
+}
+
 // listen opens a socket for Caddy and returns its URL.
 func (g *Gateway) listen(port string) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -121,9 +145,15 @@ func (g *Gateway) listen(port string) string {
 // Load loads the configuration, or loads it anew.
 func (g *Gateway) Load() {
 	g.t.Helper()
-	adapted, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(g.Caddyfile()), nil)
+	g.LoadCaddyfile(g.Caddyfile())
+}
+
+// LoadCaddyfile loads a variation of what Caddyfile returns.
+func (g *Gateway) LoadCaddyfile(text string) {
+	g.t.Helper()
+	adapted, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {
-		g.t.Fatalf("adapting: %v\n%s", err, g.Caddyfile())
+		g.t.Fatalf("adapting: %v\n%s", err, text)
 	}
 	for _, warning := range warnings {
 		if !strings.Contains(warning.Message, "not formatted") {

@@ -48,6 +48,43 @@ func TestLockExcludes(t *testing.T) {
 	})
 }
 
+// Storage looks for a lock to come free only every second. Callers of one
+// process do not wait for that: the second asks storage only when the first
+// is done, and then gets the lock at once.
+func TestLockIsHandedOnWithinAProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := new(vaulttest.Memory)
+		v := open(t, memory, key(1))
+		unlock, err := v.Lock(t.Context(), account)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := make(chan func() error)
+		go func() {
+			unlock, err := v.Lock(t.Context(), account)
+			if err != nil {
+				t.Error(err)
+			}
+			second <- unlock
+		}()
+		synctest.Wait()
+		if n := memory.Count(vaulttest.Lock); n != 1 {
+			t.Errorf("storage was asked for %d locks while the first was held", n)
+		}
+		if err := unlock(); err != nil {
+			t.Error(err)
+		}
+		if err := (<-second)(); err != nil {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := v.Lock(ctx, account); !errors.Is(err, vault.ErrUnavailable) {
+			t.Errorf("error is %v", err)
+		}
+	})
+}
+
 // The component's lock is held while WeChat is asked for a token; a ticket
 // must be stored meanwhile.
 func TestTicketDoesNotWaitForTheComponent(t *testing.T) {

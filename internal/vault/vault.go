@@ -83,6 +83,7 @@ const unlockTimeout = 5 * time.Second
 type Vault struct {
 	storage func() Storage
 	keys    func(component string) *Keyring
+	turns   turns
 }
 
 // New returns a Vault over the storage and the keyrings that are current at
@@ -143,7 +144,7 @@ func (v *Vault) StoreTicket(ctx context.Context, component string, t Ticket) (Ti
 	if err != nil {
 		return Ticket{}, err
 	}
-	unlock, err := lock(ctx, b.storage, ticketLock(component))
+	unlock, err := v.lock(ctx, b.storage, ticketLock(component))
 	if err != nil {
 		return Ticket{}, err
 	}
@@ -171,17 +172,23 @@ func (v *Vault) Lock(ctx context.Context, s subject.Subject) (unlock func() erro
 	if err != nil {
 		return nil, err
 	}
-	return lock(ctx, v.storage(), name)
+	return v.lock(ctx, v.storage(), name)
 }
 
-func lock(ctx context.Context, storage Storage, name string) (func() error, error) {
+func (v *Vault) lock(ctx context.Context, storage Storage, name string) (func() error, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, unavailable("locking", name, err)
 	}
+	done, err := v.turns.take(ctx, name)
+	if err != nil {
+		return nil, unavailable("locking", name, err)
+	}
 	if err := storage.Lock(ctx, name); err != nil {
+		done()
 		return nil, unavailable("locking", name, err)
 	}
 	return sync.OnceValue(func() error {
+		defer done()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
 		defer cancel()
 		if err := storage.Unlock(ctx, name); err != nil {
