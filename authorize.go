@@ -205,12 +205,14 @@ type returnURL struct {
 	prefix             bool
 }
 
+// parseReturnURL does not repeat the address in its error: its user name or
+// query may be a secret.
 func parseReturnURL(text string) (returnURL, error) {
 	exact, prefix := strings.CutSuffix(text, "*")
 	u, err := url.Parse(exact)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
 		(u.Scheme != "https" && u.Scheme != "http") || (prefix && !strings.HasSuffix(u.Path, "/")) {
-		return returnURL{}, errors.New("return_url wants https://host/path, or https://host/path/* for all below it, not " + strconv.Quote(text))
+		return returnURL{}, errors.New("want https://host/path, or https://host/path/* for all below it, without user name and query")
 	}
 	return returnURL{u.Scheme, u.Host, u.Path, prefix}, nil
 }

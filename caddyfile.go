@@ -3,6 +3,7 @@
 package wechat
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -28,6 +29,7 @@ func init() {
 // parseApp reads the global option wechat.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
+		d.Next()
 		return nil, d.Err("wechat is already specified: put all components and clients into one block")
 	}
 	app := new(App)
@@ -58,33 +60,35 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		seal_key   <key> [<previous>]
 //		cache_size <n>
 //	}
+//
+// Secrets may be placeholders, {env.NAME} or {file./path}.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Err("wechat takes no value, only a block { ... } with components and clients")
 	}
 	return options(d, map[string]option{
 		"component*": named(&a.Components, checkAppID, (*Component).unmarshal),
 		"client*":    named(&a.Clients, checkClientID, (*Client).unmarshal),
 		"api":        texts(&a.API, 8, checkBaseURL),
-		"pages":      texts(&a.Pages, 2, checkBaseURL),
-		"seal_key":   texts(&a.SealKeys, 2, checkSealKey),
+		"pages":      texts(&a.Pages, maxPages, checkBaseURL),
+		"seal_key":   secrets(&a.SealKeys, checkSealKey),
 		"cache_size": number(&a.CacheSize),
 	})
 }
 
 func (c *Component) unmarshal(d *caddyfile.Dispenser) error {
 	return options(d, map[string]option{
-		"app_secret":       texts(&c.AppSecrets, 2, checkAppSecret),
-		"token":            texts(&c.Tokens, 2, checkPushToken),
-		"encoding_aes_key": texts(&c.EncodingAESKeys, 2, checkAESKey),
+		"app_secret":       secrets(&c.AppSecrets, checkAppSecret),
+		"token":            secrets(&c.Tokens, checkPushToken),
+		"encoding_aes_key": secrets(&c.EncodingAESKeys, checkAESKey),
 		"return_url*":      texts(&c.ReturnURLs, 64, checkReturnURL),
 	})
 }
 
 func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 	return options(d, map[string]option{
-		"secret":        texts(&c.Secrets, 2, checkClientSecret),
+		"secret":        secrets(&c.Secrets, checkClientSecret),
 		"component":     text(&c.Component, checkAppID),
 		"authorizers":   texts(&c.Authorizers, maxAuthorizers, checkAuthorizer),
 		"component_api": flag(&c.ComponentAPI),
@@ -110,15 +114,18 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 // The default prefix is /wechat.
 func parsePlatform(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next()
+	if err := wantApp(h); err != nil {
+		return nil, err
+	}
 	prefix := "/wechat"
 	if h.NextArg() {
 		prefix = strings.TrimSuffix(h.Val(), "/")
-		if !strings.HasPrefix(h.Val(), "/") || strings.ContainsAny(prefix, "*{}?# ") {
-			return nil, h.Errf("prefix %q must begin with / and have no wildcard or placeholder", h.Val())
+		if _, ok := grant.Clean(prefix); !ok && h.Val() != "/" {
+			return nil, h.Errf("wechat_platform: the prefix %s must be a plain path such as /wechat, without wildcards, placeholders or matchers", shown(h.Val()))
 		}
 	}
 	if h.NextArg() {
-		return nil, h.ArgErr()
+		return nil, h.Err("wechat_platform takes one value, the prefix of its paths")
 	}
 	authorize := new(Authorize)
 	err := options(h.Dispenser, map[string]option{"public_url": text(&authorize.PublicURL, checkBaseURL)})
@@ -137,7 +144,19 @@ func parsePlatform(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) 
 
 func parseProxy(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	p := new(Proxy)
-	return p, p.UnmarshalCaddyfile(h.Dispenser)
+	if err := p.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return p, wantApp(h)
+}
+
+// wantApp returns an error if there is no global option wechat: without it
+// the handlers have neither credentials nor clients.
+func wantApp(h httpcaddyfile.Helper) error {
+	if h.Option("wechat") == nil {
+		return h.Err("the global option wechat is missing: name component and clients in { wechat { ... } } at the top of the Caddyfile")
+	}
+	return nil
 }
 
 // UnmarshalCaddyfile sets up the handler:
@@ -151,18 +170,23 @@ func parseProxy(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 func (p *Proxy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Err("wechat_proxy takes no value but a matcher; where WeChat is, api in the global option wechat tells")
 	}
 	return options(d, map[string]option{
 		"max_replay_body": size(&p.MaxReplayBody),
-		"transport": func(d *caddyfile.Dispenser) error {
-			if !d.NextArg() || d.Val() != "http" {
-				return d.Err("transport must be http: WeChat's API is reached over HTTP")
-			}
-			p.Transport = new(reverseproxy.HTTPTransport)
-			return p.Transport.UnmarshalCaddyfile(d.NewFromNextSegment())
-		},
+		"transport":       p.unmarshalTransport,
 	})
+}
+
+func (p *Proxy) unmarshalTransport(d *caddyfile.Dispenser) error {
+	if !d.NextArg() || d.Val() != "http" || d.CountRemainingArgs() > 0 {
+		return errors.New("want http and a block { ... }: WeChat is reached over HTTP alone")
+	}
+	p.Transport = new(reverseproxy.HTTPTransport)
+	if err := p.Transport.UnmarshalCaddyfile(d.NewFromNextSegment()); err != nil {
+		return located{err}
+	}
+	return nil
 }
 
 var (

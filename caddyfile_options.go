@@ -3,6 +3,8 @@
 package wechat
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -12,7 +14,11 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
+var errMissing = errors.New("a value is missing")
+
 // option reads the arguments of one subdirective, and its block if it has one.
+// Its errors need say neither where they are nor in which subdirective:
+// options adds that.
 type option func(d *caddyfile.Dispenser) error
 
 // options reads a block of subdirectives. An unknown one is an error, and so
@@ -26,58 +32,112 @@ func options(d *caddyfile.Dispenser, known map[string]option) error {
 			read = known[name]
 		}
 		if read == nil {
-			return d.Errf("unrecognized subdirective %s, known are: %s", name,
-				strings.ReplaceAll(strings.Join(slices.Sorted(maps.Keys(known)), ", "), "*", ""))
+			return located{d.Errf("unrecognized subdirective %s, want one of %s", shown(name),
+				strings.ReplaceAll(strings.Join(slices.Sorted(maps.Keys(known)), ", "), "*", ""))}
 		}
 		if seen[name] && !repeatable {
-			return d.Errf("%s is already specified", name)
+			return located{d.Errf("%s: already specified, it may stand only once", name)}
 		}
 		seen[name] = true
 		if err := read(d); err != nil {
-			return located(d, name, err)
+			return locate(d, name, err)
+		}
+		if d.NextBlock(d.Nesting()) {
+			return located{d.Errf("%s: takes no block", name)}
 		}
 	}
 	return nil
 }
 
-// located adds file and line to an error that has none yet.
-func located(d *caddyfile.Dispenser, name string, err error) error {
-	if strings.Contains(err.Error(), ", at ") || strings.Contains(err.Error(), ", import chain") {
-		return err
+// located is an error that names its file and line.
+type located struct{ error }
+
+// locate adds subdirective, file and line to an error, unless a block inside
+// that subdirective has done so.
+func locate(d *caddyfile.Dispenser, name string, err error) error {
+	var inner located
+	if errors.As(err, &inner) {
+		return inner
 	}
-	return d.Errf("%s: %v", name, err)
+	return located{d.Errf("%s: %w", name, err)}
 }
 
-// texts reads one to most arguments; a repeated subdirective adds to them. A
-// placeholder is checked when it is resolved.
+// secrets reads the current value of a secret, and the previous one if there
+// is a second. A placeholder is checked when it is resolved.
+func secrets(into *[]string, check func(string) error) option {
+	return func(d *caddyfile.Dispenser) error {
+		args := d.RemainingArgs()
+		if err := checkPair(args); err != nil {
+			return err
+		}
+		for _, arg := range args {
+			switch {
+			case placeholder.MatchString(arg):
+				continue
+			case strings.ContainsAny(arg, "{}"):
+				return errBraces
+			}
+			if err := check(arg); err != nil {
+				return err
+			}
+		}
+		*into = args
+		return nil
+	}
+}
+
+// texts reads one to most values that are no secrets; a repeated subdirective
+// adds to them.
 func texts(into *[]string, most int, check func(string) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		args := d.RemainingArgs()
 		if len(args) == 0 {
-			return d.ArgErr()
+			return errMissing
 		}
 		for _, arg := range args {
-			if err := check(arg); err != nil && !strings.Contains(arg, "{") {
+			if err := plain(arg, check); err != nil {
 				return err
 			}
 		}
 		*into = append(*into, args...)
 		if len(*into) > most {
-			return d.Errf("at most %d values", most)
+			return fmt.Errorf("%d values, at most %d are possible", len(*into), most)
 		}
 		return nil
 	}
 }
 
-// text reads exactly one argument.
+// plain checks a value that is no secret and so is not resolved later on.
+func plain(text string, check func(string) error) error {
+	err := check(text)
+	if err != nil && placeholder.MatchString(text) {
+		return fmt.Errorf("%s can stand for a secret only; here write {$NAME}, which is filled in when the Caddyfile is read",
+			placeholder.FindString(text))
+	}
+	return err
+}
+
+// argument reads the one argument that a subdirective has.
+func argument(d *caddyfile.Dispenser) (string, error) {
+	args := d.RemainingArgs()
+	switch len(args) {
+	case 0:
+		return "", errMissing
+	case 1:
+		return args[0], nil
+	}
+	return "", fmt.Errorf("%d values, want exactly one", len(args))
+}
+
+// text reads exactly one value that is no secret.
 func text(into *string, check func(string) error) option {
 	return func(d *caddyfile.Dispenser) error {
-		var args []string
-		if err := texts(&args, 1, check)(d); err != nil {
+		arg, err := argument(d)
+		if err != nil {
 			return err
 		}
-		*into = args[0]
-		return nil
+		*into = arg
+		return plain(arg, check)
 	}
 }
 
@@ -85,7 +145,7 @@ func text(into *string, check func(string) error) option {
 func flag(into *bool) option {
 	return func(d *caddyfile.Dispenser) error {
 		if d.NextArg() {
-			return d.ArgErr()
+			return errors.New("takes no value")
 		}
 		*into = true
 		return nil
@@ -95,13 +155,13 @@ func flag(into *bool) option {
 // number reads a positive number.
 func number(into *int) option {
 	return func(d *caddyfile.Dispenser) error {
-		var arg string
-		if !d.AllArgs(&arg) {
-			return d.ArgErr()
+		arg, err := argument(d)
+		if err != nil {
+			return err
 		}
 		n, err := strconv.Atoi(arg)
 		if err != nil || n < 1 {
-			return d.Errf("%q is not a positive number", arg)
+			return fmt.Errorf("%s is not a whole number above 0", shown(arg))
 		}
 		*into = n
 		return nil
@@ -111,13 +171,13 @@ func number(into *int) option {
 // size reads a size such as 64KiB.
 func size(into *int64) option {
 	return func(d *caddyfile.Dispenser) error {
-		var arg string
-		if !d.AllArgs(&arg) {
-			return d.ArgErr()
+		arg, err := argument(d)
+		if err != nil {
+			return err
 		}
 		n, err := humanize.ParseBytes(arg)
-		if err != nil || n < 1 || n > 64<<20 {
-			return d.Errf("%q is not a size between 1 byte and 64MiB, such as 64KiB", arg)
+		if err != nil || n < 1 || n > maxReplayBody {
+			return fmt.Errorf("%s is not a size between 1 byte and 64MiB, such as 64KiB", shown(arg))
 		}
 		*into = int64(n)
 		return nil
@@ -128,14 +188,11 @@ func size(into *int64) option {
 func named[T any](into *map[string]*T, check func(string) error, read func(*T, *caddyfile.Dispenser) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		var name string
-		if !d.AllArgs(&name) {
-			return d.ArgErr()
-		}
-		if err := check(name); err != nil {
+		if err := text(&name, check)(d); err != nil {
 			return err
 		}
 		if (*into)[name] != nil {
-			return d.Errf("%s is already specified", name)
+			return fmt.Errorf("%s is already specified", name)
 		}
 		if *into == nil {
 			*into = make(map[string]*T)

@@ -26,7 +26,7 @@ const gatewayTokenLifetime = 2 * time.Hour
 type Client struct {
 	// Secrets are what the client shows in the place of WeChat's AppSecret: at
 	// least 32 characters, or sha256:<hex> of such a text. A second one may be
-	// given so that they can be exchanged one after the other.
+	// given so that they can be exchanged one after the other. Required.
 	Secrets []string `json:"secrets,omitempty"`
 
 	// Component is the component_appid of the platform the client works
@@ -77,7 +77,11 @@ func newClients(config map[string]*Client, components map[string]*component, res
 			return nil, fmt.Errorf("client %s: %w", id, err)
 		}
 		for _, digest := range digests {
-			if other := found.bySecret[digest]; other != nil {
+			switch other := found.bySecret[digest]; other {
+			case nil:
+			case c:
+				return nil, fmt.Errorf("client %s: both secrets are the same; leave the second out", id)
+			default:
 				return nil, fmt.Errorf("client %s has the same secret as client %s: give each its own", id, other.id)
 			}
 			found.bySecret[digest] = c
@@ -131,7 +135,7 @@ func (c *Client) provision(id string, components map[string]*component, resolve 
 func (c *Client) under(components map[string]*component) (*component, error) {
 	if c.Component == "" {
 		if len(components) != 1 {
-			return nil, fmt.Errorf("component is missing: %d are configured, name one", len(components))
+			return nil, fmt.Errorf("component is missing, name one of: %s", strings.Join(slices.Sorted(maps.Keys(components)), ", "))
 		}
 		for _, only := range components {
 			return only, nil
@@ -140,7 +144,7 @@ func (c *Client) under(components map[string]*component) (*component, error) {
 	if found := components[c.Component]; found != nil {
 		return found, nil
 	}
-	return nil, fmt.Errorf("component %s is not configured", c.Component)
+	return nil, fmt.Errorf("component %s is not configured, only: %s", shown(c.Component), strings.Join(slices.Sorted(maps.Keys(components)), ", "))
 }
 
 func (c *Client) rights() (grant.Rights, error) {

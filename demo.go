@@ -131,7 +131,7 @@ func (d *demo) caddyfile(folder string) string {
 	admin off
 	persist_config off
 	auto_https off
-	storage file_system %q
+	storage file_system %[1]q
 	log {
 		level WARN
 		exclude admin
@@ -140,26 +140,35 @@ func (d *demo) caddyfile(folder string) string {
 		protocols h1
 	}
 	wechat {
-		component %s {
-			app_secret       %s
-			token            %s
-			encoding_aes_key %s
+		component %[2]s {
+			app_secret       %[3]s
+			token            %[4]s
+			encoding_aes_key %[5]s
 		}
 		client shop {
-			secret      %s
+			secret      %[6]s
 			authorizers *
 		}
-		api   %s
-		pages %s
+		api   %[7]s
+		pages %[7]s
 	}
 }
-http://%s {
+http://%[8]s {
+	bind %[9]s
 	wechat_platform /wechat
 }
-http://%s {
+http://%[10]s {
+	bind %[11]s
 	wechat_proxy
 }
-`, folder, d.weChat.Component(), appSecret, token, aesKey, demoClientSecret, d.api, d.api, d.platformAt, d.proxyAt)
+`, folder, d.weChat.Component(), appSecret, token, aesKey, demoClientSecret, d.api, d.platformAt, hostOf(d.platformAt), d.proxyAt, hostOf(d.proxyAt))
+}
+
+// hostOf returns the address that a site must be bound to, or it would listen
+// on all of the machine's.
+func hostOf(address string) string {
+	host, _, _ := net.SplitHostPort(address)
+	return host
 }
 
 // walk goes the way of a new deployment, step by step.

@@ -4,6 +4,7 @@ package wechat
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -85,8 +86,10 @@ func (a *Authorize) Validate() error {
 	if a.PublicURL == "" {
 		return nil
 	}
-	_, err := parseBaseURL(a.PublicURL)
-	return err
+	if err := checkBaseURL(a.PublicURL); err != nil {
+		return fmt.Errorf("public_url: %w", err)
+	}
+	return nil
 }
 
 // ServeHTTP serves the launch page, or the callback where the path ends in
@@ -174,7 +177,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Ha
 func appOf(ctx caddy.Context) (*App, error) {
 	app, err := ctx.AppIfConfigured("wechat")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("this handler needs the wechat app (apps.wechat in JSON, the global option wechat in a Caddyfile): %w", err)
 	}
 	return app.(*App), nil
 }

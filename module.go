@@ -49,7 +49,8 @@ type App struct {
 	Clients map[string]*Client `json:"clients,omitempty"`
 
 	// API are the base URLs of WeChat's API. The second and further ones are
-	// used when a connection to those before cannot be made.
+	// used when a connection to those before cannot be made. Over http, meant
+	// for tests, credentials travel in clear.
 	// Default: https://api.weixin.qq.com, https://api2.weixin.qq.com.
 	API []string `json:"api,omitempty"`
 
@@ -58,11 +59,12 @@ type App struct {
 	// Default: https://mp.weixin.qq.com, https://open.weixin.qq.com.
 	Pages []string `json:"pages,omitempty"`
 
-	// SealKeys seal what is stored: base64 of 32 bytes each. The first seals,
-	// all open. Default: derived from each component's app secret.
+	// SealKeys seal what is stored: base64 of 32 bytes each. The first seals; a
+	// second, which it has replaced, still opens. Default: derived from each
+	// component's app secret.
 	SealKeys []string `json:"seal_keys,omitempty"`
 
-	// CacheSize is how many authorizer tokens are kept in memory.
+	// CacheSize is how many tokens are kept in memory, at most 10000000.
 	// Default: 100000.
 	CacheSize int `json:"cache_size,omitempty"`
 
@@ -81,14 +83,15 @@ func (App) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision resolves secrets and builds what the handlers need. It neither
-// calls WeChat nor touches storage.
+// calls WeChat nor touches storage, and takes hold of the shared state last:
+// if it fails, there is nothing to give back.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.log = ctx.Logger()
-	if len(a.Components) == 0 {
-		return errors.New("wechat: no component is configured; add one with its component_appid")
-	}
 	a.defaults()
-	var err error
+	err := a.Validate() // Caddy calls it after Provision, which relies on it
+	if err != nil {
+		return err
+	}
 	if a.hosts, err = a.baseURLs("api", a.API); err != nil {
 		return err
 	}
@@ -99,27 +102,17 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.components = make(map[string]*component)
 	for _, appid := range slices.Sorted(maps.Keys(a.Components)) {
 		if a.components[appid], err = a.Components[appid].provision(appid, resolve); err != nil {
-			return fmt.Errorf("wechat: component %s: %w", appid, err)
+			return fmt.Errorf("component %s: %w", appid, err)
 		}
 	}
 	rings, err := a.keyrings(resolve)
 	if err != nil {
-		return fmt.Errorf("wechat: seal_key: %w", err)
+		return err
 	}
 	if a.clients, err = newClients(a.Clients, a.components, resolve); err != nil {
-		return fmt.Errorf("wechat: %w", err)
+		return err
 	}
-	storage := ctx.Storage()
-	a.settings = &settings{
-		components: make(map[string]secret.Secret),
-		api:        newAPIClient(a.hosts),
-		vault: vault.New(func() vault.Storage { return storage },
-			func(appid string) *vault.Keyring { return rings[appid] }),
-		log: a.log,
-	}
-	for appid, c := range a.components {
-		a.settings.components[appid] = c.appSecrets[0]
-	}
+	a.settings = a.newSettings(ctx, rings)
 	state, _, err := pool.LoadOrNew(poolKey, func() (caddy.Destructor, error) {
 		return newShared(a.settings, a.CacheSize)
 	})
@@ -144,10 +137,37 @@ func (a *App) defaults() {
 
 // Validate checks what needs no secrets.
 func (a *App) Validate() error {
-	if a.CacheSize < 1 {
-		return fmt.Errorf("wechat: cache_size is %d, must be at least 1", a.CacheSize)
+	if len(a.Components) == 0 {
+		return errors.New("no component is configured; add component <component_appid> { ... }")
+	}
+	for appid := range a.Components {
+		if err := checkAppID(appid); err != nil {
+			return fmt.Errorf("component: %w", err)
+		}
+	}
+	if len(a.Pages) > maxPages {
+		return fmt.Errorf("pages: %d values, at most %d are possible", len(a.Pages), maxPages)
+	}
+	if a.CacheSize < 1 || a.CacheSize > maxCacheSize {
+		return fmt.Errorf("cache_size: %d is not between 1 and %d", a.CacheSize, maxCacheSize)
 	}
 	return nil
+}
+
+// newSettings returns what the shared state takes from this configuration.
+func (a *App) newSettings(ctx caddy.Context, rings map[string]*vault.Keyring) *settings {
+	storage := ctx.Storage()
+	current := make(map[string]secret.Secret)
+	for appid, c := range a.components {
+		current[appid] = c.appSecrets[0]
+	}
+	return &settings{
+		components: current,
+		api:        newAPIClient(a.hosts),
+		vault: vault.New(func() vault.Storage { return storage },
+			func(appid string) *vault.Keyring { return rings[appid] }),
+		log: a.log,
+	}
 }
 
 // Start puts this configuration in force.
@@ -164,11 +184,13 @@ func (a *App) Stop() error {
 }
 
 // Cleanup lets go of the shared state. Caddy calls it on a half-provisioned
-// App as well.
+// App as well, and on one that has started but was never stopped, when a
+// configuration fails after all of its apps have started.
 func (a *App) Cleanup() error {
 	if a.shared == nil {
 		return nil
 	}
+	a.shared.stop(a)
 	a.settings.api.Transport.(*http.Transport).CloseIdleConnections()
 	_, err := pool.Delete(poolKey)
 	return err
@@ -178,13 +200,9 @@ func (a *App) Cleanup() error {
 // those derived from its app secrets, so that configuring a seal key later
 // makes nothing unreadable.
 func (a *App) keyrings(resolve resolver) (map[string]*vault.Keyring, error) {
-	var configured [][]byte
-	for _, raw := range a.SealKeys {
-		key, err := resolve.sealKey(raw)
-		if err != nil {
-			return nil, err
-		}
-		configured = append(configured, key)
+	configured, err := a.sealKeys(resolve)
+	if err != nil {
+		return nil, err
 	}
 	rings := make(map[string]*vault.Keyring)
 	for appid, c := range a.components {
@@ -192,27 +210,46 @@ func (a *App) keyrings(resolve resolver) (map[string]*vault.Keyring, error) {
 		for _, appSecret := range c.appSecrets {
 			keys = append(keys, vault.DeriveKey(appSecret, appid))
 		}
-		ring, err := vault.NewKeyring(keys...)
-		if err != nil {
-			return nil, err
+		if rings[appid], err = vault.NewKeyring(keys...); err != nil {
+			return nil, fmt.Errorf("component %s: %w", appid, err)
 		}
-		rings[appid] = ring
 	}
 	return rings, nil
+}
+
+// sealKeys returns the seal keys that are configured, which may be none.
+func (a *App) sealKeys(resolve resolver) ([][]byte, error) {
+	if len(a.SealKeys) == 0 {
+		return nil, nil
+	}
+	resolved, err := resolve.secrets("seal_key", a.SealKeys, checkSealKey)
+	if err != nil {
+		return nil, err
+	}
+	var keys [][]byte
+	for _, text := range resolved {
+		key, err := parseSealKey(text.Reveal())
+		if err != nil {
+			return nil, fmt.Errorf("seal_key: %w", err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
 }
 
 // baseURLs checks a list of base URLs and returns their schemes and hosts.
 func (a *App) baseURLs(option string, raw []string) ([]*url.URL, error) {
 	var bases []*url.URL
-	for _, text := range raw {
+	for i, text := range raw {
 		u, err := parseBaseURL(text)
 		if err != nil {
-			return nil, fmt.Errorf("wechat: %s: %w", option, err)
+			return nil, fmt.Errorf("%s: value %d is %w", option, i+1, err)
 		}
+		base := &url.URL{Scheme: u.Scheme, Host: u.Host}
 		if u.Scheme == "http" && !isLoopback(u.Hostname()) {
-			a.log.Warn("credentials travel unencrypted", zap.String("option", option), zap.String("url", text))
+			a.log.Warn("credentials travel unencrypted, use https", zap.String("option", option), zap.Stringer("url", base))
 		}
-		bases = append(bases, &url.URL{Scheme: u.Scheme, Host: u.Host})
+		bases = append(bases, base)
 	}
 	return bases, nil
 }

@@ -3,6 +3,8 @@
 package wechat
 
 import (
+	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -33,6 +35,14 @@ func (p *Proxy) provisionTransport(ctx caddy.Context) error {
 	return t.Provision(ctx)
 }
 
+// Validate checks what JSON can say and a Caddyfile cannot.
+func (p *Proxy) Validate() error {
+	if p.MaxReplayBody < 1 || p.MaxReplayBody > maxReplayBody {
+		return fmt.Errorf("max_replay_body: %d is not between 1 and %d bytes", p.MaxReplayBody, maxReplayBody)
+	}
+	return nil
+}
+
 // Cleanup closes the connections that are idle; those in use go on.
 func (p *Proxy) Cleanup() error {
 	if p.Transport == nil || p.Transport.Transport == nil {
@@ -43,12 +53,24 @@ func (p *Proxy) Cleanup() error {
 
 // newAPIClient returns the client for the component API, with a transport of
 // its own: the token endpoints must answer while applications fill the other.
+// Dialling gets a fraction of the time a call has, so that a host which
+// swallows packets is passed over for the next.
 func newAPIClient(hosts []*url.URL) *openapi.Client {
-	client := &openapi.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
+	client := &openapi.Client{Transport: &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 5 * time.Second,
+		ForceAttemptHTTP2:   true,
+		MaxIdleConnsPerHost: 16,
+		IdleConnTimeout:     90 * time.Second,
+	}}
 	for _, host := range hosts {
 		client.Hosts = append(client.Hosts, host.String())
 	}
 	return client
 }
 
-var _ caddy.CleanerUpper = (*Proxy)(nil)
+var (
+	_ caddy.Validator    = (*Proxy)(nil)
+	_ caddy.CleanerUpper = (*Proxy)(nil)
+)
