@@ -119,7 +119,7 @@ func inUse(address, flag string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%s is in use: choose another address with %s", address, flag)
 	}
-	return err
+	return fmt.Errorf("%s: %w", flag, err)
 }
 
 // untilSignal runs something until it ends or the process is told to.
