@@ -4,6 +4,7 @@ package wechat
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -54,6 +55,10 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			authorizers   <appid>... | *
 //			allow         [<method>] <path>...     # repeatable
 //			component_api
+//			deliver       <url> {
+//				token            <token>
+//				encoding_aes_key <key>
+//			}
 //		}
 //		api        <url>...
 //		pages      <desktop url> [<url inside WeChat>]
@@ -92,11 +97,25 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 		"component":     text(&c.Component, checkAppID),
 		"authorizers":   texts(&c.Authorizers, maxAuthorizers, checkAuthorizer),
 		"component_api": flag(&c.ComponentAPI),
+		"deliver": func(d *caddyfile.Dispenser) error {
+			c.Deliver = new(Deliver)
+			return c.Deliver.unmarshal(d)
+		},
 		"allow*": func(d *caddyfile.Dispenser) error {
 			rules, err := grant.ParseRules(d.RemainingArgs()...)
 			c.Allow = append(c.Allow, rules...)
 			return err
 		},
+	})
+}
+
+func (d *Deliver) unmarshal(from *caddyfile.Dispenser) error {
+	if err := text(&d.URL, checkDeliverURL)(from); err != nil {
+		return err
+	}
+	return options(from, map[string]option{
+		"token":            oneSecret(&d.Token, checkPushToken),
+		"encoding_aes_key": oneSecret(&d.EncodingAESKey, checkAESKey),
 	})
 }
 
@@ -109,6 +128,7 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 // to one route for each face of the gateway to WeChat and to admins:
 //
 //	POST <prefix>/events                 wechat_events
+//	POST <prefix>/messages/<appid>       wechat_messages
 //	GET  <prefix>/authorize[/callback]   wechat_authorize
 //
 // The default prefix is /wechat.
@@ -139,7 +159,11 @@ func parsePlatform(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) 
 		}
 		return h.NewRoute(caddy.ModuleMap{"path": h.JSON(match)}, handler)
 	}
-	return append(route(new(Events), "/events"), route(authorize, "/authorize", "/authorize"+callbackSuffix)...), nil
+	return slices.Concat(
+		route(new(Events), "/events"),
+		route(new(Messages), "/messages/*"),
+		route(authorize, "/authorize", "/authorize"+callbackSuffix),
+	), nil
 }
 
 func parseProxy(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {

@@ -86,6 +86,21 @@ func secrets(into *[]string, check func(string) error) option {
 	}
 }
 
+// oneSecret reads a secret that has no previous value.
+func oneSecret(into *string, check func(string) error) option {
+	return func(d *caddyfile.Dispenser) error {
+		var values []string
+		if err := secrets(&values, check)(d); err != nil {
+			return err
+		}
+		if len(values) > 1 {
+			return fmt.Errorf("%d values, want exactly one", len(values))
+		}
+		*into = values[0]
+		return nil
+	}
+}
+
 // texts reads one to most values that are no secrets; a repeated subdirective
 // adds to them.
 func texts(into *[]string, most int, check func(string) error) option {

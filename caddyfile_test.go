@@ -315,7 +315,7 @@ var wrongCaddyfiles = []wrongCaddyfile{
 		"return_url: {env.CONSOLE} can stand for a secret only; here write {$NAME}, which is filled in when the Caddyfile is read, at Caddyfile:4"},
 
 	{"an unknown subdirective", inClient, "secrets {env.A}",
-		`unrecognized subdirective "secrets", want one of allow, authorizers, component, component_api, secret, at Caddyfile:4`},
+		`unrecognized subdirective "secrets", want one of allow, authorizers, component, component_api, deliver, secret, at Caddyfile:4`},
 	{"secret without value", inClient, "secret",
 		"secret: missing; give it as {env.NAME} or {file./path}, at Caddyfile:4"},
 	{"a short client secret", inClient, "secret {{short}}",

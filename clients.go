@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/grant"
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
@@ -44,6 +45,10 @@ type Client struct {
 
 	// ComponentAPI opens the component-level paths. Default: false.
 	ComponentAPI bool `json:"component_api,omitempty"`
+
+	// Deliver is where messages of the client's accounts and authorisation
+	// events go. Default: nowhere.
+	Deliver *Deliver `json:"deliver,omitempty"`
 }
 
 // client is a Client with its secrets resolved.
@@ -53,13 +58,14 @@ type client struct {
 	rights    grant.Rights
 	keys      []*gwtoken.Key                // one for each client secret and app secret
 	issuer    map[secretDigest]*gwtoken.Key // client secret → the key that issues
+	deliver   *delivery.Target              // nil for none
 }
 
 type secretDigest = [sha256.Size]byte
 
 // clients finds who calls. It is built once per configuration and read only.
 type clients struct {
-	all      []*client
+	all      []*client // by name
 	bySecret map[secretDigest]*client
 	byKey    map[string]signer // key id → who signs with it
 }
@@ -108,6 +114,11 @@ func (c *Client) provision(id string, components map[string]*component, resolve 
 	out := &client{id: id, component: under.appid, issuer: make(map[secretDigest]*gwtoken.Key)}
 	if out.rights, err = c.rights(); err != nil {
 		return nil, nil, err
+	}
+	if c.Deliver != nil {
+		if out.deliver, err = c.Deliver.provision(id, resolve); err != nil {
+			return nil, nil, fmt.Errorf("deliver: %w", err)
+		}
 	}
 	secrets, err := resolve.secrets("secret", c.Secrets, checkClientSecret)
 	if err != nil {

@@ -314,6 +314,8 @@ func exampleCaddyfile(t *testing.T) string {
 		t.Setenv(name, os.Getenv(as))
 	}
 	t.Setenv("SHOP_SECRET_NEXT", "another-client-secret-of-some-length")
+	t.Setenv("SHOP_TOKEN", "shoppushtoken")
+	t.Setenv("SHOP_AES_KEY", strings.Repeat("k", 43))
 	t.Setenv("CONSOLE_SECRET", "one-more-client-secret-of-some-length")
 	content, err := os.ReadFile("Caddyfile.example")
 	if err != nil {

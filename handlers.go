@@ -19,6 +19,7 @@ import (
 
 func init() {
 	caddy.RegisterModule(Events{})
+	caddy.RegisterModule(Messages{})
 	caddy.RegisterModule(Authorize{})
 	caddy.RegisterModule(Proxy{})
 }
@@ -56,6 +57,45 @@ func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	}
 	w.Header().Set("Content-Type", "text/plain")
 	_, err = w.Write([]byte("success"))
+	return err
+}
+
+// Messages receives what WeChat pushes to the messages URL (消息与事件接收URL)
+// of the component's accounts, and answers with the passive reply of the client
+// it was delivered to. The last segment of the path is the account's appid: the
+// URL in WeChat's console ends in /messages/$APPID$. What does not verify gets
+// 403 without detail; 503, so that WeChat pushes again, means that no client
+// took the message.
+type Messages struct {
+	app *App
+}
+
+// CaddyModule returns the Caddy module information.
+func (Messages) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.wechat_messages", New: func() caddy.Module { return new(Messages) }}
+}
+
+// Provision finds the wechat app.
+func (m *Messages) Provision(ctx caddy.Context) (err error) {
+	m.app, err = appOf(ctx)
+	return err
+}
+
+// ServeHTTP takes one message.
+func (m *Messages) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if r.Method != http.MethodPost {
+		return notAllowed(w, http.MethodPost)
+	}
+	message, err := m.app.openMessage(w, r)
+	if err != nil {
+		return m.app.refusePush(w, r, err)
+	}
+	answer, err := m.app.reply(message)
+	if err != nil {
+		return m.app.refusePush(w, r, err)
+	}
+	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
+	_, err = w.Write(answer)
 	return err
 }
 
@@ -211,6 +251,8 @@ func fault(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error) {
 var (
 	_ caddy.Provisioner           = (*Events)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Events)(nil)
+	_ caddy.Provisioner           = (*Messages)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Messages)(nil)
 	_ caddy.Provisioner           = (*Authorize)(nil)
 	_ caddy.Validator             = (*Authorize)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Authorize)(nil)

@@ -4,9 +4,10 @@
 // (微信开放平台第三方平台) inside Caddy. It alone holds the platform's credentials;
 // applications call it as though it were api.weixin.qq.com.
 //
-// Three flows, one file each:
+// Four flows, one file each:
 //
 //	push.go       WeChat pushes a ticket or an authorisation event
+//	messages.go   WeChat pushes a message of an account (deliver.go: to whom)
 //	authorize.go  an account's admin authorises the platform
 //	proxy.go      an application calls WeChat through the gateway (clients.go: who calls)
 //
@@ -113,6 +114,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.settings = a.newSettings(ctx, rings)
+	a.settings.deliveries = a.deliveries()
 	state, _, err := pool.LoadOrNew(poolKey, func() (caddy.Destructor, error) {
 		return newShared(a.settings, a.CacheSize)
 	})

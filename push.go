@@ -37,12 +37,37 @@ var (
 type push struct {
 	component string
 	event     bizmsg.Event
-	signature [sha256.Size]byte
+	plain     []byte // what event was read from
+	signature pushID
 }
 
-// open reads and verifies a push: size, signature, ciphertext, receive id,
-// appid, timestamp. Nothing of it is believed before.
+// open reads and verifies a push to the events URL.
 func (a *App) open(w http.ResponseWriter, r *http.Request) (*push, error) {
+	sealed, err := a.openSealed(w, r)
+	if err != nil {
+		return nil, err
+	}
+	event, err := bizmsg.ParseEvent(sealed.message.Plain)
+	if err != nil {
+		return nil, err
+	}
+	if event.AppID != sealed.component {
+		return nil, fmt.Errorf("opening push: AppId %.32q is not the component's", event.AppID)
+	}
+	return &push{sealed.component, event, sealed.message.Plain, sealed.signature}, nil
+}
+
+// sealedPush is a push to either URL, verified and decrypted.
+type sealedPush struct {
+	component string
+	envelope  bizmsg.Envelope
+	message   *bizmsg.Message
+	signature pushID
+}
+
+// openSealed is the one door for pushes: size, signature, ciphertext, receive
+// id, timestamp. Nothing of a push is believed before.
+func (a *App) openSealed(w http.ResponseWriter, r *http.Request) (*sealedPush, error) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(pushArrives))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPush))
 	var tooLarge *http.MaxBytesError
@@ -63,15 +88,8 @@ func (a *App) open(w http.ResponseWriter, r *http.Request) (*push, error) {
 	if err := fresh(r.URL.Query().Get("timestamp"), time.Now()); err != nil {
 		return nil, err
 	}
-	event, err := bizmsg.ParseEvent(message.Plain)
-	if err != nil {
-		return nil, err
-	}
-	if event.AppID != component {
-		return nil, fmt.Errorf("opening push: AppId %.32q is not the component's", event.AppID)
-	}
-	signature := sha256.Sum256([]byte(component + r.URL.Query().Get("msg_signature")))
-	return &push{component, event, signature}, nil
+	digest := sha256.Sum256([]byte(component + r.URL.Query().Get("msg_signature")))
+	return &sealedPush{component, envelope, message, pushID(digest[:16])}, nil
 }
 
 // openEnvelope opens an envelope with the component that it names. Where it
@@ -87,11 +105,14 @@ func (a *App) openEnvelope(r *http.Request, e bizmsg.Envelope) (appid string, m 
 		m, err = component.codec.Open(signature, timestamp, nonce, e.Encrypt)
 		return e.AppID, m, err
 	}
-	err = errPushForeign
+	err = bizmsg.ErrSignature
 	for appid, component := range a.components {
-		m, err = component.codec.Open(signature, timestamp, nonce, e.Encrypt)
-		if err == nil {
+		m, failure := component.codec.Open(signature, timestamp, nonce, e.Encrypt)
+		if failure == nil {
 			return appid, m, nil
+		}
+		if !errors.Is(failure, bizmsg.ErrSignature) {
+			err = failure // the one that knows the token tells more
 		}
 	}
 	return "", nil, err
@@ -108,8 +129,7 @@ func fresh(timestamp string, now time.Time) error {
 // take acts on a push. When it returns nil, what the push brought is stored
 // and the push may be acknowledged; a repeat of it is acknowledged again.
 func (a *App) take(ctx context.Context, p *push) error {
-	now := time.Now()
-	if a.shared.replays.seen(p.signature, now) {
+	if a.shared.replays.seen(p.signature) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, pushAnswer)
@@ -117,7 +137,10 @@ func (a *App) take(ctx context.Context, p *push) error {
 	if err := a.apply(ctx, p); err != nil {
 		return &unstoredPush{err}
 	}
-	a.shared.replays.acknowledged(p.signature, now)
+	if err := a.queueEvent(ctx, p); err != nil {
+		return &unstoredPush{err}
+	}
+	a.shared.replays.acknowledged(p.signature, time.Now())
 	return nil
 }
 
@@ -188,32 +211,35 @@ func (a *App) refusePush(w http.ResponseWriter, r *http.Request, err error) erro
 	return nil
 }
 
-// replays remembers the pushes acknowledged within the time a timestamp is
-// accepted. Only what verified is remembered, so nobody else can fill it.
+// pushID names a push in the replay window, by its msg_signature: timestamp
+// and nonce can be cut elsewhere under the same signature.
+type pushID [16]byte
+
+// replays remembers the pushes acknowledged for at least as long as their
+// timestamps are accepted. Only what verified is remembered, so nobody but
+// WeChat can fill it.
 type replays struct {
 	mu     sync.Mutex
-	until  map[[sha256.Size]byte]time.Time
-	pruned time.Time
+	recent map[pushID]struct{}
+	before map[pushID]struct{}
+	turned time.Time // when before was recent
 }
 
-func newReplays() *replays { return &replays{until: make(map[[sha256.Size]byte]time.Time)} }
+func newReplays() *replays { return &replays{recent: make(map[pushID]struct{})} }
 
-func (r *replays) seen(signature [sha256.Size]byte, now time.Time) bool {
+func (r *replays) seen(id pushID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return now.Before(r.until[signature])
+	_, recent := r.recent[id]
+	_, before := r.before[id]
+	return recent || before
 }
 
-func (r *replays) acknowledged(signature [sha256.Size]byte, now time.Time) {
+func (r *replays) acknowledged(id pushID, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now.Sub(r.pruned) > time.Minute {
-		for old, until := range r.until {
-			if now.After(until) {
-				delete(r.until, old)
-			}
-		}
-		r.pruned = now
+	if now.Sub(r.turned) > 2*pushAge { // a timestamp may be off either way
+		r.recent, r.before, r.turned = make(map[pushID]struct{}), r.recent, now
 	}
-	r.until[signature] = now.Add(2 * pushAge)
+	r.recent[id] = struct{}{}
 }

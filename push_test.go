@@ -267,3 +267,17 @@ func TestSlowPushIsCutOff(t *testing.T) {
 		t.Errorf("answer %q, %v; want 400 and the connection closed", answer, err)
 	}
 }
+
+// Somebody who has captured a push for the events URL sends it to the messages
+// URL: opened and delivered there, it would hand the ticket to a client.
+func TestEventAtTheMessagesURLIsRefused(t *testing.T) {
+	g := gwtest.Start(t, gwtest.Options{})
+	answer, err := g.WeChat.Push(t.Context(), sandbox.Push{
+		AppID: gwtest.OfficialAccount, Attempts: 1,
+		Plain: "<xml><AppId>" + sandbox.DefaultComponent + "</AppId><InfoType>component_verify_ticket</InfoType>" +
+			"<ComponentVerifyTicket>ticket@@@x</ComponentVerifyTicket></xml>",
+	})
+	if err == nil || answer.Status != http.StatusForbidden {
+		t.Errorf("answer %d %q, want 403", answer.Status, answer.Body)
+	}
+}

@@ -4,11 +4,14 @@ package wechat
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 )
 
 // pool holds the one shared state of the process for as long as any
@@ -27,6 +30,9 @@ type shared struct {
 	replays *replays
 	rations *rations
 
+	courier   *delivery.Courier // of authorisation events
+	deliverer *http.Transport   // of messages too
+
 	settings atomic.Pointer[settings]
 	mu       sync.Mutex
 	started  []*App // newest last
@@ -36,8 +42,9 @@ type shared struct {
 // newShared is run by the first App of the process; first serves until that
 // App has started, because Caddy may start the HTTP server before it.
 func newShared(first *settings, cacheSize int) (*shared, error) {
-	s := &shared{replays: newReplays(), rations: newRations()}
+	s := &shared{replays: newReplays(), rations: newRations(), deliverer: newDeliverer()}
 	s.settings.Store(first)
+	s.courier = delivery.NewCourier(s.deliverer, func() delivery.Settings { return s.settings.Load().deliveries })
 	var err error
 	s.tokens, err = newTokens(s.settings.Load, cacheSize)
 	return s, err
@@ -67,6 +74,7 @@ func (s *shared) stop(a *App) {
 	} else if s.unwatch != nil {
 		s.unwatch()
 		s.unwatch = nil
+		s.courier.Serve(nil)
 	}
 }
 
@@ -74,10 +82,13 @@ func (s *shared) enforce() {
 	newest := s.started[len(s.started)-1]
 	s.settings.Store(newest.settings)
 	s.tokens.cache.resize(newest.CacheSize)
+	s.courier.Serve(newest.settings.deliveries.Targets)
 }
 
 // Destruct implements caddy.Destructor: the last reference is gone.
 func (s *shared) Destruct() error {
+	s.courier.Close()
+	s.deliverer.CloseIdleConnections()
 	s.tokens.Close()
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
@@ -70,6 +71,7 @@ type settings struct {
 	api        *openapi.Client
 	vault      *vault.Vault
 	log        *zap.Logger
+	deliveries delivery.Settings // for the courier
 }
 
 // newTokens returns Tokens that keep up to cacheSize tokens in memory and ask

@@ -134,6 +134,17 @@ func (b box) write(ctx context.Context, key string, file []byte) error {
 	return nil
 }
 
+// remove deletes the file. That it is not there is as good.
+func (b box) remove(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return unavailable("deleting", b.key, err)
+	}
+	if err := b.storage.Delete(ctx, b.key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return unavailable("deleting", b.key, err)
+	}
+	return nil
+}
+
 // List returns the appids of the authorizers that have a record under the
 // component, tombstones included, in order. It walks the storage, so it is for
 // people, not for requests. Storages list folders and temporary files as well;
@@ -142,16 +153,9 @@ func (v *Vault) List(ctx context.Context, component string) ([]string, error) {
 	if !subject.ValidAppID(component) {
 		return nil, errAppID(component)
 	}
-	root := "wechat/" + component + "/authorizers"
-	if err := ctx.Err(); err != nil {
-		return nil, unavailable("listing", root, err)
-	}
-	keys, err := v.storage().List(ctx, root, true)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && len(keys) == 0:
-		return nil, nil
-	case err != nil: // also from file storage, when a temporary file vanishes during the walk
-		return nil, unavailable("listing", root, err)
+	keys, err := v.list(ctx, "wechat/"+component+"/authorizers")
+	if err != nil {
+		return nil, err
 	}
 	var appIDs []string
 	for _, key := range keys {
@@ -162,6 +166,21 @@ func (v *Vault) List(ctx context.Context, component string) ([]string, error) {
 	}
 	slices.Sort(appIDs)
 	return slices.Compact(appIDs), nil
+}
+
+// list returns all keys below root, none if there is no such folder.
+func (v *Vault) list(ctx context.Context, root string) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, unavailable("listing", root, err)
+	}
+	keys, err := v.storage().List(ctx, root, true)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && len(keys) == 0:
+		return nil, nil
+	case err != nil: // also from file storage, when a temporary file vanishes during the walk
+		return nil, unavailable("listing", root, err)
+	}
+	return keys, nil
 }
 
 // recordKey returns the storage key of the record of s. Appids are checked

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package vault keeps what must survive a restart, sealed, in a storage shared
-// by every node: the records of components and authorizers, and the tickets.
+// by every node: the records of components and authorizers, the tickets, and the
+// events on their way to clients.
 //
 // It alone knows the storage keys:
 //
 //	wechat/<component_appid>/ticket.json
 //	wechat/<component_appid>/component.json
 //	wechat/<component_appid>/authorizers/<shard>/<authorizer_appid>.json
+//	wechat/<component_appid>/events/<client>/<create_time>-<appid>-<id>.json
+//	wechat/<component_appid>/dead-events/<client>/<create_time>-<appid>-<id>.json
 //
 // The shard is the last two digits of the authorizer_appid: a folder with a
 // hundred thousand files is slow on some file systems. A file holds
@@ -24,6 +27,9 @@
 //	 "code_expires":"2026-11-22T12:59:58Z","functions":[1,2]}
 //
 //	{"value":"…","create_time":"2026-11-22T12:00:00Z","received":"2026-11-22T12:00:01Z","asked":"2026-11-22T11:50:00Z"}
+//
+//	{"info_type":"authorized","body":"<base64>","queued":"2026-11-22T12:00:00Z","attempts":2,
+//	 "due":"2026-11-22T12:00:07Z","failure":"…"}
 //
 // The vault has no clock and no memory, waits for nothing but the storage, and
 // logs nothing: its errors say everything.
@@ -47,6 +53,7 @@ type Storage interface {
 	Unlock(ctx context.Context, name string) error
 	Store(ctx context.Context, key string, value []byte) error
 	Load(ctx context.Context, key string) ([]byte, error)
+	Delete(ctx context.Context, key string) error
 	List(ctx context.Context, path string, recursive bool) ([]string, error)
 }
 

@@ -80,6 +80,39 @@ func (w ticketWire) ticket() Ticket {
 	}
 }
 
+// eventWire is the JSON of an Event inside the box; the rest of it is its key.
+type eventWire struct {
+	InfoType string    `json:"info_type"`
+	Body     []byte    `json:"body"`
+	Queued   time.Time `json:"queued"`
+	Attempts int       `json:"attempts,omitempty"`
+	Due      time.Time `json:"due"`
+	Failure  string    `json:"failure,omitempty"`
+}
+
+func newEventWire(e Event) eventWire {
+	return eventWire{
+		InfoType: e.InfoType,
+		Body:     e.Body,
+		Queued:   e.Queued.UTC(),
+		Attempts: e.Attempts,
+		Due:      e.Due.UTC(),
+		Failure:  e.Failure,
+	}
+}
+
+func (w eventWire) event(key EventKey) Event {
+	return Event{
+		EventKey: key,
+		InfoType: w.InfoType,
+		Body:     w.Body,
+		Queued:   w.Queued,
+		Attempts: w.Attempts,
+		Due:      w.Due,
+		Failure:  w.Failure,
+	}
+}
+
 // String returns the word that stands in records: "authorized" or
 // "unauthorized".
 func (s State) String() string {

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
+	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+// Deliver is where a client takes delivery of what WeChat pushes: messages of
+// the accounts it may act for, and authorisation events without the codes in
+// them. What arrives there looks like a push of WeChat's own to an ordinary
+// account, so that the message server of any SDK takes it. Its query carries,
+// beside the parameters WeChat sends, the appid of the account, and for an
+// authorisation event an event_id, the same at every attempt.
+type Deliver struct {
+	// URL is http or https. It is never redirected.
+	URL string `json:"url,omitempty"`
+
+	// Token is the client's 消息校验Token: 3 to 32 letters and digits. It signs.
+	Token string `json:"token,omitempty"`
+
+	// EncodingAESKey is the client's 消息加解密Key: 43 letters and digits. With
+	// it, deliveries and replies are encrypted as in WeChat's safe mode, and the
+	// receive id is the appid of the account. Default: plain mode.
+	EncodingAESKey string `json:"encoding_aes_key,omitempty"`
+}
+
+func (d *Deliver) provision(client string, resolve resolver) (*delivery.Target, error) {
+	target := &delivery.Target{Client: client}
+	var err error
+	if target.URL, err = parseDeliverURL(d.URL); err != nil {
+		return nil, err
+	}
+	if d.Token == "" {
+		return nil, errors.New("token is missing: the application checks with it that a delivery comes from here")
+	}
+	token, err := resolve.secrets("token", []string{d.Token}, checkPushToken)
+	if err != nil {
+		return nil, err
+	}
+	target.Token = token[0]
+	if d.EncodingAESKey == "" {
+		return target, nil
+	}
+	key, err := resolve.secrets("encoding_aes_key", []string{d.EncodingAESKey}, checkAESKey)
+	if err != nil {
+		return nil, err
+	}
+	target.Key, err = bizmsg.ParseKey(key[0])
+	return target, err
+}
+
+func parseDeliverURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || (u.Scheme != "https" && u.Scheme != "http") {
+		return nil, errors.New("not a URL to deliver to: want http(s)://host[:port]/path, without a user") // whose password must not show
+	}
+	return u, nil
+}
+
+func checkDeliverURL(text string) error {
+	_, err := parseDeliverURL(text)
+	return err
+}
+
+// isPrivate reports whether a host is ours by its looks: loopback, a private
+// address, or a name without a dot such as containers have.
+func isPrivate(host string) bool {
+	ip := net.ParseIP(host)
+	return isLoopback(host) || ip != nil && ip.IsPrivate() || ip == nil && !strings.Contains(host, ".")
+}
+
+// deliveries returns what the courier takes from this configuration, and warns
+// of what would travel in clear.
+func (a *App) deliveries() delivery.Settings {
+	settings := delivery.Settings{Vault: a.settings.vault, Log: a.log, Targets: make(map[vault.Queue]*delivery.Target)}
+	for _, c := range a.clients.all {
+		if c.deliver == nil {
+			continue
+		}
+		settings.Targets[vault.Queue{Component: c.component, Client: c.id}] = c.deliver
+		if to := c.deliver.URL; to.Scheme == "http" && !isPrivate(to.Hostname()) {
+			a.log.Warn("messages travel unencrypted", zap.String("client", c.id), zap.String("host", to.Host))
+		}
+	}
+	return settings
+}
+
+// newDeliverer returns the transport for deliveries. It is bounded, so
+// that an application that hangs does not take all connections there are.
+func newDeliverer() *http.Transport {
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+		TLSHandshakeTimeout:    2 * time.Second,
+		ForceAttemptHTTP2:      true,
+		MaxConnsPerHost:        256,
+		MaxIdleConnsPerHost:    64,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+}
+
+// queueEvent queues an authorisation event for the clients it is for: those
+// that may act for the account, or if it names none those with component_api.
+// The ticket is for nobody.
+func (a *App) queueEvent(ctx context.Context, p *push) error {
+	if p.event.InfoType == bizmsg.InfoTicket || !slices.ContainsFunc(a.clients.all, (*client).takesDelivery) {
+		return nil
+	}
+	event, err := delivery.NewEvent(p.component, p.event, p.plain)
+	if err != nil {
+		a.log.Error("event cannot be delivered", zap.String("info_type", p.event.InfoType), zap.Error(err))
+		return nil // it would fail in the same way when pushed again
+	}
+	var names []string
+	for _, c := range a.clients.all {
+		covered := c.rights.Authorizer(event.Authorizer) || event.Authorizer == "" && c.rights.ComponentAPI
+		if c.takesDelivery() && c.component == p.component && covered {
+			names = append(names, c.id)
+		}
+	}
+	return a.shared.courier.Enqueue(ctx, event, names)
+}
+
+func (c *client) takesDelivery() bool { return c.deliver != nil }

@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
+)
+
+var shop = vault.Queue{Component: component, Client: "shop"}
+
+// cluster is the storage and the application that all nodes of a test share.
+type cluster struct {
+	t       *testing.T
+	memory  *vaulttest.Memory
+	app     *application
+	targets map[vault.Queue]*delivery.Target
+	logs    *observer.ObservedLogs
+	log     *zap.Logger
+}
+
+func newCluster(t *testing.T, app *application) *cluster {
+	core, logs := observer.New(zapcore.InfoLevel)
+	return &cluster{
+		t: t, memory: new(vaulttest.Memory), app: app, logs: logs, log: zap.New(core),
+		targets: map[vault.Queue]*delivery.Target{shop: plainTarget(t, "shop")},
+	}
+}
+
+func (c *cluster) vault(fill byte) *vault.Vault {
+	c.t.Helper()
+	ring, err := vault.NewKeyring(bytes.Repeat([]byte{fill}, vault.KeySize))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return vault.New(func() vault.Storage { return c.memory }, func(string) *vault.Keyring { return ring })
+}
+
+// node starts a node, which ends with the test at the latest.
+func (c *cluster) node() *delivery.Courier {
+	c.t.Helper()
+	v := c.vault(1)
+	courier := delivery.NewCourier(c.app, func() delivery.Settings {
+		return delivery.Settings{Vault: v, Log: c.log, Targets: c.targets}
+	})
+	c.t.Cleanup(courier.Close)
+	courier.Serve(c.targets)
+	return courier
+}
+
+func (c *cluster) enqueue(courier *delivery.Courier, e delivery.Event) {
+	c.t.Helper()
+	if err := courier.Enqueue(c.t.Context(), e, []string{"shop"}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// waiting is how many events are in the queue.
+func (c *cluster) waiting() int {
+	n := 0
+	for key := range c.memory.Files() {
+		if strings.Contains(key, "/events/") {
+			n++
+		}
+	}
+	return n
+}
+
+// event is one about an account, made so many seconds after the first.
+func event(appID string, second int64, name string) delivery.Event {
+	return delivery.Event{
+		Component: component, Authorizer: appID, ID: name + strings.Repeat("0", 32-len(name)),
+		InfoType: "authorized", CreateTime: time.Unix(1_700_000_000+second, 0), Body: []byte("<xml><a>" + name + "</a></xml>"),
+	}
+}
+
+// timed returns an application that answers as status says and notes when.
+func timed(began time.Time, status func(got received, n int) int) (*application, *[]string) {
+	var list []string
+	app := &application{}
+	app.answer = func(_ *http.Request, got received) (int, string, error) {
+		list = append(list, fmt.Sprintf("%s %v", strings.TrimRight(got.query.Get("event_id"), "0"), time.Since(began).Round(time.Second)))
+		return status(got, len(list)), "success", nil
+	}
+	return app, &list
+}
+
+func TestAnEventReachesTheClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, answering(200, "success"))
+		c.targets[shop] = safeTarget(t, "shop")
+		node := c.node()
+		e := event(account, 0, "a1")
+		c.enqueue(node, e)
+		synctest.Wait()
+		if len(c.app.all()) != 1 || c.waiting() != 0 {
+			t.Fatalf("%d delivered, %d waiting", len(c.app.all()), c.waiting())
+		}
+		got := c.app.all()[0]
+		if got.query.Get("event_id") != e.ID || got.query.Get("appid") != account || got.query.Has("openid") {
+			t.Errorf("query %v", got.query)
+		}
+		envelope := elements(t, got.body)
+		if text, receiveID := unseal(t, clientKey, envelope["Encrypt"]); text != string(e.Body) || receiveID != account || envelope["AppId"] != component {
+			t.Errorf("%q for %q, envelope %v", text, receiveID, envelope)
+		}
+	})
+}
+
+func TestAnEventOfNoAccountIsAboutTheComponent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, answering(200, "success"))
+		c.enqueue(c.node(), event("", 0, "a1"))
+		synctest.Wait()
+		if got := c.app.all(); len(got) != 1 || got[0].query.Get("appid") != component {
+			t.Errorf("%v", got)
+		}
+	})
+}
+
+func TestWhatIsQueuedIsSealed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, answering(500, ""))
+		c.enqueue(c.node(), event(account, 0, "a1"))
+		synctest.Wait()
+		for key, file := range c.memory.Files() {
+			if want := "wechat/" + component + "/events/shop/1700000000-" + account + "-a1"; !strings.HasPrefix(key, want) {
+				t.Errorf("key %s", key)
+			}
+			if bytes.Contains(file, []byte("authorized")) || bytes.Contains(file, []byte("<a>")) {
+				t.Errorf("in clear: %s", file)
+			}
+		}
+	})
+}
+
+func TestAFailedEventIsTriedAgainEverLessOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app, list := timed(time.Now(), func(_ received, n int) int {
+			if n < 13 {
+				return 500
+			}
+			return 204
+		})
+		c := newCluster(t, app)
+		c.enqueue(c.node(), event(account, 0, "a1"))
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		want := []string{"a1 0s", "a1 1s", "a1 3s", "a1 7s", "a1 15s", "a1 31s", "a1 1m3s", "a1 2m7s", "a1 4m15s", "a1 8m31s",
+			"a1 17m3s", "a1 27m3s", "a1 37m3s"}
+		if diff := cmp.Diff(want, *list); diff != "" {
+			t.Error(diff)
+		}
+		if c.waiting() != 0 {
+			t.Error("still queued after its delivery")
+		}
+	})
+}
+
+func TestEventsOfOneAccountKeepTheirOrderAndHoldUpNoOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app, list := timed(time.Now(), func(got received, n int) int {
+			if strings.HasPrefix(got.query.Get("event_id"), "a1") && n < 3 {
+				return 500
+			}
+			return 200
+		})
+		c := newCluster(t, app)
+		node := c.node()
+		// They come in the wrong order, and the first fails twice.
+		c.memory.Intercept(func(_ context.Context, op vaulttest.Op, _ string) error {
+			if op == vaulttest.List {
+				time.Sleep(time.Millisecond) // until all are there
+			}
+			return nil
+		})
+		c.enqueue(node, event(account, 2, "a2"))
+		c.enqueue(node, event(account, 1, "a1"))
+		c.enqueue(node, event(account2, 3, "b1"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		want := []string{"a1 0s", "b1 0s", "a1 1s", "a2 1s"}
+		if diff := cmp.Diff(want, *list); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestARepeatedPushIsQueuedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app, list := timed(time.Now(), func(received, int) int { return 500 })
+		c := newCluster(t, app)
+		node := c.node()
+		for range 3 {
+			c.enqueue(node, event(account, 0, "a1"))
+			time.Sleep(500 * time.Millisecond)
+		}
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"a1 0s", "a1 1s"}, *list); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestACrashedNodesEventsAreDeliveredByAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app, list := timed(time.Now(), func(received, int) int { return 200 })
+		c := newCluster(t, app)
+		c.node() // serves, but is told nothing
+		synctest.Wait()
+		dying := delivery.NewCourier(app, func() delivery.Settings { return delivery.Settings{Vault: c.vault(1), Log: c.log} })
+		c.enqueue(dying, event(account, 0, "a1"))
+		time.Sleep(31 * time.Second)
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"a1 30s"}, *list); diff != "" {
+			t.Error(diff)
+		}
+		dying.Close()
+	})
+}
+
+func TestADeliveryThatWasCutOffIsMadeAgainAfterTheRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hanging := &application{answer: func(r *http.Request, _ received) (int, string, error) {
+			<-r.Context().Done()
+			return 0, "", r.Context().Err()
+		}}
+		c := newCluster(t, hanging)
+		node := c.node()
+		c.enqueue(node, event(account, 0, "a1"))
+		time.Sleep(5 * time.Second)
+		node.Close()
+		c.app = answering(200, "")
+		c.node()
+		synctest.Wait()
+		if len(hanging.all()) != 1 || len(c.app.all()) != 1 || c.waiting() != 0 {
+			t.Errorf("%d attempts before, %d after, %d waiting", len(hanging.all()), len(c.app.all()), c.waiting())
+		}
+		if failed := c.logs.FilterMessageSnippet("not delivered").Len(); failed != 0 {
+			t.Error("the cut counts as a failure of the client")
+		}
+	})
+}
+
+func TestAnAttemptEndsAfterTenSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		took := make(chan time.Duration, 9)
+		c := newCluster(t, &application{answer: func(r *http.Request, _ received) (int, string, error) {
+			<-r.Context().Done()
+			took <- time.Since(began)
+			return 0, "", r.Context().Err()
+		}})
+		c.enqueue(c.node(), event(account, 0, "a1"))
+		if first := <-took; first != 10*time.Second {
+			t.Errorf("took %v", first)
+		}
+	})
+}
+
+func TestOneNodeDeliversAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy, most := 0, 0
+		c := newCluster(t, &application{})
+		c.app.answer = func(*http.Request, received) (int, string, error) {
+			busy++ // unguarded: the race detector objects as well if two come together
+			most = max(most, busy)
+			time.Sleep(time.Second)
+			busy--
+			return 200, "", nil
+		}
+		nodes := []*delivery.Courier{c.node(), c.node(), c.node()}
+		for i := range 9 {
+			c.enqueue(nodes[i%3], event(account, int64(i), fmt.Sprintf("a%d", i+1)))
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		var order []string
+		for _, got := range c.app.all() {
+			order = append(order, strings.TrimRight(got.query.Get("event_id"), "0"))
+		}
+		if most != 1 || len(order) != 9 || !slices.IsSorted(order) || c.waiting() != 0 {
+			t.Errorf("%d at a time, %v, %d waiting", most, order, c.waiting())
+		}
+	})
+}
+
+func TestNodesShareOneSchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app, list := timed(time.Now(), func(received, int) int { return 500 })
+		c := newCluster(t, app)
+		nodes := []*delivery.Courier{c.node(), c.node(), c.node()}
+		c.enqueue(nodes[0], event(account, 0, "a1"))
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		want := []string{"a1 0s", "a1 1s", "a1 3s", "a1 7s", "a1 15s", "a1 31s", "a1 1m3s", "a1 2m7s", "a1 4m15s", "a1 8m31s"}
+		if diff := cmp.Diff(want, *list); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestAfterADayAnEventBecomesADeadLetter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, answering(500, ""))
+		node := c.node()
+		e := event(account, 0, "a1")
+		c.enqueue(node, e)
+		time.Sleep(24*time.Hour - 10*time.Minute)
+		synctest.Wait()
+		if letters, err := node.DeadLetters(t.Context(), shop); err != nil || len(letters) != 0 || c.waiting() != 1 {
+			t.Fatalf("before: %v, %v, %d waiting", letters, err, c.waiting())
+		}
+		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		letters, err := node.DeadLetters(t.Context(), shop)
+		if err != nil || len(letters) != 1 || c.waiting() != 0 {
+			t.Fatalf("after: %v, %v, %d waiting", letters, err, c.waiting())
+		}
+		letter := letters[0]
+		if letter.ID != e.ID || letter.InfoType != "authorized" || string(letter.Body) != string(e.Body) ||
+			letter.Failure != "answered with status 500" || letter.Attempts < 100 {
+			t.Errorf("%+v", letter)
+		}
+		if given := c.logs.FilterMessageSnippet("dead letter"); given.Len() != 1 || given.All()[0].Level != zapcore.ErrorLevel {
+			t.Errorf("logged %v", given.All())
+		}
+		n := len(c.app.all())
+		time.Sleep(time.Hour)
+		if len(c.app.all()) != n {
+			t.Error("a dead letter is still tried")
+		}
+	})
+}
+
+func TestAClientThatIsDownIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, answering(502, ""))
+		node := delivery.NewCourier(c.app, func() delivery.Settings {
+			return delivery.Settings{Vault: c.vault(1), Log: c.log, Targets: c.targets}
+		})
+		t.Cleanup(node.Close)
+		for i := range 50 {
+			c.enqueue(node, event(fmt.Sprintf("wx%016x", i), int64(i), fmt.Sprintf("a%d", i+1)))
+		}
+		node.Serve(c.targets)
+		time.Sleep(29 * time.Second)
+		if n := len(c.app.all()); n != 3 {
+			t.Errorf("%d attempts in the first 29 s", n)
+		}
+		c.app.become(200, "")
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if c.waiting() != 0 {
+			t.Errorf("%d still waiting after the client came back", c.waiting())
+		}
+	})
+}
+
+func TestSomeFailuresAmongSuccessesDoNotEndTheRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app, list := timed(time.Now(), func(got received, _ int) int {
+			if strings.HasPrefix(got.query.Get("event_id"), "bad") {
+				return 500
+			}
+			return 200
+		})
+		c := newCluster(t, app)
+		node := delivery.NewCourier(c.app, func() delivery.Settings {
+			return delivery.Settings{Vault: c.vault(1), Log: c.log, Targets: c.targets}
+		})
+		t.Cleanup(node.Close)
+		for i := range 10 {
+			name := fmt.Sprintf("%s%d", []string{"bad", "c"}[i%2], i+1)
+			c.enqueue(node, event(fmt.Sprintf("wx%016x", i), int64(i), name))
+		}
+		node.Serve(c.targets)
+		synctest.Wait()
+		if len(*list) != 10 {
+			t.Errorf("%v", *list)
+		}
+	})
+}
+
+func TestAClientThatHangsHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, &application{answer: func(r *http.Request, got received) (int, string, error) {
+			if got.host == "shop.test" {
+				<-r.Context().Done()
+				return 0, "", r.Context().Err()
+			}
+			return 200, "", nil
+		}})
+		crm := vault.Queue{Component: component, Client: "crm"}
+		c.targets[crm] = plainTarget(t, "crm")
+		node := c.node()
+		if err := node.Enqueue(t.Context(), event(account, 0, "a1"), []string{"shop", "crm"}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if c.waiting() != 1 {
+			t.Errorf("%d waiting, want that of shop alone", c.waiting())
+		}
+	})
+}
+
+func TestAQueueThatIsNoLongerServedKeepsItsEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, answering(500, ""))
+		node := c.node()
+		node.Serve(c.targets) // again, as after a reload
+		c.enqueue(node, event(account, 0, "a1"))
+		synctest.Wait()
+		node.Serve(nil)
+		time.Sleep(time.Hour)
+		if len(c.app.all()) != 1 || c.waiting() != 1 {
+			t.Fatalf("%d attempts, %d waiting", len(c.app.all()), c.waiting())
+		}
+		c.app.become(200, "")
+		node.Serve(c.targets)
+		synctest.Wait()
+		if len(c.app.all()) != 2 || c.waiting() != 0 {
+			t.Error("not taken up again")
+		}
+	})
+}
+
+func TestStorageThatFails(t *testing.T) {
+	down := func(only vaulttest.Op) func(context.Context, vaulttest.Op, string) error {
+		return func(_ context.Context, op vaulttest.Op, _ string) error {
+			if op == only {
+				return errors.New("storage is down")
+			}
+			return nil
+		}
+	}
+	t.Run("at queueing, the push is not acknowledged", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster(t, answering(200, ""))
+			node := c.node()
+			c.memory.Intercept(down(vaulttest.Store))
+			err := node.Enqueue(t.Context(), event(account, 0, "a1"), []string{"shop"})
+			if !errors.Is(err, vault.ErrUnavailable) {
+				t.Error(err)
+			}
+		})
+	})
+	for name, op := range map[string]vaulttest.Op{
+		"at removing, the event may come twice but not at once": vaulttest.Delete,
+		"at listing, it comes when the storage is back":         vaulttest.List,
+		"at loading, it comes when the storage is back":         vaulttest.Load,
+		"at locking, it comes when the storage is back":         vaulttest.Lock,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, answering(200, ""))
+				node := delivery.NewCourier(c.app, func() delivery.Settings {
+					return delivery.Settings{Vault: c.vault(1), Log: c.log, Targets: c.targets}
+				})
+				t.Cleanup(node.Close)
+				c.enqueue(node, event(account, 0, "a1"))
+				c.memory.Intercept(down(op))
+				node.Serve(c.targets)
+				time.Sleep(29 * time.Second)
+				if n := len(c.app.all()); n > 1 || n == 1 && op != vaulttest.Delete {
+					t.Errorf("%d deliveries while the storage was down", n)
+				}
+				c.memory.Intercept(nil)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if n := len(c.app.all()); n < 1 || n > 2 || c.waiting() != 0 {
+					t.Errorf("%d deliveries in the end, %d waiting", n, c.waiting())
+				}
+			})
+		})
+	}
+}
+
+func TestAnEventThatDoesNotOpenIsSetAside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, answering(200, ""))
+		other := delivery.NewCourier(c.app, func() delivery.Settings { return delivery.Settings{Vault: c.vault(2), Log: c.log} })
+		c.enqueue(other, event(account, 0, "a1"))
+		other.Close()
+		node := c.node()
+		c.enqueue(node, event(account, 1, "a2"))
+		synctest.Wait()
+		got := c.app.all()
+		if len(got) != 1 || !strings.HasPrefix(got[0].query.Get("event_id"), "a2") {
+			t.Errorf("%v", got)
+		}
+		for key := range c.memory.Files() {
+			if !strings.Contains(key, "-a1") || !strings.Contains(key, ".json.unreadable-") {
+				t.Errorf("stored: %s", key)
+			}
+		}
+		if c.logs.FilterMessageSnippet("set aside").Len() != 1 {
+			t.Error("not told to the operator")
+		}
+	})
+}

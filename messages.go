@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"errors"
+	"net/http"
+	"path"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
+	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+)
+
+// messageAnswer is the time for everything, from the request's arrival to the
+// passive reply. WeChat waits five seconds.
+const messageAnswer = 4500 * time.Millisecond
+
+// errMessageIsEvent stands against somebody who sends a captured push for the
+// events URL here, ticket and all, to have it delivered.
+var errMessageIsEvent = errors.New("a push for the events URL came to the messages URL")
+
+var errMessagePath = errors.New("the path does not end in an appid; the URL in WeChat's console must end in /messages/$APPID$")
+
+// message is an opened push to the messages URL.
+type message struct {
+	began     time.Time
+	component string
+	content   delivery.Message
+	sealed    *bizmsg.Message // seals the reply with what opened the push
+	nonce     string
+	signature pushID
+}
+
+// openMessage reads and verifies a push to the messages URL. The path, which
+// says whose message it is, is not signed by WeChat, and nothing the gateway
+// holds ties an account to the gh_ name inside. What protects it is that a
+// signed push is taken once and not without its URL; an application that must
+// be sure compares ToUserName with the appid it is given.
+func (a *App) openMessage(w http.ResponseWriter, r *http.Request) (*message, error) {
+	began, appid := time.Now(), path.Base(r.URL.Path)
+	if !subject.ValidAppID(appid) {
+		return nil, errMessagePath
+	}
+	sealed, err := a.openSealed(w, r)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := bizmsg.ParseEvent(sealed.message.Plain); err == nil {
+		return nil, errMessageIsEvent
+	}
+	query := r.URL.Query()
+	return &message{
+		began:     began,
+		component: sealed.component,
+		content: delivery.Message{
+			AppID:      appid,
+			ToUserName: sealed.envelope.ToUserName,
+			OpenID:     query.Get("openid"),
+			Plain:      sealed.message.Plain,
+		},
+		sealed:    sealed.message,
+		nonce:     query.Get("nonce"),
+		signature: sealed.signature,
+	}, nil
+}
+
+// reply hands the message to the clients that may act for its account and
+// returns what to answer WeChat: a sealed passive reply, or success. Storage
+// is not touched.
+//
+// All clients get the message. Where several reply, the first by name is heard.
+// Where none does, success is the answer as long as one client took the
+// message: a broken bystander must not make WeChat repeat it to the others, or
+// show the follower that the account is out of service. Only when no client
+// took it is there an error, so that WeChat pushes it again, three times in
+// all, just as if the application were connected to WeChat itself.
+func (a *App) reply(m *message) ([]byte, error) {
+	if a.shared.replays.seen(m.signature) {
+		return []byte("success"), nil
+	}
+	log := a.log.With(zap.String("component", m.component), zap.String("authorizer", m.content.AppID))
+	var targets []*delivery.Target
+	for _, c := range a.clients.all { // in the order of their names
+		if c.takesDelivery() && c.component == m.component && c.rights.Authorizer(m.content.AppID) {
+			targets = append(targets, c.deliver)
+		}
+	}
+	answer := []byte("success")
+	if len(targets) > 0 {
+		reply, err := m.content.Deliver(m.began.Add(messageAnswer), a.shared.deliverer, targets,
+			func(t *delivery.Target, err error) {
+				log.Warn("message not delivered", zap.String("client", t.Client), zap.Error(err))
+			})
+		if err != nil {
+			return nil, &unstoredPush{err}
+		}
+		if reply != nil {
+			answer = m.sealed.Seal(reply, time.Now(), m.nonce).XML()
+		}
+	}
+	a.shared.replays.acknowledged(m.signature, time.Now())
+	return answer, nil
+}
