@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
+)
+
+// An event that no delivery reached in a day is not silently gone: it stands
+// where an operator can see it, with the reason.
+func TestDeadEventsAreVisible(t *testing.T) {
+	const component = "wx134c8103faa5a59e"
+	ring, err := vault.NewKeyring(vault.DeriveKey(secret.New(strings.Repeat("s", 32)), component))
+	if err != nil {
+		t.Fatal(err)
+	}
+	storage := new(vaulttest.Memory)
+	v := vault.New(func() vault.Storage { return storage }, func(string) *vault.Keyring { return ring })
+	queue := vault.Queue{Component: component, Client: "shop"}
+	dead := vault.Event{
+		EventKey: vault.EventKey{Queue: queue, CreateTime: 1, AppID: "wxaaaaaaaaaaaaaaaa", ID: strings.Repeat("0", 32)},
+		InfoType: "unauthorized", Body: []byte("<xml/>"), Queued: time.Unix(1, 0), Attempts: 150, Failure: "HTTP status 500",
+	}
+	if err := v.Enqueue(t.Context(), dead); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.BuryEvent(t.Context(), dead); err != nil {
+		t.Fatal(err)
+	}
+	in := &settings{vault: v, log: zap.NewNop(), deliveries: delivery.Settings{
+		Vault: v, Log: zap.NewNop(), Targets: map[vault.Queue]*delivery.Target{queue: {Client: "shop"}},
+	}}
+	if _, _, err := pool.LoadOrNew(poolKey, func() (caddy.Destructor, error) { return newShared(in, 10) }); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = pool.Delete(poolKey) }()
+
+	w := httptest.NewRecorder()
+	if err := deadEvents(w, httptest.NewRequest(http.MethodGet, "/wechat/dead-events", nil)); err != nil {
+		t.Fatal(err)
+	}
+	want := `[{"component":"wx134c8103faa5a59e","client":"shop","appid":"wxaaaaaaaaaaaaaaaa","info_type":"unauthorized",` +
+		`"queued":"1970-01-01T00:00:01Z","attempts":150,"failure":"HTTP status 500"}]`
+	if got := strings.TrimSpace(w.Body.String()); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	if err := deadEvents(w, httptest.NewRequest(http.MethodPost, "/wechat/dead-events", nil)); err == nil {
+		t.Error("a POST is answered")
+	}
+}
