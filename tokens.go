@@ -27,6 +27,9 @@ const (
 	// pollEvery is how often a waiter for the storage lock looks whether
 	// somebody else has renewed meanwhile; storage locks poll only every second.
 	pollEvery = 50 * time.Millisecond
+	// storeLimit bounds the storing of what WeChat has handed out, which goes on
+	// when callers leave and when the gateway ends.
+	storeLimit = 15 * time.Second
 )
 
 // Token is a real WeChat access token as the proxy attaches it.
@@ -42,8 +45,9 @@ func (t *Token) live(now time.Time) bool {
 	return t != nil && now.Before(t.Expires) && !t.refused.Load()
 }
 
-func (t *Token) fresh(now time.Time) bool {
-	return t.live(now) && now.UnixNano() < t.due.Load()
+// other reports whether t is alive and another token than old. old may be nil.
+func (t *Token) other(old *Token, now time.Time) bool {
+	return t.live(now) && (old == nil || !t.Value.Equal(old.Value))
 }
 
 // Tokens decides about every real token: which one is served, when it is
@@ -51,7 +55,7 @@ func (t *Token) fresh(now time.Time) bool {
 // It outlives configuration reloads and is safe for concurrent use.
 //
 // The order is always memory, then vault, then WeChat. A live token in memory
-// is served without lock, allocation or storage access.
+// is served without allocation, and without waiting for anything.
 type Tokens struct {
 	settings func() *settings
 	cache    *tokenCache
@@ -60,9 +64,10 @@ type Tokens struct {
 	codes    *codes
 	unstored unstored
 
-	life context.Context // ends with Close; bounds work that nobody waits for
-	stop context.CancelFunc
-	work sync.WaitGroup
+	life   context.Context // ends with Close; bounds work that nobody waits for
+	stop   context.CancelFunc
+	ending sync.Mutex // no work begins after life has ended, see begin
+	work   sync.WaitGroup
 }
 
 // settings is what Tokens takes from one configuration.
@@ -86,11 +91,50 @@ func newTokens(current func() *settings, cacheSize int) (*Tokens, error) {
 	return t, nil
 }
 
-// Close ends the background work and waits for it.
+// Close ends all work and waits for it. Callers who come later, with requests
+// of a configuration that is gone, get an error.
 func (t *Tokens) Close() {
+	t.ending.Lock()
 	t.stop()
+	t.ending.Unlock()
 	t.work.Wait()
 	t.cache.close()
+}
+
+// begin counts work that Close has to wait for; the caller calls work.Done. It
+// fails once Close has been called.
+func (t *Tokens) begin() error {
+	t.ending.Lock()
+	defer t.ending.Unlock()
+	if err := t.life.Err(); err != nil {
+		return err
+	}
+	t.work.Add(1)
+	return nil
+}
+
+// background runs work that nobody waits for but Close.
+func (t *Tokens) background(work func()) {
+	if t.begin() == nil {
+		go func() {
+			defer t.work.Done()
+			work()
+		}()
+	}
+}
+
+// join runs work as the one call of that key on this node, or joins the one
+// that is running. It runs on t.life, within obtainLimit.
+func (t *Tokens) join(key string, work func(ctx context.Context) (any, error)) <-chan singleflight.Result {
+	return t.calls.DoChan(key, func() (any, error) {
+		if err := t.begin(); err != nil {
+			return nil, err
+		}
+		defer t.work.Done()
+		ctx, cancel := context.WithTimeout(t.life, obtainLimit)
+		defer cancel()
+		return work(ctx)
+	})
 }
 
 // Current returns a token of who that is alive and that WeChat has not refused
@@ -105,7 +149,7 @@ func (t *Tokens) Current(ctx context.Context, who subject.Subject) (*Token, erro
 	}
 	if due := token.due.Load(); now.UnixNano() >= due &&
 		token.due.CompareAndSwap(due, now.Add(time.Second).UnixNano()) {
-		t.renewAhead(who)
+		t.join(string(who)+" ahead", func(ctx context.Context) (any, error) { return t.obtain(ctx, who, token) })
 	}
 	return token, nil
 }
@@ -114,11 +158,10 @@ func (t *Tokens) Current(ctx context.Context, who subject.Subject) (*Token, erro
 // rejected. If another caller or node has a newer one, that is returned;
 // only otherwise a new one is fetched.
 func (t *Tokens) After(ctx context.Context, who subject.Subject, refused *Token) (*Token, error) {
-	refused.refused.Store(true)
-	if token := t.cache.get(who); token.live(time.Now()) && !token.Value.Equal(refused.Value) {
+	t.refuse(who, refused)
+	if token := t.cache.get(who); token.other(refused, time.Now()) {
 		return token, nil
 	}
-	t.troubles.refuse(who, refused.Value)
 	return t.await(ctx, who, refused)
 }
 
@@ -126,9 +169,7 @@ func (t *Tokens) After(ctx context.Context, who subject.Subject, refused *Token)
 // joined a renewal begun without knowledge of refused looks once more.
 func (t *Tokens) await(ctx context.Context, who subject.Subject, refused *Token) (*Token, error) {
 	for range 2 {
-		done := t.calls.DoChan(string(who), func() (any, error) {
-			return t.obtain(who, func(token *Token) bool { return token.live(time.Now()) })
-		})
+		done := t.join(string(who), func(ctx context.Context) (any, error) { return t.obtain(ctx, who, nil) })
 		select {
 		case result := <-done:
 			if result.Err != nil {
@@ -145,63 +186,64 @@ func (t *Tokens) await(ctx context.Context, who subject.Subject, refused *Token)
 	return nil, ErrContended
 }
 
-// renewAhead replaces a token that is still alive but soon due.
-func (t *Tokens) renewAhead(who subject.Subject) {
-	t.calls.DoChan(string(who)+" ahead", func() (any, error) {
-		return t.obtain(who, func(token *Token) bool { return token.fresh(time.Now()) })
-	})
-}
-
-// obtain finds a token that is good enough: in the vault, or by renewing it
-// with WeChat. If renewing fails and the token at hand is still alive and not
-// refused, that one is served.
-func (t *Tokens) obtain(who subject.Subject, good func(*Token) bool) (*Token, error) {
-	ctx, cancel := context.WithTimeout(t.life, obtainLimit)
-	defer cancel()
-
+// obtain finds a live token of who other than due, which is nil or still
+// alive: in the vault, or by renewing it with WeChat. If renewing fails and
+// the token at hand is still alive and not refused, that one is served.
+func (t *Tokens) obtain(ctx context.Context, who subject.Subject, due *Token) (*Token, error) {
 	record, err := t.load(ctx, who)
 	if err != nil && !recoverable(err) {
 		return nil, err
 	}
 	token := t.tokenOf(who, record)
-	if good(token) {
-		t.cache.set(who, token)
-		return token, nil
+	if token.other(due, time.Now()) {
+		return t.remember(who, token), nil
 	}
-	renewed, err := t.renewOnce(ctx, who, record, good)
-	if err == nil || !token.live(time.Now()) || errors.Is(err, ErrUnauthorized) {
+	renewed, err := t.renewOnce(ctx, who, record, due)
+	if err == nil || token == nil || errors.Is(err, ErrUnauthorized) {
 		return renewed, err
 	}
+	if token.refused.Store(t.troubles.isRefused(who, token.Value)); !token.live(time.Now()) {
+		return nil, err
+	}
 	if !t.cache.get(who).live(time.Now()) {
-		t.cache.set(who, token)
+		t.remember(who, token)
 	}
 	return token, nil
 }
 
 // renewOnce renews who under the storage lock, unless somebody else was
 // faster or who is cooling down after a failure.
-func (t *Tokens) renewOnce(ctx context.Context, who subject.Subject, record vault.Record, good func(*Token) bool) (*Token, error) {
+func (t *Tokens) renewOnce(ctx context.Context, who subject.Subject, record vault.Record, due *Token) (*Token, error) {
 	if err := t.troubles.pause(who, time.Now()); err != nil {
 		return nil, err
 	}
-	if err := t.settle(ctx, who, record); err != nil {
+	if err := t.settle(ctx, who, record); err != nil && record.Refresh == nil {
 		return nil, err
 	}
+	var found *Token
 	unlock, err := t.lockUnless(ctx, who, func() bool {
 		record, err := t.load(ctx, who)
-		return err == nil && good(t.tokenOf(who, record))
+		if err == nil {
+			found = t.tokenOf(who, record)
+		}
+		return found.other(due, time.Now())
 	})
 	if err != nil {
 		return nil, err
 	}
+	if unlock == nil {
+		return t.remember(who, found), nil
+	}
 	defer unlock()
-	record, err = t.load(ctx, who)
-	if err != nil && !recoverable(err) {
+	record, err = t.loadToChange(ctx, who)
+	if err != nil {
 		return nil, err
 	}
-	if token := t.tokenOf(who, record); good(token) {
-		t.cache.set(who, token)
-		return token, nil
+	if token := t.tokenOf(who, record); token.other(due, time.Now()) {
+		return t.remember(who, token), nil
+	}
+	if err := t.troubles.pause(who, time.Now()); err != nil { // who held the lock before has failed
+		return nil, err
 	}
 	return t.renew(ctx, who, record)
 }
@@ -209,10 +251,9 @@ func (t *Tokens) renewOnce(ctx context.Context, who subject.Subject, record vaul
 // renew fetches a new token of who from WeChat, stores it, and only then
 // hands it out. The caller holds the lock.
 func (t *Tokens) renew(ctx context.Context, who subject.Subject, record vault.Record) (*Token, error) {
-	if record.Token != nil && t.troubles.isRefused(who, record.Token) {
-		if err := t.troubles.force(who, time.Now()); err != nil {
-			return nil, t.fail(who, err)
-		}
+	forced := time.Now().Before(record.Expires) && t.troubles.isRefused(who, record.Token)
+	if forced && t.troubles.contended(who, time.Now()) {
+		return nil, t.fail(who, ErrContended)
 	}
 	var err error
 	if who.IsComponent() {
@@ -220,17 +261,46 @@ func (t *Tokens) renew(ctx context.Context, who subject.Subject, record vault.Re
 	} else {
 		record, err = t.renewAuthorizer(ctx, who, record)
 	}
+	if errors.Is(err, ErrUnauthorized) {
+		t.cache.drop(who)
+	}
 	if err != nil {
 		return nil, t.fail(who, err)
 	}
-	record = t.store(ctx, who, record)
-	t.troubles.heal(who)
+	record, _ = t.store(ctx, who, record)
 	token := t.tokenOf(who, record)
-	t.cache.set(who, token)
+	if token == nil { // the lock was lost, and who had it next wrote a tombstone
+		return nil, t.fail(who, ErrUnauthorized)
+	}
+	t.troubles.heal(who)
+	if forced {
+		t.troubles.force(who, time.Now())
+	}
 	t.settings().log.Info("token renewed", zap.String("component", who.Component()),
 		zap.String("authorizer", who.Authorizer()), zap.Uint64("generation", record.Generation),
 		zap.Time("expires", record.Expires))
-	return token, nil
+	return t.remember(who, token), nil
+}
+
+// remember puts token into memory. It may have been refused after it was read
+// from the vault: whoever refuses it notes that first and then drops it from
+// memory, while here it is put first and then looked up what is noted.
+func (t *Tokens) remember(who subject.Subject, token *Token) *Token {
+	t.cache.set(who, token)
+	if t.troubles.isRefused(who, token.Value) {
+		token.refused.Store(true)
+	}
+	return token
+}
+
+// refuse makes sure that a token is never served again, whatever copies of it
+// are in the vault or in memory.
+func (t *Tokens) refuse(who subject.Subject, token *Token) {
+	token.refused.Store(true)
+	t.troubles.refuse(who, token, time.Now())
+	if held := t.cache.get(who); held == nil || held.Value.Equal(token.Value) {
+		t.cache.drop(who) // also what is on its way into memory
+	}
 }
 
 // tokenOf returns the record's token, nil if it has none.
@@ -240,7 +310,7 @@ func (t *Tokens) tokenOf(who subject.Subject, record vault.Record) *Token {
 	}
 	// A twelfth of the lifetime ahead, ten minutes of two hours, less a little
 	// chance so that nodes and subjects do not all renew at once.
-	window := record.Expires.Sub(record.Obtained) / 12
+	window := max(0, record.Expires.Sub(record.Obtained)/12)
 	token := &Token{Value: record.Token, Expires: record.Expires}
 	token.due.Store(record.Expires.Add(-window + rand.N(window/4+1)).UnixNano())
 	token.refused.Store(t.troubles.isRefused(who, record.Token))

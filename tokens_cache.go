@@ -17,7 +17,7 @@ type tokenCache struct {
 	tokens *ristretto.Cache[string, *Token]
 
 	// Requests of a replaced configuration go on while the last state is torn
-	// down, and ristretto panics on a Set that meets Close.
+	// down, and ristretto panics on a Get or Set that meets Close.
 	mu     sync.RWMutex
 	closed bool
 }
@@ -40,6 +40,11 @@ func newTokenCache(size int) (*tokenCache, error) {
 }
 
 func (c *tokenCache) get(who subject.Subject) *Token {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.closed {
+		return nil
+	}
 	token, _ := c.tokens.Get(string(who))
 	return token
 }
@@ -60,11 +65,19 @@ func (c *tokenCache) drop(who subject.Subject) {
 	}
 }
 
-func (c *tokenCache) resize(size int) { c.tokens.UpdateMaxCost(int64(size)) }
+func (c *tokenCache) resize(size int) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if !c.closed {
+		c.tokens.UpdateMaxCost(int64(size))
+	}
+}
 
 func (c *tokenCache) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.closed = true
-	c.tokens.Close()
+	if !c.closed {
+		c.closed = true
+		c.tokens.Close()
+	}
 }

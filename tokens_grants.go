@@ -35,48 +35,56 @@ type Grant struct {
 // exchanged no refresh token exists. The exchange itself follows behind.
 // An event older than what is known changes nothing.
 func (t *Tokens) Authorized(ctx context.Context, g Grant) error {
-	who := subject.Of(g.Component, g.Authorizer)
-	if appid, spent := t.codes.spent(g.Code); spent && appid == g.Authorizer {
-		return t.update(ctx, who, func(record *vault.Record) { record.EventTime = latest(record.EventTime, g.Time) })
+	if err := t.begin(); err != nil {
+		return err
 	}
+	defer t.work.Done()
+	who := subject.Of(g.Component, g.Authorizer)
+	appid, spent := t.codes.spent(g.Code)
+	spent = spent && appid == g.Authorizer
 	t.codes.announce(g.Code, g.Authorizer)
 	err := t.update(ctx, who, func(record *vault.Record) {
 		if g.Time.Before(record.EventTime) {
 			return
 		}
 		record.EventTime, record.State = g.Time, vault.Authorized
-		record.Code, record.CodeExpires = g.Code, time.Now().Add(codeLifetime)
+		if !spent {
+			record.Code, record.CodeExpires = g.Code, time.Now().Add(codeLifetime)
+		}
 	})
 	if err != nil {
 		return err
 	}
 	t.troubles.heal(who)
-	t.work.Go(func() { t.exchangePending(who) })
+	if !spent {
+		t.background(func() { t.exchangePending(who) })
+	}
 	return nil
 }
 
 // Unauthorized takes an unauthorized event: the tokens are dropped at once,
-// the record stays as a tombstone that a newer authorized event revives.
+// the record stays as a tombstone that a newer authorized event revives. The
+// push may be acknowledged only if Unauthorized returns nil.
 func (t *Tokens) Unauthorized(ctx context.Context, component, authorizer string, at time.Time) error {
+	if err := t.begin(); err != nil {
+		return err
+	}
+	defer t.work.Done()
 	who := subject.Of(component, authorizer)
-	unlock, err := t.settings().vault.Lock(ctx, who)
+	unlock, err := t.lock(ctx, who)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	record, err := t.load(ctx, who)
-	if err != nil && !recoverable(err) {
+	record, err := t.loadToChange(ctx, who)
+	if err != nil {
 		return err
 	}
 	if at.Before(record.EventTime) {
 		return nil
 	}
 	record.EventTime = at
-	if token := t.cache.get(who); token != nil {
-		token.refused.Store(true)
-	}
-	t.withdraw(ctx, who, record)
-	return nil
+	return t.withdraw(ctx, who, record)
 }
 
 // exchangePending exchanges the code that Authorized stored, again and again
@@ -98,17 +106,14 @@ func (t *Tokens) exchangePending(who subject.Subject) {
 	}
 }
 
-// settle exchanges the code of a record that still has one. An error means
-// that the exchange failed and that there is no refresh token to go on with.
+// settle exchanges the code of a record that still has one.
 func (t *Tokens) settle(ctx context.Context, who subject.Subject, record vault.Record) error {
 	if record.Code == nil || time.Now().After(record.CodeExpires) {
 		return nil
 	}
+	t.codes.announce(record.Code, who.Authorizer()) // it may have come to another node, or before a restart
 	_, err := t.Exchange(ctx, who.Component(), record.Code)
-	if err != nil && record.Refresh == nil {
-		return err
-	}
-	return nil
+	return err
 }
 
 // Exchange turns an authorization_code into stored tokens and returns the
@@ -116,12 +121,10 @@ func (t *Tokens) settle(ctx context.Context, who subject.Subject, record vault.R
 // code in either order: it is spent once, both get the same answer.
 func (t *Tokens) Exchange(ctx context.Context, component string, code secret.Secret) (string, error) {
 	digest := digestOf(code)
-	done := t.calls.DoChan("code "+string(digest[:]), func() (any, error) {
+	done := t.join("code "+string(digest[:]), func(ctx context.Context) (any, error) {
 		if appid, spent := t.codes.spent(code); spent {
 			return appid, nil
 		}
-		ctx, cancel := context.WithTimeout(t.life, obtainLimit)
-		defer cancel()
 		return t.exchange(ctx, component, code)
 	})
 	select {
@@ -146,19 +149,21 @@ func (t *Tokens) exchange(ctx context.Context, component string, code secret.Sec
 		return t.codeSpent(ctx, component, code, err)
 	}
 	if err != nil {
-		t.settings().log.Error("exchanging authorization_code failed", zap.String("component", component), zap.Error(err))
-		return "", publicOf(subject.Of(component, ""), err)
+		return "", t.exchangeFailed(component, code, err)
 	}
 	who := subject.Of(component, grant.AppID)
 	t.keep(ctx, who, func(record *vault.Record) {
 		record.State, record.Functions = vault.Authorized, grant.Functions
+		if record.Code.Equal(code) {
+			record.Code = nil
+		}
+		if began.Before(record.Obtained) {
+			return // renewed meanwhile, by a node that found the code spent
+		}
+		record.Token, record.Obtained, record.Expires = grant.Access.Value, began, began.Add(grant.Access.Lifetime)
 		if grant.Refresh != nil {
 			record.Refresh = grant.Refresh
 		}
-		if grant.Access.Value != nil {
-			record.Token, record.Obtained, record.Expires = grant.Access.Value, began, began.Add(grant.Access.Lifetime)
-		}
-		record.Code = nil
 	})
 	t.codes.spend(code, grant.AppID)
 	t.troubles.heal(who)
@@ -167,9 +172,20 @@ func (t *Tokens) exchange(ctx context.Context, component string, code secret.Sec
 	return grant.AppID, nil
 }
 
+// exchangeFailed returns what callers are to be shown. Where it is known whose
+// code it is, the authorizer cools down.
+func (t *Tokens) exchangeFailed(component string, code secret.Secret, err error) error {
+	if appid, announced := t.codes.announced(code); announced {
+		return t.fail(subject.Of(component, appid), err)
+	}
+	t.settings().log.Error("exchanging authorization_code failed",
+		zap.String("component", component), zap.Error(err), remedyOf(err))
+	return publicOf(subject.Of(component, ""), err)
+}
+
 // codeSpent is called when WeChat says that a code is invalid, spent or
-// expired. If an event announced the code and the authorizer has its tokens,
-// somebody else has exchanged it, which is as good.
+// expired. If it is known whose code it is, somebody else has exchanged it, or
+// the answer was lost: then the authorizer has its tokens, or WeChat tells.
 func (t *Tokens) codeSpent(ctx context.Context, component string, code secret.Secret, refused error) (string, error) {
 	appid, announced := t.codes.announced(code)
 	if !announced {
@@ -183,7 +199,11 @@ func (t *Tokens) codeSpent(ctx context.Context, component string, code secret.Se
 		}
 		held = record.Refresh != nil && record.State == vault.Authorized
 	})
-	if err != nil || !held {
+	if err == nil && !held {
+		t.troubles.heal(who) // of the failures before this answer
+		_, err = t.renewOnce(ctx, who, vault.Record{}, nil)
+	}
+	if err != nil {
 		return "", errors.Join(refused, err)
 	}
 	t.codes.spend(code, appid)
@@ -216,6 +236,9 @@ func (c *codes) spend(code secret.Secret, appid string) { c.put(code, appid, tru
 func (c *codes) put(code secret.Secret, appid string, spent bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.known[digestOf(code)].spent {
+		return // a code that is announced late stays spent
+	}
 	now := time.Now()
 	for digest, fate := range c.known {
 		if now.After(fate.until) {
@@ -237,11 +260,4 @@ func (c *codes) spent(code secret.Secret) (appid string, ok bool) {
 	defer c.mu.Unlock()
 	fate := c.known[digestOf(code)]
 	return fate.appid, fate.spent
-}
-
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }

@@ -48,13 +48,21 @@ func (t *Tokens) renewAuthorizer(ctx context.Context, who subject.Subject, recor
 	if record.State == vault.Unauthorized {
 		return record, ErrUnauthorized
 	}
+	renewed, err := record, error(nil)
 	if record.Refresh != nil {
-		renewed, err := t.refresh(ctx, who, record)
-		if kindOf(err) != openapi.RefreshDead {
-			return renewed, err
-		}
+		renewed, err = t.refresh(ctx, who, record)
 	}
-	return t.recover(ctx, who, record)
+	if record.Refresh == nil || kindOf(err) == openapi.RefreshDead {
+		renewed, err = t.recover(ctx, who, record)
+	}
+	switch {
+	case kindOf(err) == openapi.RefreshDead:
+		return record, ErrNeedsAdmin
+	case kindOf(err) == openapi.Withdrawn && record.Code == nil: // a code would be of a new authorization
+		t.withdraw(ctx, who, record)
+		return record, ErrUnauthorized
+	}
+	return renewed, err
 }
 
 // refresh exchanges the record's refresh token for an access token. WeChat's
@@ -67,9 +75,6 @@ func (t *Tokens) refresh(ctx context.Context, who subject.Subject, record vault.
 		token, refresh, err = t.settings().api.AuthorizerToken(ctx, who.Component(), who.Authorizer(), componentToken, record.Refresh)
 		return err
 	})
-	if kindOf(err) == openapi.Withdrawn {
-		return record, t.withdraw(ctx, who, record)
-	}
 	if err != nil {
 		return record, err
 	}
@@ -85,22 +90,7 @@ func (t *Tokens) refresh(ctx context.Context, who subject.Subject, record vault.
 // back this way.
 // https://developers.weixin.qq.com/doc/oplatform/developers/dev/AuthorizerAccessToken.html
 func (t *Tokens) recover(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
-	known := record.Generation > 0
-	if !known && !t.troubles.mayAsk(who.Component(), time.Now()) {
-		return record, ErrRationed
-	}
-	var info openapi.AuthorizerInfo
-	err := t.asComponent(ctx, who.Component(), func(componentToken secret.Secret) (err error) {
-		info, err = t.settings().api.AuthorizerInfo(ctx, who.Component(), who.Authorizer(), componentToken)
-		return err
-	})
-	if saysUnauthorized(err) {
-		if known {
-			return record, t.withdraw(ctx, who, record)
-		}
-		t.troubles.askedInVain(who.Component(), time.Now())
-		return record, ErrUnauthorized
-	}
+	info, err := t.ask(ctx, who, record.Generation > 0)
 	if err != nil {
 		return record, err
 	}
@@ -109,6 +99,30 @@ func (t *Tokens) recover(ctx context.Context, who subject.Subject, record vault.
 	}
 	record.Refresh, record.State = info.Refresh, vault.Authorized
 	return t.refresh(ctx, who, record)
+}
+
+// ask calls api_get_authorizer_info. Questions about authorizers that are not
+// known here are rationed.
+func (t *Tokens) ask(ctx context.Context, who subject.Subject, known bool) (info openapi.AuthorizerInfo, err error) {
+	question := func() bool {
+		err = t.asComponent(ctx, who.Component(), func(componentToken secret.Secret) (err error) {
+			info, err = t.settings().api.AuthorizerInfo(ctx, who.Component(), who.Authorizer(), componentToken)
+			return err
+		})
+		return saysUnauthorized(err)
+	}
+	if known {
+		question()
+		return info, err
+	}
+	ration := t.troubles.rationOf(who.Component())
+	if err := ration.ask(ctx, question); err != nil {
+		return info, err
+	}
+	if saysUnauthorized(err) {
+		return info, ErrUnauthorized
+	}
+	return info, err
 }
 
 // saysUnauthorized reports whether api_get_authorizer_info says that the
@@ -121,16 +135,22 @@ func saysUnauthorized(err error) bool {
 		(refusal.Kind() == openapi.Withdrawn || refusal.Code == 40013)
 }
 
-// withdraw writes down that the account has taken its authorisation back. The
-// caller holds the lock.
+// withdraw writes down that the account has taken its authorisation back and
+// drops its tokens. The caller holds the lock. The error is that of storing;
+// this node has forgotten the tokens in any case.
 func (t *Tokens) withdraw(ctx context.Context, who subject.Subject, record vault.Record) error {
+	for _, token := range []*Token{t.tokenOf(who, record), t.cache.get(who)} {
+		if token != nil {
+			t.refuse(who, token)
+		}
+	}
 	record.State = vault.Unauthorized
 	record.Token, record.Refresh, record.Code = nil, nil, nil
-	t.store(ctx, who, record)
+	_, err := t.store(ctx, who, record)
 	t.cache.drop(who)
 	t.settings().log.Warn("authorizer has withdrawn its authorization",
 		zap.String("component", who.Component()), zap.String("authorizer", who.Authorizer()))
-	return ErrUnauthorized
+	return err
 }
 
 // asComponent makes a component-level call. If WeChat rejects the component
@@ -161,25 +181,40 @@ type componentFault struct{ error }
 func (f *componentFault) Unwrap() error { return f.error }
 
 // fail notes a failed renewal, says so in the log, and returns what callers
-// are to be shown.
+// are to be shown. Failures of another's making, of the component, of the
+// storage or by the end of everything, let nobody cool down.
 func (t *Tokens) fail(who subject.Subject, err error) error {
+	if errors.Is(err, ErrRationed) {
+		t.troubles.rationOf(who.Component()).news.Do(func() {
+			t.settings().log.Warn("too many unknown authorizers are asked for; WeChat is not asked about more",
+				zap.String("component", who.Component()), zap.String("authorizer", who.Authorizer()))
+		})
+		return err
+	}
 	var fault *componentFault
-	if errors.Is(err, ErrNoTicket) || errors.As(err, &fault) && !who.IsComponent() {
+	if errors.As(err, &fault) && !who.IsComponent() || errors.Is(err, vault.ErrUnavailable) || t.life.Err() != nil {
 		return publicOf(who, err)
 	}
 	pause, news := t.troubles.note(who, err, time.Now())
 	if news {
-		fields := []zap.Field{
-			zap.String("component", who.Component()), zap.String("authorizer", who.Authorizer()),
-			zap.Error(err), zap.Duration("retry_in", pause),
+		level := zap.ErrorLevel
+		if errors.Is(err, ErrUnauthorized) {
+			level = zap.InfoLevel // no fault of anybody
 		}
-		var refusal *openapi.Refusal
-		if errors.As(err, &refusal) && refusal.Remedy() != "" {
-			fields = append(fields, zap.String("remedy", refusal.Remedy()))
-		}
-		t.settings().log.Error("renewing token failed", fields...)
+		t.settings().log.Log(level, "renewing token failed", zap.String("component", who.Component()),
+			zap.String("authorizer", who.Authorizer()), zap.Error(err), remedyOf(err), zap.Duration("retry_in", pause))
 	}
 	return publicOf(who, err)
+}
+
+// remedyOf is the log field that tells an operator what to do, if WeChat's
+// refusal asks for anything.
+func remedyOf(err error) zap.Field {
+	var refusal *openapi.Refusal
+	if errors.As(err, &refusal) && refusal.Remedy() != "" {
+		return zap.String("remedy", refusal.Remedy())
+	}
+	return zap.Skip()
 }
 
 // publicOf turns a refusal of the component token into the answer design §4

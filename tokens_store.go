@@ -5,6 +5,7 @@ package wechat
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -20,18 +21,33 @@ func (t *Tokens) load(ctx context.Context, who subject.Subject) (vault.Record, e
 	if record, ok := t.unstored.get(who); ok {
 		return record, nil
 	}
-	record, err := t.settings().vault.Load(ctx, who)
+	return t.settings().vault.Load(ctx, who)
+}
+
+// loadToChange is load for who holds the lock and goes on to store: a record
+// that is not there or does not open counts as empty.
+func (t *Tokens) loadToChange(ctx context.Context, who subject.Subject) (vault.Record, error) {
+	record, err := t.load(ctx, who)
 	var unreadable *vault.Unreadable
-	if errors.As(err, &unreadable) {
+	if errors.As(err, &unreadable) && t.troubles.unreadable(who, time.Now()) {
 		t.settings().log.Error("stored record does not open; it is kept aside and rebuilt from WeChat", zap.Error(err),
 			zap.String("remedy", "if the seal key or app secret was changed, configure the previous one as well"))
+	}
+	if recoverable(err) {
+		return record, nil
 	}
 	return record, err
 }
 
+// lock takes the storage lock of who.
+func (t *Tokens) lock(ctx context.Context, who subject.Subject) (unlock func(), err error) {
+	return t.lockUnless(ctx, who, func() bool { return false })
+}
+
 // lockUnless takes the storage lock of who, unless done reports meanwhile
-// that another holder has done the work; then it returns nil and no error.
-// Storage locks poll only every second, a look at the record costs little.
+// that another holder has done the work; then both results are nil.
+// Storage locks poll only every second, a look at the record costs little. The
+// caller has begun work, so that Close waits for a lock that comes too late.
 func (t *Tokens) lockUnless(ctx context.Context, who subject.Subject, done func() bool) (unlock func(), err error) {
 	type lock struct {
 		release func() error
@@ -67,9 +83,12 @@ func (t *Tokens) lockUnless(ctx context.Context, who subject.Subject, done func(
 		case <-poll.C:
 			if done() {
 				cancel()
-				go func() { release(<-taken) }()
+				t.work.Go(func() { release(<-taken) })
 				return nil, nil
 			}
+		case <-ctx.Done(): // not every storage looks at the context while it waits
+			t.work.Go(func() { release(<-taken) })
+			return nil, fmt.Errorf("waiting for the storage lock: %w: %w", vault.ErrUnavailable, context.Cause(ctx))
 		}
 	}
 }
@@ -77,71 +96,83 @@ func (t *Tokens) lockUnless(ctx context.Context, who subject.Subject, done func(
 // update changes the record of who under its lock and stores it. Nothing is
 // changed if it returns an error.
 func (t *Tokens) update(ctx context.Context, who subject.Subject, change func(*vault.Record)) error {
-	unlock, err := t.lockUnless(ctx, who, func() bool { return false })
+	unlock, err := t.lock(ctx, who)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	record, err := t.load(ctx, who)
-	if err != nil && !recoverable(err) {
+	record, err := t.loadToChange(ctx, who)
+	if err != nil {
 		return err
 	}
 	change(&record)
-	_, err = t.settings().vault.Store(ctx, who, record)
+	if _, err = t.settings().vault.Store(ctx, who, record); err == nil {
+		t.unstored.remove(who, record)
+	}
 	return err
 }
 
 // keep is update for tokens that WeChat has just handed out and that exist
 // nowhere else: where storage fails they stay in memory until it is back.
 func (t *Tokens) keep(ctx context.Context, who subject.Subject, change func(*vault.Record)) {
-	unlock, err := t.lockUnless(ctx, who, func() bool { return false })
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeLimit)
+	defer cancel()
+	unlock, err := t.lock(ctx, who)
 	if err == nil {
 		defer unlock()
 	}
-	record, _ := t.load(ctx, who)
+	record, _ := t.loadToChange(ctx, who)
 	change(&record)
-	record = t.store(ctx, who, record)
+	record, _ = t.store(ctx, who, record)
 	t.cache.drop(who)
 	if token := t.tokenOf(who, record); token.live(time.Now()) {
-		t.cache.set(who, token)
+		t.remember(who, token)
 	}
 }
 
 // store stores the record before anybody is handed its token. If that fails,
 // the alarm is raised, the record is served from memory and storing goes on
-// being tried. It returns what now stands.
-func (t *Tokens) store(ctx context.Context, who subject.Subject, record vault.Record) vault.Record {
+// being tried. It returns what now stands, and why it is not stored yet.
+func (t *Tokens) store(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeLimit)
+	defer cancel()
 	stored, err := t.settings().vault.Store(ctx, who, record)
 	if err == nil {
 		t.unstored.remove(who, record)
-		return stored
+		return stored, nil
 	}
 	t.settings().log.Error("storing token failed; it is served from memory and storing is tried again",
 		zap.String("component", who.Component()), zap.String("authorizer", who.Authorizer()), zap.Error(err))
 	if t.unstored.put(who, record) {
-		t.work.Go(func() { t.storeLater(who) })
+		t.background(func() { t.storeLater(who) })
 	}
-	return record
+	return record, err
 }
 
-// storeLater tries to store an unstored record until it succeeds.
+// storeLater tries to store an unstored record until it succeeds. When the
+// gateway ends before, it tries a last time: the refresh token is nowhere else.
 func (t *Tokens) storeLater(who subject.Subject) {
 	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
 		select {
 		case <-time.After(jitter(wait)):
 		case <-t.life.Done():
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(t.life), storeLimit)
+			defer cancel()
+			t.storeUnstored(ctx, who)
 			return
 		}
-		if t.storeUnstored(who) {
+		ctx, cancel := context.WithTimeout(t.life, obtainLimit)
+		stored := t.storeUnstored(ctx, who)
+		cancel()
+		if stored {
 			return
 		}
 	}
 }
 
-func (t *Tokens) storeUnstored(who subject.Subject) bool {
-	ctx, cancel := context.WithTimeout(t.life, obtainLimit)
-	defer cancel()
-	unlock, err := t.lockUnless(ctx, who, func() bool { return false })
+// storeUnstored reports whether nothing of who is left to store.
+func (t *Tokens) storeUnstored(ctx context.Context, who subject.Subject) bool {
+	unlock, err := t.lock(ctx, who)
 	if err != nil {
 		return false
 	}
@@ -150,7 +181,17 @@ func (t *Tokens) storeUnstored(who subject.Subject) bool {
 	if !ok {
 		return true
 	}
-	if _, err := t.settings().vault.Store(ctx, who, record); err != nil {
+	v := t.settings().vault
+	stands, err := v.Load(ctx, who)
+	if err != nil && !recoverable(err) {
+		return false
+	}
+	// A record that was made while storage could not be read knows nothing of a
+	// tombstone there. If its tokens are newer, the account is authorized again.
+	if record.State == vault.Authorized && stands.State == vault.Unauthorized && record.Obtained.After(stands.EventTime) {
+		record.Generation = max(record.Generation, stands.Generation)
+	}
+	if _, err := v.Store(ctx, who, record); err != nil {
 		return false
 	}
 	t.settings().log.Info("storage is back, token stored",

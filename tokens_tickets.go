@@ -48,7 +48,7 @@ func (t *Tokens) PreAuthCode(ctx context.Context, component string) (openapi.Pre
 }
 
 // Watch asks WeChat to push tickets whenever they fail to come, until ctx
-// ends. It looks once at the start and then every minute.
+// ends or t is closed. It looks once at the start and then every minute.
 func (t *Tokens) Watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -60,6 +60,8 @@ func (t *Tokens) Watch(ctx context.Context) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			return
+		case <-t.life.Done():
 			return
 		}
 	}
@@ -73,7 +75,7 @@ func (t *Tokens) watchTicket(ctx context.Context, component string) {
 	if !ticketsMissing(v.LoadTicket(ctx, component)) {
 		return
 	}
-	unlock, err := v.Lock(ctx, subject.Of(component, ""))
+	unlock, err := t.lock(ctx, subject.Of(component, ""))
 	if err != nil {
 		return
 	}
@@ -110,7 +112,7 @@ func (t *Tokens) askForTicket(ctx context.Context, component string, ticket vaul
 	}
 	log := s.log.With(zap.String("component", component), zap.String("last_ticket", last))
 	if err := s.api.StartPushTicket(ctx, component, s.components[component]); err != nil {
-		log.Error("no component_verify_ticket, and api_start_push_ticket failed", zap.Error(err))
+		log.Error("no component_verify_ticket, and api_start_push_ticket failed", zap.Error(err), remedyOf(err))
 		return
 	}
 	log.Warn("no component_verify_ticket, asked WeChat to push again",

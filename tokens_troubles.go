@@ -3,8 +3,10 @@
 package wechat
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,26 +28,37 @@ const (
 	// out to be unknown, so that trying appids cannot spend WeChat's quota.
 	inVainMost  = 60
 	inVainEvery = time.Second
+	// askingMost is how many questions about unknown appids are open at a time:
+	// of so many it is not yet known whether they are in vain.
+	askingMost = 10
 )
 
 // troubles remembers what went wrong with which subject: pauses after
 // failures, rejected tokens, and how often renewals were forced.
 type troubles struct {
-	mu     sync.Mutex
-	of     map[subject.Subject]*trouble
-	inVain map[string]*rate.Limiter // component → questions about unknown appids
+	mu      sync.Mutex
+	of      map[subject.Subject]*trouble
+	rations map[string]*ration // component → questions about unknown appids
+}
+
+// ration bounds the questions of one component about unknown appids.
+type ration struct {
+	inVain *rate.Limiter
+	asking chan struct{} // holds an element per open question
+	news   rate.Sometimes
 }
 
 type trouble struct {
 	failures int
-	until    time.Time     // no attempt before
-	err      error         // the answer meanwhile
-	refused  secret.Secret // the token WeChat rejected last
-	forced   []time.Time   // renewals forced within the last hour
+	until    time.Time   // no attempt before
+	err      error       // the answer meanwhile
+	refused  []*Token    // rejected by WeChat, until they expire
+	forced   []time.Time // renewals forced within the last hour
+	reported time.Time   // when it was last said that the record does not open
 }
 
 func newTroubles() *troubles {
-	return &troubles{of: make(map[subject.Subject]*trouble), inVain: make(map[string]*rate.Limiter)}
+	return &troubles{of: make(map[subject.Subject]*trouble), rations: make(map[string]*ration)}
 }
 
 func (t *troubles) at(who subject.Subject) *trouble {
@@ -71,13 +84,19 @@ func (t *troubles) note(who subject.Subject, err error, now time.Time) (pause ti
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	trouble := t.at(who)
-	news = trouble.err == nil || trouble.err.Error() != publicOf(who, err).Error()
+	public := publicOf(who, err)
+	// Of the texts, the public one alone is the same every time: others hold
+	// the id of the call or the port of the connection.
+	news = trouble.err == nil || problemOf(trouble.err).Text != problemOf(public).Text
 	pause = jitter(min(coolDownFirst<<min(trouble.failures, 6), coolDownMost))
-	if errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrNeedsAdmin) {
+	switch {
+	case errors.Is(err, ErrUnauthorized), errors.Is(err, ErrNeedsAdmin):
 		pause = negativeFor
+	case errors.Is(err, ErrNoTicket): // WeChat was not asked, and the next push may come to another node
+		pause = coolDownFirst
 	}
 	trouble.failures++
-	trouble.until, trouble.err = now.Add(pause), publicOf(who, err)
+	trouble.until, trouble.err = now.Add(pause), public
 	return pause, news
 }
 
@@ -90,11 +109,29 @@ func (t *troubles) heal(who subject.Subject) {
 	}
 }
 
-// refuse notes the token of who that WeChat has rejected.
-func (t *troubles) refuse(who subject.Subject, token secret.Secret) {
+// unreadable reports whether it is time to say that the record of who does not
+// open: once an hour, as long as it is not rebuilt.
+func (t *troubles) unreadable(who subject.Subject, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.at(who).refused = token
+	trouble := t.at(who)
+	if now.Sub(trouble.reported) < time.Hour {
+		return false
+	}
+	trouble.reported = now
+	return true
+}
+
+// refuse notes a token of who that WeChat has rejected. More than one is kept:
+// callers may come late with the token before the last.
+func (t *troubles) refuse(who subject.Subject, token *Token, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	trouble := t.at(who)
+	trouble.forget(now)
+	if !trouble.refuses(token.Value) {
+		trouble.refused = append(trouble.refused, token)
+	}
 }
 
 // isRefused reports whether WeChat has rejected this token of who.
@@ -102,49 +139,68 @@ func (t *troubles) isRefused(who subject.Subject, token secret.Secret) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	trouble := t.of[who]
-	return trouble != nil && trouble.refused != nil && trouble.refused.Equal(token)
+	return trouble != nil && trouble.refuses(token)
 }
 
-// force counts a renewal of a rejected token; ErrContended when that happened
-// too often within the hour.
-func (t *troubles) force(who subject.Subject, now time.Time) error {
+func (t *trouble) refuses(token secret.Secret) bool {
+	return slices.ContainsFunc(t.refused, func(refused *Token) bool { return refused.Value.Equal(token) })
+}
+
+// contended reports whether rejected tokens of who were renewed too often
+// within the hour to go on.
+func (t *troubles) contended(who subject.Subject, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	trouble := t.at(who)
 	trouble.forget(now)
-	if len(trouble.forced) >= forcedMost {
-		return ErrContended
-	}
+	return len(trouble.forced) >= forcedMost
+}
+
+// force counts a renewal of a rejected token. Attempts that fail do not count:
+// they say nothing about others who use the same credentials.
+func (t *troubles) force(who subject.Subject, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	trouble := t.at(who)
 	trouble.forced = append(trouble.forced, now)
-	return nil
 }
 
 func (t *trouble) forget(now time.Time) {
-	for len(t.forced) > 0 && now.Sub(t.forced[0]) >= time.Hour {
-		t.forced = t.forced[1:]
-	}
+	t.forced = slices.DeleteFunc(t.forced, func(at time.Time) bool { return now.Sub(at) >= time.Hour })
+	t.refused = slices.DeleteFunc(t.refused, func(token *Token) bool { return !now.Before(token.Expires) })
 }
 
-// mayAsk reports whether the component may ask WeChat about one more appid
-// that is not known here.
-func (t *troubles) mayAsk(component string, now time.Time) bool {
+// rationOf returns the ration of the component.
+func (t *troubles) rationOf(component string) *ration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.rationOf(component).TokensAt(now) >= 1
-}
-
-// askedInVain spends one of the rationed questions.
-func (t *troubles) askedInVain(component string, now time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.rationOf(component).AllowN(now, 1)
-}
-
-func (t *troubles) rationOf(component string) *rate.Limiter {
-	if t.inVain[component] == nil {
-		t.inVain[component] = rate.NewLimiter(rate.Every(inVainEvery), inVainMost)
+	if t.rations[component] == nil {
+		t.rations[component] = &ration{
+			inVain: rate.NewLimiter(rate.Every(inVainEvery), inVainMost),
+			asking: make(chan struct{}, askingMost),
+			news:   rate.Sometimes{Interval: time.Minute},
+		}
 	}
-	return t.inVain[component]
+	return t.rations[component]
+}
+
+// ask asks a question about an unknown appid, if that may be: not while too
+// many were in vain. It waits until not too many are open. question
+// reports whether the answer was that there is no such authorizer.
+func (r *ration) ask(ctx context.Context, question func() (inVain bool)) error {
+	select {
+	case r.asking <- struct{}{}:
+		defer func() { <-r.asking }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if r.inVain.Tokens() < 1 {
+		return ErrRationed
+	}
+	if question() {
+		r.inVain.Allow()
+	}
+	return nil
 }
 
 // sweep forgets what has healed, so that memory is bounded by the subjects in
@@ -154,7 +210,8 @@ func (t *troubles) sweep(now time.Time) {
 	defer t.mu.Unlock()
 	for who, trouble := range t.of {
 		trouble.forget(now)
-		if len(trouble.forced) == 0 && now.After(trouble.until.Add(coolDownMost)) {
+		if len(trouble.forced)+len(trouble.refused) == 0 &&
+			now.After(trouble.until.Add(coolDownMost)) && now.After(trouble.reported.Add(time.Hour)) {
 			delete(t.of, who)
 		}
 	}

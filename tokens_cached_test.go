@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
+	"github.com/caddy-wechat/caddy-wechat/sandbox"
+)
+
+// Rule 1: cache, then vault, then WeChat.
+func TestLiveTokenInMemoryIsServedWithoutStorage(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		w.storage.Intercept(func(_ context.Context, op vaulttest.Op, name string) error {
+			t.Errorf("storage: %s %s", op, name)
+			return nil
+		})
+		for range 1000 {
+			w.token(shop)
+			w.token(platform)
+		}
+		w.silent()
+	})
+}
+
+func TestLiveTokenInStorageIsServedWithoutWeChat(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		w.restart()
+		w.token(shop)
+		w.token(platform)
+		w.silent()
+	})
+}
+
+func TestServingFromMemoryDoesNotAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	playAuthorized(t, func(w *world) {
+		ctx := w.Context()
+		if got := testing.AllocsPerRun(1000, func() { _, _ = w.node.Current(ctx, shop) }); got != 0 {
+			t.Errorf("%v allocations, want none", got)
+		}
+	})
+}
+
+// Rule 2: refresh ahead.
+func TestTokenSoonDueIsServedAtOnceAndRenewedOnceBehind(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		first := w.token(shop)
+		time.Sleep(time.Until(first.Expires) - 7*time.Minute)
+		w.token(platform) // both are due; the component is not what is counted here
+		synctest.Wait()
+		w.weixin.ResetCounts()
+		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, Latency: 3 * time.Second, Times: 1})
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				if token, err := w.node.Current(w.Context(), shop); err != nil || token != first {
+					t.Errorf("served %p, %v; want the current token %p", token, err, first)
+				}
+			})
+		}
+		all.Wait()
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("callers waited %v", waited)
+		}
+		time.Sleep(4 * time.Second)
+		if second := w.token(shop); second == first {
+			t.Error("the token was not renewed")
+		}
+		w.calls(askAuthorizerToken, 1)
+	})
+}
+
+func TestRenewalAheadTakesWhatAnotherNodeHasRenewed(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		other := w.start()
+		first := w.tokenFrom(other, shop)
+		time.Sleep(time.Until(first.Expires) - 7*time.Minute)
+		w.token(shop)
+		synctest.Wait()
+		w.weixin.ResetCounts()
+		_, err := other.Current(w.Context(), shop) // served from memory, and looked up behind
+		w.must(err)
+		synctest.Wait()
+		w.tokenFrom(other, shop)
+		w.silent()
+	})
+}
+
+func TestRenewalAheadThatFailsIsNotFelt(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		first := w.token(shop)
+		w.weixin.Inject(sandbox.Fault{ErrCode: -1})
+		time.Sleep(time.Until(first.Expires) - 7*time.Minute)
+		loads := w.storage.Count(vaulttest.Load)
+		for time.Until(first.Expires) > 0 {
+			if token, err := w.node.Current(w.Context(), shop); err != nil || token != first {
+				t.Fatalf("%v before it expires: %v", time.Until(first.Expires), err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		// 7 min of 10 requests a second: the storage is asked once a second.
+		if got := w.storage.Count(vaulttest.Load) - loads; got > 2*7*60+100 {
+			t.Errorf("the storage was read %d times", got)
+		}
+		w.fails(shop, ErrRefused)
+	})
+}
+
+func TestIdleSubjectsAreNeverRenewed(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		time.Sleep(24 * time.Hour)
+		w.silent()
+	})
+}
+
+func TestRenewalAheadBeginsWithinTheLastTwelfthAtDifferentTimes(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		record := w.record(shop)
+		seen := map[int64]bool{}
+		for range 1000 {
+			token := w.node.tokenOf(shop, record)
+			ahead := record.Expires.Sub(time.Unix(0, token.due.Load()))
+			if ahead > 10*time.Minute || ahead < 7*time.Minute+30*time.Second {
+				t.Fatalf("renewed %v ahead", ahead)
+			}
+			seen[int64(ahead)] = true
+		}
+		if len(seen) < 900 {
+			t.Errorf("%d different times of 1000", len(seen))
+		}
+	})
+}
+
+// A record that makes no sense must not take the process down with it.
+func TestRecordThatExpiredBeforeItWasObtained(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		record := w.record(shop)
+		record.Expires = record.Obtained.Add(-time.Hour)
+		if w.node.tokenOf(shop, record).live(time.Now()) {
+			t.Error("it is alive")
+		}
+	})
+}
+
+func TestCallerWhoGivesUpReturnsAtOnceAndTheRenewalGoesOn(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		w.weixin.KillTokens(theShop)
+		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, Latency: 5 * time.Second, Times: 1})
+		refused, err := w.node.Current(w.Context(), shop)
+		w.must(err)
+		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		if token, err := w.node.After(ctx, shop, refused); token != nil || err != context.DeadlineExceeded {
+			t.Errorf("After gives %v, %v", token, err)
+		}
+		if waited := time.Since(began); waited != time.Second {
+			t.Errorf("waited %v", waited)
+		}
+		time.Sleep(5 * time.Second)
+		w.token(shop)
+		w.calls(askAuthorizerToken, 1)
+	})
+}
+
+// Close ends a call that hangs; the bubble fails the test if a goroutine stays.
+func TestCloseEndsWorkThatHangs(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		w.weixin.KillTokens(theShop)
+		w.weixin.Inject(sandbox.Fault{Never: true})
+		refused, err := w.node.Current(w.Context(), shop)
+		w.must(err)
+		failed := make(chan error)
+		go func() {
+			_, err := w.node.After(w.Context(), shop, refused)
+			failed <- err
+		}()
+		synctest.Wait()
+		began := time.Now()
+		w.node.Close()
+		if err := <-failed; err == nil || time.Since(began) != 0 {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		if w.logged(zap.ErrorLevel, "renewing token failed") > 0 {
+			t.Error("the end of everything was logged as a failure")
+		}
+	})
+}
+
+// Requests of a configuration that is gone may still come in.
+func TestClosedTokensServeNobody(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		token := w.token(shop)
+		w.node.Close()
+		w.node.Close()
+		if _, err := w.node.Current(w.Context(), shop); err == nil {
+			t.Error("Current serves")
+		}
+		if _, err := w.node.After(w.Context(), shop, token); err == nil {
+			t.Error("After serves")
+		}
+		if err := w.weixin.Revoke(w.Context(), theShop); err == nil {
+			t.Error("a push is acknowledged")
+		}
+		w.silent()
+	})
+}
+
+// Current and Close at the same time: the cache must not panic.
+func TestCloseDuringRequests(t *testing.T) {
+	for range 20 {
+		playAuthorized(t, func(w *world) {
+			var all sync.WaitGroup
+			for range 4 {
+				all.Go(func() {
+					for range 500 {
+						_, _ = w.node.Current(w.Context(), shop)
+					}
+				})
+			}
+			w.node.Close()
+			all.Wait()
+		})
+	}
+}
+
+func BenchmarkCurrent(b *testing.B) {
+	tokens, err := newTokens(func() *settings { return nil }, 1000)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer tokens.Close()
+	token := &Token{Value: func() string { return "token" }, Expires: time.Now().Add(time.Hour)}
+	token.due.Store(token.Expires.UnixNano())
+	tokens.cache.set(shop, token)
+	tokens.cache.tokens.Wait()
+	b.ReportAllocs()
+	b.Run("alone", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := tokens.Current(b.Context(), shop); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("together", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if _, err := tokens.Current(b.Context(), shop); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	})
+}
