@@ -325,3 +325,18 @@ func TestPushIsNotAcknowledgedUnlessTheCodeIsStored(t *testing.T) {
 		w.isStored(w.token(shop))
 	})
 }
+
+// An update of the permission sets must not wait for the next renewal, when
+// its code is dead, only because WeChat was busy for a moment: the account has
+// a refresh token, so nobody else would notice.
+func TestPermissionUpdateIsExchangedAgainUntilItSucceeds(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		w.weixin.Inject(sandbox.Fault{Path: askQueryAuth, ErrCode: -1, Times: 3})
+		_, err := w.weixin.UpdateAuthorized(w.Context(), theShop)
+		w.must(err)
+		time.Sleep(5 * time.Minute)
+		if record, err := w.node.load(w.Context(), shop); err != nil || record.Code != nil {
+			t.Errorf("the code is still pending: %v", err)
+		}
+	})
+}
