@@ -66,7 +66,7 @@ func (a *Authorize) launch(w http.ResponseWriter, r *http.Request) error {
 	return show(w, r, http.StatusOK, page{
 		Kind:   "launch",
 		Link:   a.app.authorizeLink(r, component.appid, code, callback, query),
-		Self:   self + "?" + r.URL.RawQuery,
+		Self:   strings.TrimSuffix(self+"?"+r.URL.RawQuery, "?"),
 		Mobile: insideWeChat(r),
 	})
 }
@@ -130,12 +130,16 @@ func (a *App) authorizeLink(r *http.Request, component string, code openapi.PreA
 func (a *Authorize) callback(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
 	state, component := a.app.openState(query.Get("state"), time.Now())
+	again := func(status int, problem, detail string) error {
+		launch := a.self(r) + "?component=" + state.Component
+		return show(w, r, status, page{Kind: "problem", Problem: problem, Detail: detail, Self: strings.TrimSuffix(launch, "?component=")})
+	}
 	if component == nil || !fromBrowser(r, state.Browser) {
-		return showProblem(w, r, http.StatusBadRequest, problemState, "")
+		return again(http.StatusBadRequest, problemState, "")
 	}
 	code := secret.New(query.Get("auth_code"))
 	if code == nil || len(code.Reveal()) > 512 {
-		return showProblem(w, r, http.StatusBadRequest, problemCode, "")
+		return again(http.StatusBadRequest, problemCode, "")
 	}
 	if r.Method == http.MethodHead {
 		return nil
@@ -146,7 +150,7 @@ func (a *Authorize) callback(w http.ResponseWriter, r *http.Request) error {
 		if kindOf(err) == openapi.CodeSpent {
 			kind, status = problemCode, http.StatusBadRequest
 		}
-		return showProblem(w, r, status, kind, problemOf(err).Slug)
+		return again(status, kind, problemOf(err).Slug)
 	}
 	if state.ReturnURL == "" {
 		return show(w, r, http.StatusOK, page{Kind: "done", AppID: appid})

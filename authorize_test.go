@@ -297,7 +297,7 @@ func TestCallbackWithWrongCodeSaysSo(t *testing.T) {
 	b := newBrowser(t)
 	back := b.link(g, "").Query().Get("redirect_uri")
 	for _, code := range []string{"", "&auth_code=", "&auth_code=queryauthcode@@@made-up", "&auth_code=" + strings.Repeat("c", 600)} {
-		if response, page := b.get(back+code, ""); response.StatusCode != http.StatusBadRequest || !strings.Contains(page, "Start again") {
+		if response, page := b.get(back+code, ""); response.StatusCode != http.StatusBadRequest || !strings.Contains(page, `href="`+g.Platform+`/wechat/authorize?component=`+g.WeChat.Component()+`">Start again`) {
 			t.Errorf("code %.30q: %s", code, response.Status)
 		}
 	}

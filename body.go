@@ -4,6 +4,7 @@ package wechat
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -31,12 +32,21 @@ func readBody(r *http.Request, limit int64) (*body, error) {
 	}
 	kept, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	if err != nil {
-		return nil, ErrBadRequest.because("the request body broke off")
+		return nil, brokenOff(err)
 	}
 	if int64(len(kept)) > limit {
 		return &body{kept: kept, rest: r.Body, length: r.ContentLength}, nil
 	}
 	return &body{kept: kept, length: int64(len(kept)), replayable: true}, nil
+}
+
+// brokenOff tells a body that a limit has cut from one that did not arrive.
+func brokenOff(err error) error {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return ErrTooLarge
+	}
+	return ErrBadRequest.because("the request body broke off")
 }
 
 // next returns a reader over the whole body, which ReverseProxy and not the
@@ -84,11 +94,12 @@ func errcodeOf(response *http.Response) int {
 		var n int
 		n, err = response.Body.Read(prefix[len(prefix):peekSize])
 		prefix = prefix[:len(prefix)+n]
-		text := prefix
+		text, complete := prefix, err == io.EOF || int64(len(prefix)) == response.ContentLength
 		if gzipped {
 			text = wire.Gunzip(prefix, peekSize)
+			complete = complete && len(text) < peekSize
 		}
-		code, decided = wire.Errcode(text, err == io.EOF || int64(len(prefix)) == response.ContentLength)
+		code, decided = wire.Errcode(text, complete)
 	}
 	response.Body = &unread{Reader: io.MultiReader(bytes.NewReader(prefix), &failing{response.Body, err}), Closer: response.Body}
 	return code

@@ -41,6 +41,9 @@ func (a *App) identify(r *http.Request, path string, route grant.Route) (*call, 
 		c.path = route.Rewrite
 	}
 	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodPost && r.Method != http.MethodHead:
+		// The answer to a TRACE would be the request, real token included.
+		return nil, ErrNotAllowed.because("WeChat uses GET and POST")
 	case route.Kind == grant.User:
 		c.query = wire.Without(c.query, c.drop)
 		return c, nil
@@ -73,7 +76,8 @@ func (a *App) caller(r *http.Request, c *call) error {
 
 // bearer finds the client by its secret. The subject is the component on
 // component-level paths or where the header names it, else the authorizer
-// that the header names, else the client's only one.
+// that the header names, else the client's only one. A login names its
+// authorizer in the query.
 func (a *App) bearer(r *http.Request, c *call, header string) error {
 	scheme, text, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -84,8 +88,10 @@ func (a *App) bearer(r *http.Request, c *call, header string) error {
 	}
 	named := r.Header.Get(appidHeader)
 	switch {
-	case c.route.Kind == grant.Component || named == c.client.component:
+	case c.route.Kind == grant.Component || c.route.Kind == grant.Login || named == c.client.component:
 		c.subject = subject.Of(c.client.component, "")
+	case named != "" && !subject.ValidAppID(named):
+		return ErrUnauthorized.because("%s is not an appid", appidHeader)
 	case named != "":
 		c.subject = subject.Of(c.client.component, named)
 	case c.client.rights.OnlyAuthorizer() != "":
@@ -129,6 +135,10 @@ func (c *call) permit(method, path string) error {
 // They are made with the component's token for the authorizer that the query
 // names; the client shows its secret in the query, as SDKs do, or a token.
 func (a *App) login(r *http.Request, c *call, path string) error {
+	if r.Method == http.MethodPost || r.ContentLength != 0 {
+		// A form could name another appid than the query, unseen here.
+		return ErrNotAllowed.because("%s wants GET without a body", path)
+	}
 	appid := wire.First(r.URL.RawQuery, "appid")
 	if !subject.ValidAppID(appid) {
 		return ErrAppIDMissing
@@ -146,7 +156,7 @@ func (a *App) login(r *http.Request, c *call, path string) error {
 		}
 	}
 	c.subject = subject.Of(component, "")
-	c.query = wire.Without(c.query, nil, "secret", "appid", "component_appid")
+	c.query = wire.Without(c.query, nil, "secret")
 	c.query = wire.Set(wire.Set(c.query, "appid", appid), "component_appid", component)
 	return nil
 }

@@ -92,12 +92,9 @@ func tokenRequest(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 		return nil, ErrBadRequest.because("the query is malformed")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxTokenRequest))
-	var tooLarge *http.MaxBytesError
 	switch {
-	case errors.As(err, &tooLarge):
-		return nil, ErrTooLarge
 	case err != nil:
-		return nil, ErrBadRequest.because("the request body broke off")
+		return nil, brokenOff(err)
 	case len(body) == 0:
 		return form, nil
 	}
@@ -118,7 +115,11 @@ func tokenRequest(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	if err := json.Unmarshal(body, &posted); err != nil {
 		return nil, ErrBadRequest.because("the body is neither JSON nor a form")
 	}
-	form.Set("appid", posted.AppID)
-	form.Set("secret", posted.Secret)
+	if posted.AppID != "" {
+		form.Set("appid", posted.AppID)
+	}
+	if posted.Secret != "" {
+		form.Set("secret", posted.Secret)
+	}
 	return form, nil
 }

@@ -73,11 +73,14 @@ func problemOf(err error) *Problem {
 	var problem *Problem
 	var refusal *openapi.Refusal
 	var netErr net.Error
+	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &problem):
 		return problem
 	case errors.As(err, &refusal):
 		return ErrRefused.because("errcode %d", refusal.Code)
+	case errors.As(err, &tooLarge): // a streamed body met a limit set in Caddy
+		return ErrTooLarge
 	case errors.Is(err, vault.ErrUnavailable):
 		return ErrStorage
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():

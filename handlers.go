@@ -45,6 +45,7 @@ func (e *Events) Provision(ctx caddy.Context) (err error) {
 
 // ServeHTTP takes one push.
 func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	e.app.drain.answer(w)
 	if r.Method != http.MethodPost {
 		return notAllowed(w, http.MethodPost)
 	}
@@ -83,6 +84,7 @@ func (m *Messages) Provision(ctx caddy.Context) (err error) {
 
 // ServeHTTP takes one message.
 func (m *Messages) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	m.app.drain.answer(w)
 	if r.Method != http.MethodPost {
 		return notAllowed(w, http.MethodPost)
 	}
@@ -135,6 +137,7 @@ func (a *Authorize) Validate() error {
 // ServeHTTP serves the launch page, or the callback where the path ends in
 // /callback.
 func (a *Authorize) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	a.app.drain.answer(w)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return notAllowed(w, http.MethodGet)
 	}
@@ -191,6 +194,7 @@ func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 
 // ServeHTTP answers the token endpoints itself and forwards all other calls.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	p.app.drain.answer(w)
 	path, ok := grant.Clean(r.URL.EscapedPath())
 	if !ok {
 		fault(w, r, p.log, ErrNotAllowed.because("the path is not plain: want segments of letters, digits, _ - . after single slashes"))
@@ -209,7 +213,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Ha
 	if call.client != nil {
 		r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", call.client.id)
 	}
-	p.forward.ServeHTTP(w, call.within(r))
+	p.forward.ServeHTTP(finalOnly{w}, call.within(r))
 	return nil
 }
 
@@ -219,6 +223,7 @@ func appOf(ctx caddy.Context) (*App, error) {
 	if err != nil {
 		return nil, fmt.Errorf("this handler needs the wechat app (apps.wechat in JSON, the global option wechat in a Caddyfile): %w", err)
 	}
+	app.(*App).drain.guard(ctx)
 	return app.(*App), nil
 }
 

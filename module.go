@@ -70,6 +70,7 @@ type App struct {
 	CacheSize int `json:"cache_size,omitempty"`
 
 	settings   *settings
+	drain      *drain
 	shared     *shared
 	components map[string]*component
 	clients    *clients
@@ -115,6 +116,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.settings = a.newSettings(ctx, rings)
 	a.settings.deliveries = a.deliveries()
+	a.drain = newDrain()
+	if err := a.drain.subscribe(ctx); err != nil {
+		return err
+	}
 	state, _, err := pool.LoadOrNew(poolKey, func() (caddy.Destructor, error) {
 		return newShared(a.settings, a.CacheSize)
 	})

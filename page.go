@@ -27,7 +27,7 @@ type page struct {
 	Text   map[string]string
 	Lang   string
 	Link   string // WeChat's authorisation page
-	Self   string // the launch page, for the QR code
+	Self   string // the launch page, for the QR code and to start again
 	Mobile bool   // already inside WeChat
 	QR     template.URL
 	AppID  string
@@ -81,14 +81,20 @@ func showProblem(w http.ResponseWriter, r *http.Request, status int, problem, de
 	return show(w, r, status, page{Kind: "problem", Problem: problem, Detail: detail})
 }
 
+// qrSide is the greatest side of a QR code in pixels, but for the longest links.
+const qrSide = 200
+
 // qrCode returns a picture of a link for a phone to scan; nothing if the link
-// is too long for one.
+// is too long for one. The page must put a white margin around it.
 func qrCode(link string) template.URL {
 	code, err := qr.Encode(link, qr.M, qr.Auto)
 	if err != nil {
 		return ""
 	}
-	code, err = barcode.Scale(code, 220, 220)
+	// A whole number of pixels to a module, or the modules come out uneven.
+	modules := code.Bounds().Dx()
+	side := modules * max(1, qrSide/modules)
+	code, err = barcode.Scale(code, side, side)
 	if err != nil {
 		return ""
 	}
@@ -123,6 +129,7 @@ var translations = []struct {
 		"done.title":        "授权成功",
 		"done.lead":         "该帐号已授权给第三方平台，可以关闭此页面。",
 		"problem.title":     "无法继续",
+		"problem.again":     "重新开始",
 		"problem.parameter": "链接中的参数有误：",
 		"problem.robot":     "此页面仅供管理员在浏览器中打开。",
 		"problem.busy":      "访问过于频繁，请稍后再试。等待秒数：",
@@ -138,6 +145,7 @@ var translations = []struct {
 		"done.title":        "Authorized",
 		"done.lead":         "The account has authorized the platform. You can close this page.",
 		"problem.title":     "This did not work",
+		"problem.again":     "Start again",
 		"problem.parameter": "The link is wrong in its parameter ",
 		"problem.robot":     "This page is for an admin with a browser.",
 		"problem.busy":      "Too many visits. Try again after this many seconds: ",

@@ -4,13 +4,14 @@ package wechat
 
 import (
 	"errors"
-	"net"
+	"fmt"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"strings"
 	"sync"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/wire"
@@ -58,14 +59,25 @@ func (a *attacher) RoundTrip(r *http.Request) (*http.Response, error) {
 	return a.sendWith(r, call, renewed, body)
 }
 
-// sendWith attaches token and removes it wherever the answer's headers repeat it.
+// sendWith attaches token and removes it wherever the answer's headers, or the
+// error in their place, repeat it.
 func (a *attacher) sendWith(r *http.Request, call *call, token *Token, body *body) (*http.Response, error) {
 	real := token.Value.Reveal()
 	response, err := a.send(r, call, wire.Splice(call.query, call.route.Param, real, call.drop), body)
-	if err == nil {
-		wire.ScrubHeader(response.Header, real, "REDACTED")
+	if err != nil {
+		return nil, withhold(err, real)
 	}
-	return response, err
+	wire.ScrubHeader(response.Header, real, "REDACTED")
+	return response, nil
+}
+
+// withhold returns err without a text that quotes the token, as that of a
+// "malformed HTTP response" does whose sender echoes what it gets.
+func withhold(err error, token string) error {
+	if text := err.Error(); strings.Contains(text, token) || strings.Contains(text, url.QueryEscape(token)) {
+		return fmt.Errorf("%T whose text repeats the request", err)
+	}
+	return err
 }
 
 // send tries the hosts in turn as long as no connection can be made.
@@ -78,17 +90,30 @@ func (a *attacher) send(r *http.Request, call *call, query string, body *body) (
 		out.Body, out.ContentLength, out.GetBody = body.next(r.Method), body.length, nil
 		var response *http.Response
 		response, err = a.transport.RoundTrip(&out)
+		if err == nil {
+			return final(response), nil
+		}
 		if !isDialError(err) {
-			return response, err
+			return nil, err
 		}
 	}
 	return nil, err
 }
 
-// isDialError reports whether err says that no connection was made.
+// isDialError reports whether err says that no connection was made. Caddy's
+// transport marks such errors, and its mark hides the *net.OpError within.
 func isDialError(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
+	var dial reverseproxy.DialError
+	return errors.As(err, &dial)
+}
+
+// final returns the answer without what is for WeChat's own connections: the
+// address of another server, and trailers, which arrive too late to scrub.
+func final(response *http.Response) *http.Response {
+	response.Header.Del("Alt-Svc")
+	out := *response // the transport goes on filling the trailer of its own
+	out.Trailer = nil
+	return &out
 }
 
 // rejected reports whether WeChat rejects the real token. It looks at the
@@ -109,29 +134,46 @@ func newReverseProxy(transport http.RoundTripper, log *zap.Logger) *httputil.Rev
 		BufferPool:    &bufferPool{},
 		ErrorLog:      zap.NewStdLog(log),
 		Rewrite: func(p *httputil.ProxyRequest) {
-			// ReverseProxy has re-encoded a query it could not parse.
-			p.Out.URL.RawQuery = p.In.URL.RawQuery
 			p.Out.Host = ""
 			strip(p.Out.Header)
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if r.Context().Err() != nil {
-				return // the client has gone
+				w.WriteHeader(statusClientGone)
+				return
 			}
 			fault(w, r, log, err)
 		},
 	}
 }
 
-// strip removes what WeChat need not know, and what would make net/http send
-// a request again by itself.
+// statusClientGone stands in access logs for a caller that did not wait for
+// the answer, as in those of Caddy's reverse_proxy.
+const statusClientGone = 499
+
+// finalOnly keeps back informational answers (1xx), whose headers nobody has
+// scrubbed.
+type finalOnly struct{ http.ResponseWriter }
+
+func (w finalOnly) WriteHeader(status int) {
+	if status >= http.StatusOK {
+		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Unwrap lets http.ResponseController flush.
+func (w finalOnly) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// strip removes what WeChat need not know, what would turn the connection into
+// a tunnel past the rules here (Upgrade: h2c), and what would make net/http
+// send a request again by itself.
 func strip(h http.Header) {
 	for name := range h {
 		switch {
 		case strings.HasPrefix(name, "X-Forwarded-"):
 			delete(h, name)
 		case name == "Authorization", name == "Cookie", name == appidHeader, name == "X-Real-Ip", name == "Via",
-			name == "Idempotency-Key", name == "X-Idempotency-Key":
+			name == "Idempotency-Key", name == "X-Idempotency-Key", name == "Upgrade", name == "Connection":
 			delete(h, name)
 		}
 	}

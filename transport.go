@@ -15,6 +15,9 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 )
 
+// dialLimit is what Caddy's transport gives a connection by default.
+const dialLimit = 3 * time.Second
+
 // provisionTransport fills in defaults that are right for one busy upstream.
 // Caddy keeps 32 idle connections per host, with which every second request
 // of 256 clients has to dial, and waits for an answer for ever.
@@ -56,14 +59,14 @@ func (p *Proxy) Cleanup() error {
 // Dialling gets a fraction of the time a call has, so that a host which
 // swallows packets is passed over for the next.
 func newAPIClient(hosts []*url.URL) *openapi.Client {
-	client := &openapi.Client{Transport: &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
-		TLSHandshakeTimeout: 5 * time.Second,
-		ForceAttemptHTTP2:   true,
-		MaxIdleConnsPerHost: 16,
-		IdleConnTimeout:     90 * time.Second,
-	}}
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
+	if common, ok := http.DefaultTransport.(*http.Transport); ok {
+		transport = common.Clone() // and with it whom the process trusts
+	}
+	transport.DialContext = (&net.Dialer{Timeout: dialLimit}).DialContext
+	transport.TLSHandshakeTimeout = 5 * time.Second
+	transport.MaxIdleConnsPerHost = 16
+	client := &openapi.Client{Transport: transport}
 	for _, host := range hosts {
 		client.Hosts = append(client.Hosts, host.String())
 	}

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+
+SHELL     := /bin/bash -euo pipefail
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# Databases that Caddy can be built with and that nothing here uses. The same
+# tags everywhere: with others, all of Caddy is compiled once more.
+export GOFLAGS := $(filter-out -tags=%,$(GOFLAGS)) -tags=nobadger,nomysql,nopgx
+
+FUZZTIME ?= 5s
+RACE      = $(shell command -v gcc clang >/dev/null && echo -race)
+SOURCES  := go.mod go.sum $(wildcard assets/*) $(shell find . -name '*.go' -not -name '*_test.go' -not -path './test/*')
+
+# $(call packages,Regexp) lists the packages with a top-level function that matches.
+packages = $(shell grep -rlE '^func $(1)' --include='*_test.go' --exclude-dir=test . | xargs -r -n1 dirname | sort -u)
+
+.NOTPARALLEL:
+.PHONY: help demo build test setup format vet race allocs fuzz bench fmt clean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: caddy ## show the whole flow on this machine, with a WeChat of its own (ARGS=--once: and exit)
+	@./caddy wechat demo $(ARGS)
+
+build: caddy ## build ./caddy with the plugin and the Redis storage (with more modules: ./xcaddy.sh)
+
+caddy: $(SOURCES)
+	@echo "Building ./caddy; the first time takes minutes."
+	@go build -o $@ ./cmd/caddy
+
+test: setup format vet race allocs fuzz ## install what the tests need, then run everything
+	@echo "== All tests passed."
+
+# Modules are downloaded in silence: what fails here fails again below, aloud.
+setup:
+	@echo "== Tools and modules"
+	@test/setup.sh
+	@go list -deps -test ./... tool >/dev/null 2>&1 || true
+	@go -C test list -deps -test ./... >/dev/null 2>&1 || true
+
+format:
+	@echo "== gofmt"
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; }
+
+vet:
+	@echo "== go vet, staticcheck"
+	@go vet ./... && go -C test vet ./...
+	@staticcheck=$$(go tool -n staticcheck); $$staticcheck ./... && cd test && $$staticcheck ./...
+
+race:
+	@echo "== Tests$(if $(RACE),, without the race detector: it needs a C compiler)"
+	@go test $(RACE) -shuffle=on ./... | sed '/no test files/d'
+	@echo "== Tests with SDKs, browser and processes"
+	@go -C test test $(RACE) -shuffle=on ./... | sed '/no test files/d'
+
+# The race detector allocates too, so allocations are counted without it.
+allocs:
+	@echo "== Allocations"
+	@packages='$(call packages,Test[A-Za-z0-9_]*Alloc)'; [ -z "$$packages" ] || go test -count=1 -run Alloc $$packages
+
+fuzz: ## fuzz every target for FUZZTIME (5s)
+	@echo "== Fuzzing, $(FUZZTIME) each"
+	@grep -roE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' --exclude-dir=test . | sort | while IFS=: read -r file target; do \
+		go test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$(dirname "$$file")" </dev/null \
+			| sed -E '/^fuzz: elapsed|^PASS$$/d'"; s/^ok/ok  $${target#func }/"; done
+
+bench: ## measure
+	@go test -run '^$$' -bench . -benchmem $(call packages,Benchmark)
+
+fmt: ## format the code
+	@gofmt -w .
+
+clean: ## remove what was built
+	@rm -rf caddy dist buildenv_* test/npm/node_modules

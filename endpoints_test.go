@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat_test
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
+)
+
+// SDKs ask for a token in three ways and get the same: a token of the
+// gateway's own that is good for two hours from now.
+func TestTokenEndpoints(t *testing.T) {
+	g := start(t, gwtest.Options{})
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}}
+	json := http.Header{"Content-Type": {"application/json"}}
+	inQuery := strings.TrimPrefix(tokenPath(gwtest.OfficialAccount, gwtest.ClientSecret), "/cgi-bin/token?")
+	inJSON := `{"grant_type":"client_credential","appid":"` + gwtest.OfficialAccount + `","secret":"` + gwtest.ClientSecret + `","force_refresh":true}`
+	for name, row := range map[string]struct {
+		method, query, body string
+		header              http.Header
+	}{
+		"GET":                                    {"GET", "?" + inQuery, "", nil},
+		"POST form":                              {"POST", "", inQuery, form},
+		"POST JSON":                              {"POST", "", inJSON, json},
+		"POST JSON under the name of a form":     {"POST", "", inJSON, form},
+		"POST JSON without a content type":       {"POST", "", " \n" + inJSON, nil},
+		"POST with all in the query":             {"POST", "?" + inQuery, "", nil},
+		"POST with all in the query and {}":      {"POST", "?" + inQuery, "{}", json},
+		"POST JSON without what the query names": {"POST", "?appid=" + gwtest.OfficialAccount, `{"secret":"` + gwtest.ClientSecret + `"}`, json},
+	} {
+		for _, path := range []string{"/cgi-bin/token", "/cgi-bin/stable_token"} {
+			t.Run(name+" "+path, func(t *testing.T) {
+				answer := ask(g, row.method, path+row.query, row.body, row.header)
+				if answer.Status != 200 || answer.ErrCode != 0 || !strings.HasPrefix(answer.Token, "gw1.") || answer.Expires != 7200 {
+					t.Fatalf("answered %d %s", answer.Status, answer.Body)
+				}
+				if used := get(g, authorizerPath+"?access_token="+answer.Token); used.ErrCode != 0 {
+					t.Errorf("using the token: %s", used.Body)
+				}
+				if n := g.WeChat.Count(path); n != 0 {
+					t.Errorf("WeChat saw %d calls to %s", n, path)
+				}
+			})
+		}
+	}
+}
+
+// Bad input at a token endpoint gets a clear answer and costs nothing: the
+// body is bounded, and nobody else is asked.
+func TestTokenEndpointBadInput(t *testing.T) {
+	g := start(t, gwtest.Options{})
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	good := `"appid":"` + gwtest.OfficialAccount + `","secret":"` + gwtest.ClientSecret + `"`
+	g.WeChat.ResetCounts()
+	for name, row := range map[string]struct {
+		query, body  string
+		header       http.Header
+		status, code int
+	}{
+		"a body over the limit":             {"", `{` + good + `,"x":"` + strings.Repeat("x", 16<<10) + `"}`, nil, 413, 47001},
+		"broken JSON":                       {"", `{` + good, nil, 200, 47001},
+		"two JSON values":                   {"", `{` + good + `}{}`, nil, 200, 47001},
+		"a JSON list":                       {"", `[{` + good + `}]`, nil, 200, 47001},
+		"a number in the place of a secret": {"", `{"appid":"` + gwtest.OfficialAccount + `","secret":1}`, nil, 200, 47001},
+		"a form without its content type":   {"", "appid=" + gwtest.OfficialAccount, nil, 200, 47001},
+		"a broken form":                     {"", "appid=%zz", form, 200, 47001},
+		"a broken query":                    {"?appid=%zz", "", nil, 200, 47001},
+		"a semicolon in the query":          {"?appid=" + gwtest.OfficialAccount + ";secret=" + gwtest.ClientSecret, "", nil, 200, 47001},
+		// There is one reader, so the last of two counts, whichever is right.
+		"a right secret before a wrong one": {"", `{` + good + `,"secret":"` + someSecret + `"}`, nil, 200, 40125},
+		"a wrong secret before a right one": {"", `{"secret":"` + someSecret + `",` + good + `}`, nil, 200, 0},
+		"another secret in the query":       {"?secret=" + someSecret, `{` + good + `}`, nil, 200, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answer := ask(g, http.MethodPost, "/cgi-bin/stable_token"+row.query, row.body, row.header)
+			if answer.Status != row.status || answer.ErrCode != row.code {
+				t.Errorf("answered %d %s, want %d with errcode %d", answer.Status, answer.Body, row.status, row.code)
+			}
+			if (answer.Token != "") != (row.code == 0) {
+				t.Errorf("token %q", answer.Token)
+			}
+		})
+	}
+	if calls := g.WeChat.Calls(); len(calls) != 0 {
+		t.Errorf("WeChat saw %d calls, the first to %s", len(calls), calls[0].Path)
+	}
+}
+
+// Relayed as they are, these calls would let WeChat's own secrets out, or need
+// them in.
+func TestSecretBearingCallsAreNotRelayed(t *testing.T) {
+	g := start(t, gwtest.Options{Clients: manyClients()})
+	g.WeChat.ResetCounts()
+	for _, path := range []string{
+		"/cgi-bin/component/api_start_push_ticket", "/CGI-BIN/Component/API_Start_Push_Ticket",
+		"/cgi-bin/component/clear_quota/v2", "/cgi-bin/clear_quota/v2",
+	} {
+		answer := ask(g, http.MethodPost, path, "{}", bearer(platformSecret, gwtest.OfficialAccount))
+		if answer.ErrCode == 0 {
+			t.Errorf("%s: %s", path, answer.Body)
+		}
+		if n := g.WeChat.Count(path); n != 0 {
+			t.Errorf("WeChat saw %d calls to %s", n, path)
+		}
+	}
+}
+
+// An account that has withdrawn is refused at the token endpoint already: an
+// SDK says so when it starts, not at its first call.
+func TestWithdrawnAccountGetsNoToken(t *testing.T) {
+	g := start(t, gwtest.Options{})
+	token := g.Token(gwtest.OfficialAccount)
+	if err := g.WeChat.Revoke(context.Background(), gwtest.OfficialAccount); err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range map[string]string{
+		"token endpoint":             tokenPath(gwtest.OfficialAccount, gwtest.ClientSecret),
+		"call with an earlier token": authorizerPath + "?access_token=" + token,
+	} {
+		if answer := get(g, path); answer.Status != 200 || answer.ErrCode != 61003 {
+			t.Errorf("%s: %d %s", name, answer.Status, answer.Body)
+		}
+	}
+}
+
+// A storage that is out of reach is not an empty one: without a token in
+// memory the caller is told, and WeChat is not asked for another one.
+func TestStorageUnavailable(t *testing.T) {
+	g := gwtest.Start(t, gwtest.Options{Quiet: true})
+	folder := filepath.Join(g.Storage, "wechat")
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(folder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	answer := ask(g, http.MethodGet, authorizerPath, "", bearer(gwtest.ClientSecret, gwtest.OfficialAccount))
+	if answer.Status != 503 || answer.ErrCode != -1 || answer.Slug != "storage" {
+		t.Errorf("answered %d %q %s", answer.Status, answer.Slug, answer.Body)
+	}
+	// A gateway token needs no storage.
+	if answer := get(g, tokenPath(gwtest.OfficialAccount, gwtest.ClientSecret)); answer.Token == "" {
+		t.Errorf("token endpoint: %s", answer.Body)
+	}
+	if calls := g.WeChat.Calls(); len(calls) != 0 {
+		t.Errorf("WeChat saw %d calls, the first to %s", len(calls), calls[0].Path)
+	}
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
+	"github.com/caddy-wechat/caddy-wechat/sandbox"
+)
+
+// The query is spliced: the real token takes the place of everything that
+// could be read as a token, no credential of the gateway's travels on, and
+// every other byte stays as the client wrote it.
+func TestQueryIsSpliced(t *testing.T) {
+	g := start(t, gwtest.Options{})
+	token := g.Token(gwtest.OfficialAccount)
+	real := "access_token=" + g.WeChat.ValidToken(sandbox.KindAuthorizer, gwtest.OfficialAccount)
+	for name, row := range map[string]struct{ sent, want string }{
+		"alone":                           {"access_token=" + token, ""},
+		"in the middle":                   {"a=1&access_token=" + token + "&b=2", "&a=1&b=2"},
+		"in an escaped spelling":          {"access%5Ftoken=" + token + "&a=1", "&a=1"},
+		"in capitals":                     {"a=1&Access_Token=" + token, "&a=1"},
+		"under the component's name":      {"component_access_token=" + token + "&a=1", "&a=1"},
+		"twice, the second not ours":      {"access_token=" + token + "&a=1&access_token=other", "&a=1"},
+		"empty first":                     {"access_token=&a=1&access_token=" + token, "&a=1"},
+		"as a list":                       {"access_token[]=" + token + "&a=1", "&a=1"},
+		"after a semicolon":               {"a=1;access_token=" + token + "&b=2", "&a=1&b=2"},
+		"a second one after a semicolon":  {"access_token=" + token + "&a=1;component_access_token=x;b=2", "&a=1;b=2"},
+		"a client secret beside it":       {"access_token=" + token + "&secret=" + gwtest.ClientSecret + "&a=1", "&a=1"},
+		"a gateway token under any name":  {"access_token=" + token + "&x=" + token + "&a=1", "&a=1"},
+		"an escaped gateway token":        {"access_token=" + token + "&x=%67w1" + token[3:] + "&a=1", "&a=1"},
+		"a client secret without a name":  {"access_token=" + token + "&" + gwtest.ClientSecret + "&a=1", "&a=1"},
+		"escapes of the client's own":     {"q=%E4%BD%a0%20+%2B&access_token=" + token, "&q=%E4%BD%a0%20+%2B"},
+		"characters nobody escaped":       {"access_token=" + token + "&q=你好,{}|^`'\"", "&q=你好,{}|^`'\""},
+		"what no parser would take":       {"%zz=%&access_token=" + token + "&&=&a&b=1=2&c=1;2", "&%zz=%&&=&a&b=1=2&c=1;2"},
+		"a signature of the client's own": {"access_token=" + token + "&sig_method=hmac_sha256&signature=0aF%3D%3d", "&sig_method=hmac_sha256&signature=0aF%3D%3d"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g.WeChat.ResetCounts()
+			answer := raw(t, g, "GET "+authorizerPath+"?"+row.sent+" HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
+			if !strings.HasPrefix(answer, "HTTP/1.1 200 ") || strings.Contains(answer, "Wechat-Gateway-Error") {
+				t.Fatalf("answered %s", answer)
+			}
+			if call := onlyCall(t, g, authorizerPath); call.RawQuery != real+row.want {
+				t.Errorf("WeChat saw\n%q, want\n%q", call.RawQuery, real+row.want)
+			}
+		})
+	}
+}
+
+// request is what an upstream of the test's own saw.
+type request struct {
+	Method, Host, URI string
+	Header            http.Header
+	Body              string
+}
+
+// record keeps the requests it sees in into, and answers with answer.
+func record(into *[]request, answer http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		*into = append(*into, request{r.Method, r.Host, r.RequestURI, r.Header, string(body)})
+		answer(w, r)
+	}
+}
+
+func okay(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, `{"errcode":0,"errmsg":"ok"}`)
+}
+
+// WeChat learns nothing of who calls the gateway and how; what the client
+// meant for WeChat arrives as it was sent.
+func TestHeadersOnTheWayUp(t *testing.T) {
+	var seen []request
+	g := startUpstream(t, gwtest.Options{}, map[string]http.HandlerFunc{sendPath: record(&seen, okay)})
+	header := bearer(gwtest.ClientSecret, gwtest.OfficialAccount)
+	for _, name := range []string{
+		"Cookie", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Anything", "Forwarded", "X-Real-Ip",
+		"Via", "Idempotency-Key", "X-Idempotency-Key", "Proxy-Authorization", "Te", "Keep-Alive",
+	} {
+		header.Set(name, "leak=1")
+	}
+	kept := http.Header{
+		"Content-Type":         {"application/json; charset=UTF-8"},
+		"User-Agent":           {"sdk/1.0"},
+		"Accept":               {"*/*"},
+		"Accept-Encoding":      {"identity"},
+		"Wechatmp-Appid":       {gwtest.OfficialAccount},
+		"Wechatmp-Timestamp":   {"1700000000"},
+		"Wechatmp-Signature":   {"a+b/c=="},
+		"X-Of-The-Clients-Own": {"one", "two"},
+	}
+	for name, values := range kept {
+		header[name] = values
+	}
+	body := "{\"msg\":\"你好 \\u4f60 &<>\", \"iv\":\"\xff\xfe\"}\n" // a signature covers every byte
+	if answer := ask(g, http.MethodPost, sendPath, body, header); answer.ErrCode != 0 {
+		t.Fatalf("answered %s", answer.Body)
+	}
+	kept["Content-Length"] = []string{fmt.Sprint(len(body))}
+	want := []request{{
+		Method: "POST", Host: strings.TrimPrefix(g.API, "http://"),
+		URI:    sendPath + "?access_token=" + g.WeChat.ValidToken(sandbox.KindAuthorizer, gwtest.OfficialAccount),
+		Header: kept, Body: body,
+	}}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Errorf("WeChat saw another request (-want +got):\n%s", diff)
+	}
+}
+
+// An upgrade would make the connection a tunnel: h2c in it reaches paths that
+// no rule here has seen.
+func TestUpgradeIsNotForwarded(t *testing.T) {
+	var seen []request
+	g := startUpstream(t, gwtest.Options{}, map[string]http.HandlerFunc{sendPath: record(&seen, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "h2c")
+		w.WriteHeader(http.StatusSwitchingProtocols)
+	})})
+	answer := raw(t, g, "GET "+sendPath+"?access_token="+g.Token(gwtest.OfficialAccount)+" HTTP/1.1\r\nHost: gateway\r\n"+
+		"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n")
+	if !strings.HasPrefix(answer, "HTTP/1.1 502 ") {
+		t.Errorf("answered %s", answer)
+	}
+	if len(seen) != 1 || seen[0].Header.Get("Upgrade") != "" || seen[0].Header.Get("Connection") != "" {
+		t.Errorf("WeChat saw %v", seen)
+	}
+}
+
+func gzipped(text string) string {
+	var out bytes.Buffer
+	zip := gzip.NewWriter(&out)
+	_, _ = io.WriteString(zip, text)
+	_ = zip.Close()
+	return out.String()
+}
+
+// Bodies pass byte for byte in both directions, compressed or not; a caller
+// that knows no gzip never gets any.
+func TestBodiesByteForByte(t *testing.T) {
+	sealed := gzipped(`{"iv":"a+b/","data":"` + strings.Repeat("x", 3000) + `","authtag":"=="}`)
+	var seen []request
+	g := startUpstream(t, gwtest.Options{}, map[string]http.HandlerFunc{sendPath: record(&seen, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Wechatmp-Signature", "a+b/c==")
+		w.Header().Set("Content-Type", "application/json; encoding=utf-8")
+		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			w.Header().Set("Content-Encoding", "gzip")
+			_, _ = io.WriteString(w, sealed)
+			return
+		}
+		_, _ = io.WriteString(w, "\uFEFF{\"nickname\":\"\x01\x02\xff\"}")
+	})})
+	call := func(header http.Header) (*http.Response, string) {
+		header.Set("Authorization", "Bearer "+gwtest.ClientSecret)
+		header.Set("Wechat-Appid", gwtest.OfficialAccount)
+		return g.Do(http.MethodPost, sendPath, sealed, header)
+	}
+
+	response, body := call(http.Header{"Accept-Encoding": {"gzip, deflate"}, "Content-Encoding": {"gzip"}})
+	if body != sealed || response.Header.Get("Content-Encoding") != "gzip" || response.Header.Get("Wechatmp-Signature") != "a+b/c==" ||
+		response.Header.Get("Content-Type") != "application/json; encoding=utf-8" || response.ContentLength != int64(len(sealed)) {
+		t.Errorf("a gzip answer came as %d bytes with %v", len(body), response.Header)
+	}
+	if seen[0].Body != sealed || seen[0].Header.Get("Content-Encoding") != "gzip" {
+		t.Errorf("a gzip request went as %d bytes with %v", len(seen[0].Body), seen[0].Header)
+	}
+	if _, body := call(http.Header{"Accept-Encoding": {"identity"}}); body != "\uFEFF{\"nickname\":\"\x01\x02\xff\"}" {
+		t.Errorf("a plain answer came as %q", body)
+	}
+	plain := raw(t, g, "GET "+sendPath+"?access_token="+g.Token(gwtest.OfficialAccount)+" HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
+	if !strings.Contains(plain, `{"iv":"a+b/"`) || strings.Contains(plain, "Content-Encoding") {
+		t.Errorf("a caller that knows no gzip got %.300q", plain)
+	}
+}
+
+// WeChat may repeat what it was sent: no header, trailer or informational
+// answer brings the real token to the client, nor the address of a server
+// past the gateway.
+func TestEchoedTokenIsScrubbed(t *testing.T) {
+	g := startUpstream(t, gwtest.Options{}, map[string]http.HandlerFunc{sendPath: func(w http.ResponseWriter, r *http.Request) {
+		real := r.URL.Query().Get("access_token")
+		w.Header().Set("Link", "</x?access_token="+real+">")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Set("Trailer", "X-Announced")
+		w.Header().Set("Location", "https://api.weixin.qq.com/x?access_token="+real+"&a=1")
+		w.Header().Set("X-Echo", real+" and "+real)
+		w.Header().Set("Alt-Svc", `h2="elsewhere.example:443"`)
+		w.WriteHeader(http.StatusFound)
+		_, _ = io.WriteString(w, "moved")
+		w.Header().Set("X-Announced", real)
+		w.Header().Set(http.TrailerPrefix+"X-Surprise", real)
+	}})
+	answer := raw(t, g, "GET "+sendPath+"?access_token="+g.Token(gwtest.OfficialAccount)+" HTTP/1.1\r\nHost: gateway\r\nTe: trailers\r\nConnection: close\r\n\r\n")
+	if !strings.HasPrefix(answer, "HTTP/1.1 302 ") || !strings.Contains(answer, "access_token=REDACTED&a=1\r\n") ||
+		!strings.Contains(answer, "moved") || strings.Contains(answer, "Alt-Svc") {
+		t.Errorf("answered %s", answer)
+	}
+	g.SearchCredentials("answer", []byte(answer))
+}
+
+// An error in the place of an answer may quote what was sent, too; with access
+// logs and every placeholder that could hold the query at DEBUG level, the
+// search at the end of the test finds nothing.
+func TestTokenStaysOutOfLogs(t *testing.T) {
+	g := startUpstream(t, gwtest.Options{
+		Proxy: "}\nlog_append uri {http.request.uri}\nlog_append query {http.request.uri.query}\nlog_append user {http.auth.user.id}\nlog {\n",
+	}, map[string]http.HandlerFunc{
+		sendPath: func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				panic(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "%s %s is what I was sent\r\n\r\n", r.Method, r.RequestURI)
+		},
+	})
+	token := g.Token(gwtest.OfficialAccount)
+	answer := get(g, sendPath+"?access_token="+token)
+	if answer.Status != 502 || answer.ErrCode != -1 || answer.Slug != "unreachable" {
+		t.Errorf("answered %d %q %s", answer.Status, answer.Slug, answer.Body)
+	}
+	g.WeChat.KillTokens(gwtest.OfficialAccount)
+	if answer := get(g, authorizerPath+"?access_token="+token); answer.ErrCode != 0 {
+		t.Errorf("answered %s", answer.Body)
+	}
+	if logs := g.Logs(); !strings.Contains(logs, `"user":"shop"`) || !strings.Contains(logs, "handled request") {
+		t.Errorf("the access log is not what this test needs:\n%s", logs)
+	}
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat_test
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
+	"github.com/caddy-wechat/caddy-wechat/sandbox"
+)
+
+// A configuration is changed while applications call: no call that has been
+// read fails, and the tokens in memory outlive the configuration that fetched
+// them. What net/http's Shutdown drops unread cannot be none in HTTP/1.1, where
+// a client may use a connection in the moment in which it is closed; without
+// drain it is a fifth of these calls, with it less than one in a hundred.
+func TestReloadUnderLoad(t *testing.T) {
+	const workers, reloads, pause = 20, 20, 20 * time.Millisecond
+	g := start(t, gwtest.Options{})
+	token := g.Token(gwtest.OfficialAccount)
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}}
+	defer client.CloseIdleConnections()
+
+	var done atomic.Bool
+	var calls, unread atomic.Int64
+	var callers sync.WaitGroup
+	fault := make(chan string, workers)
+	for range workers {
+		callers.Go(func() {
+			for !done.Load() {
+				answer, err := try(client, g, http.MethodPost, sendPath+"?access_token="+token,
+					`{"touser":"o1","msgtype":"text","text":{"content":"x"}}`, nil)
+				time.Sleep(pause)
+				switch {
+				case err != nil && answer.Status == 0:
+					unread.Add(1) // that none of them was sent shows below
+				case err != nil:
+					fault <- err.Error()
+					return
+				case answer.Status != 200 || answer.ErrCode != 0:
+					fault <- answer.Body
+					return
+				default:
+					calls.Add(1)
+				}
+			}
+		})
+	}
+	for range reloads {
+		// Each configuration serves before the next one takes its place.
+		for seen := calls.Load(); calls.Load() < seen+workers && len(fault) == 0; {
+			get(g, authorizerPath+"?access_token="+token)
+		}
+		g.Load()
+	}
+	done.Store(true)
+	callers.Wait()
+	close(fault)
+	for text := range fault {
+		t.Fatalf("a call failed: %s", text)
+	}
+	for _, path := range []string{renewal, "/cgi-bin/component/api_component_token", "/cgi-bin/component/api_query_auth", "/cgi-bin/component/api_start_push_ticket"} {
+		if n := g.WeChat.Count(path); n != 0 {
+			t.Errorf("%d calls to %s, want none", n, path)
+		}
+	}
+	if sent := g.WeChat.Count(sendPath); int64(sent) != calls.Load() {
+		t.Errorf("WeChat saw %d calls, %d were answered", sent, calls.Load())
+	}
+	if dropped := unread.Load(); dropped*50 > calls.Load() {
+		t.Errorf("%d calls dropped unread, %d answered", dropped, calls.Load())
+	}
+	t.Logf("%d calls over %d reloads, %d dropped unread", calls.Load(), reloads, unread.Load())
+}
+
+// A call that began under one configuration ends well under the next, renewal
+// of its token included.
+func TestReloadWithinACall(t *testing.T) {
+	began, goOn := make(chan struct{}), make(chan struct{})
+	var seen []request
+	g := startUpstream(t, gwtest.Options{}, map[string]http.HandlerFunc{sendPath: record(&seen, func(w http.ResponseWriter, r *http.Request) {
+		if len(seen) == 1 {
+			began <- struct{}{}
+			<-goOn
+			answering("application/json", `{"errcode":40001,"errmsg":"invalid credential"}`, false)(w, r)
+			return
+		}
+		okay(w, r)
+	})})
+	answers := make(chan reply)
+	go func() {
+		answers <- ask(g, http.MethodPost, sendPath, "{}", bearer(gwtest.ClientSecret, gwtest.OfficialAccount))
+	}()
+	<-began
+	g.Load()
+	goOn <- struct{}{}
+	if answer := <-answers; answer.Status != 200 || answer.ErrCode != 0 {
+		t.Errorf("answered %d %s", answer.Status, answer.Body)
+	}
+	if len(seen) != 2 || g.WeChat.Count(renewal) != 1 {
+		t.Errorf("WeChat saw %d calls and %d renewals", len(seen), g.WeChat.Count(renewal))
+	}
+}
+
+// What the gateway knows of a refused token or of an account's troubles is not
+// forgotten by a reload: else each one would allow another dozen renewals.
+func TestTroublesSurviveReload(t *testing.T) {
+	g := start(t, gwtest.Options{})
+	token := g.Token(gwtest.OfficialAccount)
+	g.WeChat.KillTokens(gwtest.OfficialAccount)
+	g.WeChat.Inject(sandbox.Fault{Path: renewal, ErrCode: 61003})
+	for range 3 {
+		if answer := get(g, authorizerPath+"?access_token="+token); answer.ErrCode != 61003 {
+			t.Errorf("answered %s", answer.Body)
+		}
+		g.Load()
+	}
+	if n := g.WeChat.Count(renewal); n != 1 {
+		t.Errorf("%d renewals, want 1", n)
+	}
+}

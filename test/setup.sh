@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+
+# Installs what the tests run beside Go: a C compiler for the race detector, a
+# browser, Node.js. What is there already is left alone. What cannot be had is
+# named and its tests are skipped, except under CI=true: there it is an error.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+left_out=0
+
+# has COMMAND...: whether any of them is installed.
+has() { command -v "$@" >/dev/null 2>&1; }
+
+# may_install: whether packages can be installed without asking anybody.
+may_install() { has apt-get && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; }
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+
+apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" </dev/null >/dev/null; }
+
+leave_out() {
+	echo "left out: $1, because $2"
+	left_out=1
+}
+
+# want WHAT PACKAGES COMMAND...: installs the packages if none of the commands is there.
+want() {
+	local what=$1 packages=$2
+	shift 2
+	has "$@" && return
+	if ! may_install; then
+		leave_out "$what" "$1 is missing and apt-get is not to be used here; install: $packages"
+		return
+	fi
+	echo "installing $packages"
+	[ -n "${updated:-}" ] || apt update || true
+	updated=1
+	# shellcheck disable=SC2086 # several packages
+	apt install --no-install-recommends $packages || leave_out "$what" "apt-get cannot install $packages"
+}
+
+want "the race detector" "gcc libc6-dev" gcc clang
+want "the tests with a browser" "chromium" chromium chromium-browser google-chrome google-chrome-stable
+want "the tests with wechat-crypto" "nodejs npm" node
+if has node && ! [ npm/node_modules/.package-lock.json -nt npm/package-lock.json ]; then
+	echo "installing wechat-crypto"
+	(cd npm && npm ci --loglevel=error >/dev/null) || leave_out "the tests with wechat-crypto" "npm cannot install it"
+fi
+
+[ "$left_out" = 0 ] || [ "${CI:-}" != true ] || { echo "under CI=true nothing may be left out"; exit 1; }
