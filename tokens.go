@@ -63,6 +63,7 @@ type Tokens struct {
 	troubles *troubles
 	codes    *codes
 	unstored unstored
+	pending  sync.Map // subject.Subject → whose code is being exchanged here
 
 	life   context.Context // ends with Close; bounds work that nobody waits for
 	stop   context.CancelFunc
@@ -98,6 +99,7 @@ func (t *Tokens) Close() {
 	t.stop()
 	t.ending.Unlock()
 	t.work.Wait()
+	t.storeRest()
 	t.cache.close()
 }
 

@@ -340,3 +340,40 @@ func TestPermissionUpdateIsExchangedAgainUntilItSucceeds(t *testing.T) {
 		}
 	})
 }
+
+// The account of a pushed code may be idle: nobody calls for it before the code
+// is dead. Whoever starts next exchanges it all the same, and the mark goes.
+func TestPendingCodeOfAnIdleAccountIsExchangedAfterACrash(t *testing.T) {
+	play(t, func(w *world) {
+		w.weixin.Inject(sandbox.Fault{Path: askQueryAuth, Never: true, Times: 1})
+		w.authorize(theShop)
+		w.restart()
+		w.weixin.ResetCounts()
+		ctx, cancel := context.WithCancel(w.Context())
+		done := make(chan struct{})
+		go func() {
+			w.node.Watch(ctx)
+			close(done)
+		}()
+		time.Sleep(2 * time.Minute)
+		cancel()
+		<-done
+		w.calls(askQueryAuth, 1)
+		if record := w.record(shop); record.Code != nil || record.Refresh == nil {
+			t.Error("the code of the idle account was not exchanged")
+		}
+		if marked, err := w.node.Tokens.settings().vault.Pending(w.Context(), theComponent); len(marked) != 0 || err != nil {
+			t.Errorf("still marked: %v, %v", marked, err)
+		}
+	})
+}
+
+// Two platforms in one gateway: a code of the one must not pass as an
+// authorisation of the other.
+func TestCodeOfAnotherComponentIsNotKnown(t *testing.T) {
+	c := newCodes()
+	c.spend("wx134c8103faa5a59e", secret.New("code"), theShop)
+	if _, known := c.announced("wxffffffffffffffff", secret.New("code")); known {
+		t.Error("the code is known under another component")
+	}
+}

@@ -40,9 +40,12 @@ func (t *Tokens) Authorized(ctx context.Context, g Grant) error {
 	}
 	defer t.work.Done()
 	who := subject.Of(g.Component, g.Authorizer)
-	appid, spent := t.codes.spent(g.Code)
+	appid, spent := t.codes.spent(g.Component, g.Code)
 	spent = spent && appid == g.Authorizer
-	t.codes.announce(g.Code, g.Authorizer)
+	t.codes.announce(g.Component, g.Code, g.Authorizer)
+	if err := t.settings().vault.MarkPending(ctx, who); err != nil && !spent {
+		return err
+	}
 	err := t.update(ctx, who, func(record *vault.Record) {
 		if g.Time.Before(record.EventTime) {
 			return
@@ -56,9 +59,7 @@ func (t *Tokens) Authorized(ctx context.Context, g Grant) error {
 		return err
 	}
 	t.troubles.heal(who)
-	if !spent {
-		t.background(func() { t.exchangePending(who) })
-	}
+	t.resume(who)
 	return nil
 }
 
@@ -87,16 +88,41 @@ func (t *Tokens) Unauthorized(ctx context.Context, component, authorizer string,
 	return t.withdraw(ctx, who, record)
 }
 
+// resumePending goes on with the codes that a process which ended, this or
+// another, has stored and not exchanged.
+func (t *Tokens) resumePending(ctx context.Context, component string) {
+	appids, err := t.settings().vault.Pending(ctx, component)
+	if err != nil {
+		return // the storage says so elsewhere, and this is tried again in a minute
+	}
+	for _, appid := range appids {
+		t.resume(subject.Of(component, appid))
+	}
+}
+
+// resume exchanges the pending code of who behind the caller's back, unless
+// this node is at it.
+func (t *Tokens) resume(who subject.Subject) {
+	if _, at := t.pending.LoadOrStore(who, true); at {
+		return
+	}
+	t.background(func() {
+		defer t.pending.Delete(who)
+		t.exchangePending(who)
+	})
+}
+
 // exchangePending exchanges the code that Authorized stored, again and again
 // until WeChat has answered for good.
 func (t *Tokens) exchangePending(who subject.Subject) {
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
 		record, err := t.load(t.life, who)
-		if err == nil && (record.Code == nil || time.Now().After(record.CodeExpires)) {
+		if recoverable(err) || err == nil && (record.Code == nil || time.Now().After(record.CodeExpires)) {
+			t.settled(who)
 			return
 		}
 		if err == nil && t.settle(t.life, who, record) == nil {
-			return
+			continue // to see whether another code has come meanwhile
 		}
 		select {
 		case <-time.After(jitter(wait)):
@@ -106,12 +132,24 @@ func (t *Tokens) exchangePending(who subject.Subject) {
 	}
 }
 
+// settled takes the mark of a pending code away, unless another code has come
+// in the same moment: then it stays, and is looked at again in a minute.
+func (t *Tokens) settled(who subject.Subject) {
+	v := t.settings().vault
+	if v.ClearPending(t.life, who) != nil {
+		return
+	}
+	if record, err := t.load(t.life, who); err == nil && record.Code != nil && time.Now().Before(record.CodeExpires) {
+		_ = v.MarkPending(t.life, who)
+	}
+}
+
 // settle exchanges the code of a record that still has one.
 func (t *Tokens) settle(ctx context.Context, who subject.Subject, record vault.Record) error {
 	if record.Code == nil || time.Now().After(record.CodeExpires) {
 		return nil
 	}
-	t.codes.announce(record.Code, who.Authorizer()) // it may have come to another node, or before a restart
+	t.codes.announce(who.Component(), record.Code, who.Authorizer()) // it may have come to another node, or before a restart
 	_, err := t.Exchange(ctx, who.Component(), record.Code)
 	return err
 }
@@ -120,9 +158,9 @@ func (t *Tokens) settle(ctx context.Context, who subject.Subject, record vault.R
 // authorizer's appid. The event and the browser's redirect may bring the same
 // code in either order: it is spent once, both get the same answer.
 func (t *Tokens) Exchange(ctx context.Context, component string, code secret.Secret) (string, error) {
-	digest := digestOf(code)
+	digest := digestOf(component, code)
 	done := t.join("code "+string(digest[:]), func(ctx context.Context) (any, error) {
-		if appid, spent := t.codes.spent(code); spent {
+		if appid, spent := t.codes.spent(component, code); spent {
 			return appid, nil
 		}
 		return t.exchange(ctx, component, code)
@@ -165,7 +203,7 @@ func (t *Tokens) exchange(ctx context.Context, component string, code secret.Sec
 			record.Refresh = grant.Refresh
 		}
 	})
-	t.codes.spend(code, grant.AppID)
+	t.codes.spend(component, code, grant.AppID)
 	t.troubles.heal(who)
 	t.settings().log.Info("authorizer authorized", zap.String("component", component),
 		zap.String("authorizer", grant.AppID), zap.Ints("functions", grant.Functions))
@@ -175,7 +213,7 @@ func (t *Tokens) exchange(ctx context.Context, component string, code secret.Sec
 // exchangeFailed returns what callers are to be shown. Where it is known whose
 // code it is, the authorizer cools down.
 func (t *Tokens) exchangeFailed(component string, code secret.Secret, err error) error {
-	if appid, announced := t.codes.announced(code); announced {
+	if appid, announced := t.codes.announced(component, code); announced {
 		return t.fail(subject.Of(component, appid), err)
 	}
 	t.settings().log.Error("exchanging authorization_code failed",
@@ -187,8 +225,9 @@ func (t *Tokens) exchangeFailed(component string, code secret.Secret, err error)
 // expired. If it is known whose code it is, somebody else has exchanged it, or
 // the answer was lost: then the authorizer has its tokens, or WeChat tells.
 func (t *Tokens) codeSpent(ctx context.Context, component string, code secret.Secret, refused error) (string, error) {
-	appid, announced := t.codes.announced(code)
+	appid, announced := t.codes.announced(component, code)
 	if !announced {
+		t.settings().log.Warn("authorization_code refused", zap.String("component", component), zap.Error(refused))
 		return "", refused
 	}
 	who := subject.Of(component, appid)
@@ -206,7 +245,7 @@ func (t *Tokens) codeSpent(ctx context.Context, component string, code secret.Se
 	if err != nil {
 		return "", errors.Join(refused, err)
 	}
-	t.codes.spend(code, appid)
+	t.codes.spend(component, code, appid)
 	return appid, nil
 }
 
@@ -225,18 +264,25 @@ type codeFate struct {
 
 func newCodes() *codes { return &codes{known: make(map[[sha256.Size]byte]codeFate)} }
 
-func digestOf(s secret.Secret) [sha256.Size]byte { return sha256.Sum256([]byte(s.Reveal())) }
+func digestOf(component string, code secret.Secret) [sha256.Size]byte {
+	return sha256.Sum256([]byte(component + " " + code.Reveal()))
+}
 
 // announce notes whose code this is. Only signed events announce codes.
-func (c *codes) announce(code secret.Secret, appid string) { c.put(code, appid, false) }
+func (c *codes) announce(component string, code secret.Secret, appid string) {
+	c.put(component, code, appid, false)
+}
 
 // spend notes that the code has been exchanged.
-func (c *codes) spend(code secret.Secret, appid string) { c.put(code, appid, true) }
+func (c *codes) spend(component string, code secret.Secret, appid string) {
+	c.put(component, code, appid, true)
+}
 
-func (c *codes) put(code secret.Secret, appid string, spent bool) {
+func (c *codes) put(component string, code secret.Secret, appid string, spent bool) {
+	id := digestOf(component, code)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.known[digestOf(code)].spent {
+	if c.known[id].spent {
 		return // a code that is announced late stays spent
 	}
 	now := time.Now()
@@ -245,19 +291,19 @@ func (c *codes) put(code secret.Secret, appid string, spent bool) {
 			delete(c.known, digest)
 		}
 	}
-	c.known[digestOf(code)] = codeFate{appid, spent, now.Add(codeLifetime)}
+	c.known[id] = codeFate{appid, spent, now.Add(codeLifetime)}
 }
 
-func (c *codes) announced(code secret.Secret) (appid string, ok bool) {
+func (c *codes) announced(component string, code secret.Secret) (appid string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fate, ok := c.known[digestOf(code)]
+	fate, ok := c.known[digestOf(component, code)]
 	return fate.appid, ok
 }
 
-func (c *codes) spent(code secret.Secret) (appid string, ok bool) {
+func (c *codes) spent(component string, code secret.Secret) (appid string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fate := c.known[digestOf(code)]
+	fate := c.known[digestOf(component, code)]
 	return fate.appid, fate.spent
 }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -149,16 +151,12 @@ func (t *Tokens) store(ctx context.Context, who subject.Subject, record vault.Re
 	return record, err
 }
 
-// storeLater tries to store an unstored record until it succeeds. When the
-// gateway ends before, it tries a last time: the refresh token is nowhere else.
+// storeLater tries to store an unstored record until it succeeds.
 func (t *Tokens) storeLater(who subject.Subject) {
 	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
 		select {
 		case <-time.After(jitter(wait)):
 		case <-t.life.Done():
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(t.life), storeLimit)
-			defer cancel()
-			t.storeUnstored(ctx, who)
 			return
 		}
 		ctx, cancel := context.WithTimeout(t.life, obtainLimit)
@@ -167,6 +165,16 @@ func (t *Tokens) storeLater(who subject.Subject) {
 		if stored {
 			return
 		}
+	}
+}
+
+// storeRest tries a last time to store what is not stored yet, when all other
+// work has ended: the refresh tokens are nowhere else.
+func (t *Tokens) storeRest() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.life), storeLimit)
+	defer cancel()
+	for _, who := range t.unstored.all() {
+		t.storeUnstored(ctx, who)
 	}
 }
 
@@ -210,6 +218,12 @@ func (u *unstored) get(who subject.Subject) (vault.Record, bool) {
 	defer u.mu.Unlock()
 	record, ok := u.records[who]
 	return record, ok
+}
+
+func (u *unstored) all() []subject.Subject {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Collect(maps.Keys(u.records))
 }
 
 // put reports whether who is new here.

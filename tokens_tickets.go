@@ -47,14 +47,16 @@ func (t *Tokens) PreAuthCode(ctx context.Context, component string) (openapi.Pre
 	return code, publicOf(subject.Of(component, ""), err)
 }
 
-// Watch asks WeChat to push tickets whenever they fail to come, until ctx
-// ends or t is closed. It looks once at the start and then every minute.
+// Watch asks WeChat to push tickets whenever they fail to come, and goes on
+// with codes that were left pending, until ctx ends or t is closed. It looks
+// once at the start and then every minute.
 func (t *Tokens) Watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
 		for component := range t.settings().components {
 			t.watchTicket(ctx, component)
+			t.resumePending(ctx, component)
 		}
 		t.troubles.sweep(time.Now())
 		select {
