@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/wire"
 )
 
 const callbackSuffix = "/callback"
@@ -45,23 +46,22 @@ func (a *Authorize) launch(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead || robots.MatchString(r.UserAgent()) {
 		return showProblem(w, r, http.StatusForbidden, problemRobot, "")
 	}
-	if wait := a.app.shared.rations.take(component.appid, time.Now()); wait > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
-		return showProblem(w, r, http.StatusTooManyRequests, problemBusy, strconv.Itoa(int(wait.Seconds())+1))
+	if wait := a.app.shared.rations.take("launch "+component.appid, time.Now()); wait > 0 {
+		return showBusy(w, r, wait)
 	}
 	code, err := a.app.shared.tokens.PreAuthCode(r.Context(), component.appid)
 	if err != nil {
 		a.app.log.Error("creating pre_auth_code failed", zap.String("component", component.appid), zap.Error(err))
 		return showProblem(w, r, http.StatusServiceUnavailable, problemWeChat, problemOf(err).Slug)
 	}
+	self := a.self(r)
 	state := launchState{
 		Component: component.appid,
 		ReturnURL: query.Get("return_url"),
 		State:     query.Get("state"),
-		Browser:   rememberBrowser(w, r, code.Lifetime),
+		Browser:   rememberBrowser(w, r, strings.HasPrefix(self, "https:"), code.Lifetime),
 		Expires:   time.Now().Add(code.Lifetime).Unix(),
 	}
-	self := a.self(r)
 	callback := self + callbackSuffix + "?" + url.Values{"state": {component.signState(state)}}.Encode()
 	return show(w, r, http.StatusOK, page{
 		Kind:   "launch",
@@ -131,10 +131,9 @@ func (a *Authorize) callback(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
 	state, component := a.app.openState(query.Get("state"), time.Now())
 	again := func(status int, problem, detail string) error {
-		launch := a.self(r) + "?component=" + state.Component
-		return show(w, r, status, page{Kind: "problem", Problem: problem, Detail: detail, Self: strings.TrimSuffix(launch, "?component=")})
+		return show(w, r, status, page{Kind: "problem", Problem: problem, Detail: detail, Self: a.self(r) + state.query()})
 	}
-	if component == nil || !fromBrowser(r, state.Browser) {
+	if component == nil || !fromBrowser(r, strings.HasPrefix(a.self(r), "https:"), state.Browser) {
 		return again(http.StatusBadRequest, problemState, "")
 	}
 	code := secret.New(query.Get("auth_code"))
@@ -143,6 +142,10 @@ func (a *Authorize) callback(w http.ResponseWriter, r *http.Request) error {
 	}
 	if r.Method == http.MethodHead {
 		return nil
+	}
+	// Anybody can come here with a made-up code, and each costs a question.
+	if wait := a.app.shared.rations.take("callback "+component.appid, time.Now()); wait > 0 {
+		return showBusy(w, r, wait)
 	}
 	appid, err := a.app.shared.tokens.Exchange(r.Context(), component.appid, code)
 	if err != nil {
@@ -160,7 +163,14 @@ func (a *Authorize) callback(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// withResult appends appid and state to an address that was checked.
+func showBusy(w http.ResponseWriter, r *http.Request, wait time.Duration) error {
+	seconds := strconv.Itoa(int(wait.Seconds()) + 1)
+	w.Header().Set("Retry-After", seconds)
+	return showProblem(w, r, http.StatusTooManyRequests, problemBusy, seconds)
+}
+
+// withResult appends appid and state to an address that was checked, and takes
+// out what it may have of them: the application must read ours.
 func withResult(returnURL, appid, state string) string {
 	target, err := url.Parse(returnURL)
 	if err != nil {
@@ -170,10 +180,8 @@ func withResult(returnURL, appid, state string) string {
 	if state != "" {
 		values.Set("state", state)
 	}
-	if target.RawQuery != "" {
-		target.RawQuery += "&"
-	}
-	target.RawQuery += values.Encode()
+	kept := wire.Without(target.RawQuery, nil, "appid", "state")
+	target.RawQuery = strings.TrimPrefix(kept+"&"+values.Encode(), "&")
 	return target.String()
 }
 
@@ -243,8 +251,8 @@ func (c *component) mayReturnTo(text string) bool {
 	return false
 }
 
-// rations limits the pre_auth_codes that the public page can spend: 60 a
-// minute for each component.
+// rations limits what the public pages can spend of WeChat's quota: 60
+// pre_auth_codes and 60 exchanges a minute for each component.
 type rations struct {
 	mu sync.Mutex
 	of map[string]*rate.Limiter
@@ -253,13 +261,13 @@ type rations struct {
 func newRations() *rations { return &rations{of: make(map[string]*rate.Limiter)} }
 
 // take spends one, or returns how long to wait for the next.
-func (r *rations) take(component string, now time.Time) (wait time.Duration) {
+func (r *rations) take(what string, now time.Time) (wait time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.of[component] == nil {
-		r.of[component] = rate.NewLimiter(rate.Every(time.Second), 60)
+	if r.of[what] == nil {
+		r.of[what] = rate.NewLimiter(rate.Every(time.Second), 60)
 	}
-	reserved := r.of[component].ReserveN(now, 1)
+	reserved := r.of[what].ReserveN(now, 1)
 	if wait = reserved.DelayFrom(now); wait > 0 {
 		reserved.CancelAt(now)
 	}

@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -28,10 +29,32 @@ type launchState struct {
 	Expires   int64  `json:"e"` // Unix seconds, those of the pre_auth_code
 }
 
-const (
-	browserCookie = "wechat_authorize"
-	browserLength = 26 // of rand.Text: 130 bits
-)
+// query returns the query of the launch page that made the state, as far as
+// the state holds it; "" for none.
+func (s launchState) query() string {
+	values := url.Values{}
+	for name, value := range map[string]string{"component": s.Component, "return_url": s.ReturnURL, "state": s.State} {
+		if value != "" {
+			values.Set(name, value)
+		}
+	}
+	if len(values) == 0 {
+		return ""
+	}
+	return "?" + values.Encode()
+}
+
+const browserLength = 26 // of rand.Text: 130 bits
+
+// browserCookie returns the name of the cookie. Over https browsers let no
+// other host of the domain set one that begins with __Host-, so nobody can
+// plant a value he knows.
+func browserCookie(secure bool) string {
+	if secure {
+		return "__Host-wechat_authorize"
+	}
+	return "wechat_authorize"
+}
 
 // signState signs with the component's current app secret.
 func (c *component) signState(state launchState) string {
@@ -74,22 +97,22 @@ func stateMAC(appSecret secret.Secret, text string) []byte {
 
 // rememberBrowser gives the browser a cookie, unless it has one from another
 // tab, and returns its digest.
-func rememberBrowser(w http.ResponseWriter, r *http.Request, lifetime time.Duration) string {
+func rememberBrowser(w http.ResponseWriter, r *http.Request, secure bool, lifetime time.Duration) string {
 	value := rand.Text()
-	if cookie, err := r.Cookie(browserCookie); err == nil && len(cookie.Value) == browserLength {
+	if cookie, err := r.Cookie(browserCookie(secure)); err == nil && len(cookie.Value) == browserLength {
 		value = cookie.Value
 	}
 	http.SetCookie(w, &http.Cookie{
-		Name: browserCookie, Value: value, Path: "/", MaxAge: int(lifetime.Seconds()),
-		HttpOnly: true, Secure: r.TLS != nil,
+		Name: browserCookie(secure), Value: value, Path: "/", MaxAge: int(lifetime.Seconds()),
+		HttpOnly: true, Secure: secure,
 		SameSite: http.SameSiteLaxMode, // WeChat's page sends the browser back by navigation
 	})
 	return browserDigest(value)
 }
 
 // fromBrowser reports whether the request comes from the browser of a state.
-func fromBrowser(r *http.Request, digest string) bool {
-	cookie, err := r.Cookie(browserCookie)
+func fromBrowser(r *http.Request, secure bool, digest string) bool {
+	cookie, err := r.Cookie(browserCookie(secure))
 	return err == nil && hmac.Equal([]byte(browserDigest(cookie.Value)), []byte(digest))
 }
 

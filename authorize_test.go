@@ -356,3 +356,41 @@ func TestPublicURLIsWhereTheBrowserComesBack(t *testing.T) {
 		t.Errorf("redirect_uri is %s", back)
 	}
 }
+
+// A return_url may not bring an appid of its own: the application would read
+// that one and not the one that has authorized.
+func TestReturnURLCannotBringAnAppIDOfItsOwn(t *testing.T) {
+	g := unauthorized(t, gwtest.Options{Component: "return_url https://console.example.com/*"})
+	b := newBrowser(t)
+	link := b.link(g, "state=mine&return_url="+url.QueryEscape("https://console.example.com/?appid=wxffffffffffffffff&a=1&state=x"))
+	response, _ := b.get(b.agree(g, link, gwtest.OfficialAccount), "")
+	want := "https://console.example.com/?a=1&appid=" + gwtest.OfficialAccount + "&state=mine"
+	if got := response.Header.Get("Location"); got != want {
+		t.Errorf("sent to %q, want %q", got, want)
+	}
+}
+
+// Somebody who has a valid state makes up codes: WeChat's quota for exchanges
+// must not pay for it, or no account could authorise any more.
+func TestMadeUpCodesAreRationed(t *testing.T) {
+	g := unauthorized(t, gwtest.Options{})
+	b := newBrowser(t)
+	back := b.link(g, "").Query().Get("redirect_uri")
+	for i := range 90 {
+		b.get(back+"&auth_code=queryauthcode@@@made-up"+strings.Repeat("x", i), "")
+	}
+	if n := g.WeChat.Count("/cgi-bin/component/api_query_auth"); n > 65 {
+		t.Errorf("%d questions for 90 made-up codes", n)
+	}
+}
+
+// Behind a proxy that ends TLS the browser still talks https: no other host of
+// the domain may plant the cookie that binds the state to the browser.
+func TestCookieCannotBePlantedOverHTTPS(t *testing.T) {
+	g := unauthorized(t, gwtest.Options{Platform: "public_url https://open.example.com"})
+	response, _ := newBrowser(t).get(launchURL(g, ""), "")
+	cookie := response.Header.Get("Set-Cookie")
+	if !strings.HasPrefix(cookie, "__Host-") || !strings.Contains(cookie, "Secure") || strings.Contains(cookie, "Domain") {
+		t.Errorf("Set-Cookie is %q", cookie)
+	}
+}

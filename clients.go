@@ -58,6 +58,7 @@ type client struct {
 	rights    grant.Rights
 	keys      []*gwtoken.Key                // one for each client secret and app secret
 	issuer    map[secretDigest]*gwtoken.Key // client secret → the key that issues
+	hashed    bool                          // of a secret only the digest is known
 	deliver   *delivery.Target              // nil for none
 }
 
@@ -68,6 +69,7 @@ type clients struct {
 	all      []*client // by name
 	bySecret map[secretDigest]*client
 	byKey    map[string]signer // key id → who signs with it
+	shortest int               // length of the shortest secret; of one given as a digest it is not known
 }
 
 type signer struct {
@@ -76,7 +78,7 @@ type signer struct {
 }
 
 func newClients(config map[string]*Client, components map[string]*component, resolve resolver) (*clients, error) {
-	found := &clients{bySecret: make(map[secretDigest]*client), byKey: make(map[string]signer)}
+	found := &clients{bySecret: make(map[secretDigest]*client), byKey: make(map[string]signer), shortest: minClientSecret}
 	for _, id := range slices.Sorted(maps.Keys(config)) {
 		c, digests, err := config[id].provision(id, components, resolve)
 		if err != nil {
@@ -91,6 +93,9 @@ func newClients(config map[string]*Client, components map[string]*component, res
 				return nil, fmt.Errorf("client %s has the same secret as client %s: give each its own", id, other.id)
 			}
 			found.bySecret[digest] = c
+		}
+		if c.hashed {
+			found.shortest = 1
 		}
 		for _, key := range c.keys {
 			found.byKey[key.ID()] = signer{c, key}
@@ -126,6 +131,7 @@ func (c *Client) provision(id string, components map[string]*component, resolve 
 	}
 	var digests []secretDigest
 	for _, text := range secrets {
+		out.hashed = out.hashed || strings.HasPrefix(text.Reveal(), hashedSecret)
 		digest := clientDigest(text)
 		for i, appSecret := range under.appSecrets {
 			key, err := gwtoken.NewKey(appSecret, digest)
@@ -213,7 +219,7 @@ func (c *clients) isCredential(text string) bool {
 	if gwtoken.Looks(text) {
 		return true
 	}
-	if len(text) < 32 { // shorter than any client secret
+	if len(text) < c.shortest {
 		return false
 	}
 	found, _ := c.withSecret(text)

@@ -220,11 +220,12 @@ func checkSealKey(text string) error {
 }
 
 const (
-	hashedSecret   = "sha256:"
-	maxAuthorizers = 100_000 // of one client; WeChat allows no component more
-	maxPages       = 2
-	maxCacheSize   = 10_000_000
-	maxReplayBody  = 64 << 20
+	hashedSecret    = "sha256:"
+	minClientSecret = 32
+	maxAuthorizers  = 100_000 // of one client; WeChat allows no component more
+	maxPages        = 2
+	maxCacheSize    = 10_000_000
+	maxReplayBody   = 64 << 20
 )
 
 func checkClientSecret(text string) error {
@@ -237,8 +238,8 @@ func checkClientSecret(text string) error {
 		}
 		return nil
 	}
-	if len(text) < 32 {
-		return fmt.Errorf("the client secret has %d characters, want at least 32; make one with: openssl rand -hex 32", len(text))
+	if len(text) < minClientSecret {
+		return fmt.Errorf("the client secret has %d characters, want at least %d; make one with: openssl rand -hex 32", len(text), minClientSecret)
 	}
 	return checkVisible(text)
 }

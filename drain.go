@@ -33,28 +33,38 @@ const (
 type drain struct {
 	stopping atomic.Bool
 	requests atomic.Int64  // answered while stopping
-	held     atomic.Bool   // a connection waits for drained
-	drained  chan struct{} // closed when the others have ended
+	drained  chan struct{} // closed when the busy connections have ended
 	over     chan struct{} // closed when Caddy may stop
+	gates    map[*caddyhttp.Server]*gate
 }
 
-func newDrain() *drain { return &drain{drained: make(chan struct{}), over: make(chan struct{})} }
+// gate stands before the connections of one server.
+type gate struct {
+	*drain
+	held atomic.Bool // the first connection that came while stopping waits for drained
+}
+
+func newDrain() *drain {
+	return &drain{drained: make(chan struct{}), over: make(chan struct{}), gates: make(map[*caddyhttp.Server]*gate)}
+}
 
 // guard is called while a handler of a server is provisioned.
 func (d *drain) guard(ctx caddy.Context) {
-	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		server.RegisterConnContext(d.accept)
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if ok && d.gates[server] == nil { // else another handler of the server was here
+		d.gates[server] = &gate{drain: d}
+		server.RegisterConnContext(d.gates[server].accept)
 	}
 }
 
 // accept is called by the loop that accepts connections, and holds it up.
-func (d *drain) accept(ctx context.Context, _ net.Conn) context.Context {
+func (g *gate) accept(ctx context.Context, _ net.Conn) context.Context {
 	switch {
-	case !d.stopping.Load():
-	case d.held.CompareAndSwap(false, true):
-		<-d.drained
+	case !g.stopping.Load():
+	case g.held.CompareAndSwap(false, true):
+		<-g.drained
 	default:
-		<-d.over
+		<-g.over
 	}
 	return ctx
 }
@@ -75,11 +85,21 @@ func (d *drain) Handle(context.Context, caddy.Event) error {
 	for end := time.Now().Add(drainMost); time.Now().Before(end) && d.busy(drainQuiet); {
 	}
 	close(d.drained)
-	if d.held.Load() {
+	if d.holds() {
 		for end := time.Now().Add(drainLast); time.Now().Before(end) && !d.busy(drainLast/20); {
 		}
 	}
 	return nil
+}
+
+// holds reports whether a connection was held up.
+func (d *drain) holds() bool {
+	for _, gate := range d.gates {
+		if gate.held.Load() {
+			return true
+		}
+	}
+	return false
 }
 
 // busy waits and reports whether a request was answered meanwhile.

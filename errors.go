@@ -40,7 +40,7 @@ func (p *Problem) Is(target error) bool {
 	return ok && other.Slug == p.Slug
 }
 
-// The refusals of design §4. None but the first two is ever 40001, 40014 or
+// The refusals of README's error table. None but the first two is ever 40001, 40014 or
 // 42001: SDKs fetch a new token and repeat on those, and so would loop.
 var (
 	ErrTokenExpired   = &Problem{http.StatusOK, 42001, "token_expired", "access_token expired, fetch a new one from the gateway"}
@@ -64,7 +64,6 @@ var (
 	ErrRationed       = &Problem{http.StatusServiceUnavailable, -1, "rationed", "too many unknown authorizers were asked for, try again later"}
 	ErrBadRequest     = &Problem{http.StatusOK, 47001, "bad_request", "data format error"}
 	ErrTooLarge       = &Problem{http.StatusRequestEntityTooLarge, 47001, "too_large", "request body too large"}
-	ErrInternal       = &Problem{http.StatusInternalServerError, -1, "internal", "internal error"}
 )
 
 // problemOf is the one switch from error to public answer. Errors that are

@@ -38,8 +38,8 @@ type message struct {
 // openMessage reads and verifies a push to the messages URL. The path, which
 // says whose message it is, is not signed by WeChat, and nothing the gateway
 // holds ties an account to the gh_ name inside. What protects it is that a
-// signed push is taken once and not without its URL; an application that must
-// be sure compares ToUserName with the appid it is given.
+// signed push is taken once by each node, within ten minutes of its making; an
+// application that must be sure compares ToUserName with the appid it is given.
 func (a *App) openMessage(w http.ResponseWriter, r *http.Request) (*message, error) {
 	began, appid := time.Now(), path.Base(r.URL.Path)
 	if !subject.ValidAppID(appid) {
@@ -79,7 +79,7 @@ func (a *App) openMessage(w http.ResponseWriter, r *http.Request) (*message, err
 // took it is there an error, so that WeChat pushes it again, three times in
 // all, just as if the application were connected to WeChat itself.
 func (a *App) reply(m *message) ([]byte, error) {
-	if a.shared.replays.seen(m.signature) {
+	if !a.shared.replays.claim(m.signature, time.Now()) {
 		return []byte("success"), nil
 	}
 	log := a.log.With(zap.String("component", m.component), zap.String("authorizer", m.content.AppID))
@@ -96,12 +96,12 @@ func (a *App) reply(m *message) ([]byte, error) {
 				log.Warn("message not delivered", zap.String("client", t.Client), zap.Error(err))
 			})
 		if err != nil {
+			a.shared.replays.forget(m.signature)
 			return nil, &unstoredPush{err}
 		}
 		if reply != nil {
 			answer = m.sealed.Seal(reply, time.Now(), m.nonce).XML()
 		}
 	}
-	a.shared.replays.acknowledged(m.signature, time.Now())
 	return answer, nil
 }

@@ -3,8 +3,11 @@
 package wechat
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"html"
+	"io"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -68,7 +71,38 @@ func (a *attacher) sendWith(r *http.Request, call *call, token *Token, body *bod
 		return nil, withhold(err, real)
 	}
 	wire.ScrubHeader(response.Header, real, "REDACTED")
+	if err := scrubPage(response, real); err != nil {
+		return nil, withhold(err, real)
+	}
 	return response, nil
+}
+
+// maxPage is how much of an error page is passed on.
+const maxPage = 64 << 10
+
+// scrubPage takes the token out of an answer that is none of the API's, whose
+// status is 200: a redirect or an error page of some server on the way may
+// quote the address. One that is compressed is left out altogether.
+func scrubPage(response *http.Response, token string) error {
+	if response.StatusCode < 300 {
+		return nil
+	}
+	var page []byte
+	if response.Header.Get("Content-Encoding") == "" {
+		var err error
+		if page, err = io.ReadAll(io.LimitReader(response.Body, maxPage)); err != nil {
+			response.Body.Close()
+			return err
+		}
+	}
+	response.Body.Close()
+	for _, form := range []string{token, url.QueryEscape(token), html.EscapeString(token)} {
+		page = bytes.ReplaceAll(page, []byte(form), []byte("REDACTED"))
+	}
+	response.Header.Del("Content-Encoding")
+	response.Header.Del("Content-Length")
+	response.Body, response.ContentLength = io.NopCloser(bytes.NewReader(page)), int64(len(page))
+	return nil
 }
 
 // withhold returns err without a text that quotes the token, as that of a

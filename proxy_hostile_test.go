@@ -3,7 +3,9 @@
 package wechat_test
 
 import (
+	"compress/gzip"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -150,5 +152,52 @@ func TestBodyLimitOfCaddy(t *testing.T) {
 	}
 	if len(seen) != 0 {
 		t.Errorf("WeChat saw %d whole requests", len(seen))
+	}
+}
+
+// A redirect or an error page of some server between here and WeChat quotes
+// the address it was called by, real token included.
+func TestPageThatQuotesTheAddress(t *testing.T) {
+	for name, compressed := range map[string]bool{"in plain": false, "compressed": true} {
+		t.Run(name, func(t *testing.T) {
+			g := startUpstream(t, gwtest.Options{}, map[string]http.HandlerFunc{authorizerPath: func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "text/html")
+				page := "<a href=\"" + r.URL.String() + "\">Moved</a>"
+				if !compressed {
+					w.WriteHeader(http.StatusFound)
+					_, _ = io.WriteString(w, page)
+					return
+				}
+				w.Header().Set("Content-Encoding", "gzip")
+				w.WriteHeader(http.StatusBadGateway)
+				z := gzip.NewWriter(w)
+				_, _ = io.WriteString(z, page)
+				_ = z.Close()
+			}})
+			header := bearer(gwtest.ClientSecret, gwtest.OfficialAccount)
+			header.Set("Accept-Encoding", "gzip")
+			client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+			r, err := http.NewRequest(http.MethodGet, g.Proxy+authorizerPath, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header = header
+			response, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			body, err := io.ReadAll(response.Body)
+			if err != nil || response.StatusCode < 300 {
+				t.Fatalf("answered %s, %v", response.Status, err)
+			}
+			if compressed && len(body) != 0 {
+				t.Errorf("a page that cannot be searched is passed on: %d bytes", len(body))
+			}
+			g.SearchCredentials("the answer", body)
+			if !compressed && !strings.Contains(string(body), "REDACTED") {
+				t.Errorf("the page is %q", body)
+			}
+		})
 	}
 }

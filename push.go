@@ -227,19 +227,41 @@ type replays struct {
 
 func newReplays() *replays { return &replays{recent: make(map[pushID]struct{})} }
 
+// seen reports whether a push was acknowledged.
 func (r *replays) seen(id pushID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, recent := r.recent[id]
-	_, before := r.before[id]
-	return recent || before
+	return r.has(id)
 }
 
-func (r *replays) acknowledged(id pushID, now time.Time) {
+// acknowledged remembers a push.
+func (r *replays) acknowledged(id pushID, now time.Time) { r.claim(id, now) }
+
+// claim remembers a push that is about to be acknowledged, and reports whether
+// it was not remembered before: of two copies at once, one is taken.
+func (r *replays) claim(id pushID, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.has(id) {
+		return false
+	}
 	if now.Sub(r.turned) > 2*pushAge { // a timestamp may be off either way
 		r.recent, r.before, r.turned = make(map[pushID]struct{}), r.recent, now
 	}
 	r.recent[id] = struct{}{}
+	return true
+}
+
+// forget takes a claim back: the push was not taken.
+func (r *replays) forget(id pushID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.recent, id)
+	delete(r.before, id)
+}
+
+func (r *replays) has(id pushID) bool {
+	_, recent := r.recent[id]
+	_, before := r.before[id]
+	return recent || before
 }

@@ -217,8 +217,8 @@ func remedyOf(err error) zap.Field {
 	return zap.Skip()
 }
 
-// publicOf turns a refusal of the component token into the answer design §4
-// has for it; other errors speak for themselves.
+// publicOf turns a refusal of the component token into the answer there is
+// for it; other errors speak for themselves.
 func publicOf(who subject.Subject, err error) error {
 	var refusal *openapi.Refusal
 	var fault *componentFault
