@@ -4,6 +4,7 @@ package wechat
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -220,8 +221,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Ha
 // appOf returns the configured wechat app.
 func appOf(ctx caddy.Context) (*App, error) {
 	app, err := ctx.AppIfConfigured("wechat")
-	if err != nil {
+	if errors.Is(err, caddy.ErrNotConfigured) {
 		return nil, fmt.Errorf("this handler needs the wechat app (apps.wechat in JSON, the global option wechat in a Caddyfile): %w", err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	app.(*App).drain.guard(ctx)
 	return app.(*App), nil
