@@ -80,7 +80,8 @@ func sentAgain(method string) bool {
 const peekSize = 1 << 10
 
 // errcodeOf returns the errcode at the beginning of an answer, 0 if there is
-// none. What it reads of the body it puts back.
+// none. It looks at the first bytes of small JSON and text answers, holds back
+// no other, and puts back what it has read.
 func errcodeOf(response *http.Response) int {
 	if !mayRefuse(response) {
 		return 0

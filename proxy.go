@@ -48,8 +48,15 @@ func (a *attacher) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	response, err := a.sendWith(r, call, token, body)
-	if err != nil || !rejected(response) {
-		return response, err
+	if err != nil {
+		return nil, err
+	}
+	switch code := errcodeOf(response); {
+	case code == 61003:
+		a.tokens.Doubt(call.subject, token)
+		return response, nil
+	case !rejected(code):
+		return response, nil
 	}
 	renewed, err := a.tokens.After(r.Context(), call.subject, token)
 	if err == nil && !body.replayable {
@@ -150,10 +157,9 @@ func final(response *http.Response) *http.Response {
 	return &out
 }
 
-// rejected reports whether WeChat rejects the real token. It looks at the
-// first bytes of small JSON and text answers and holds back no other.
-func rejected(response *http.Response) bool {
-	switch errcodeOf(response) {
+// rejected reports whether WeChat rejects the real token.
+func rejected(errcode int) bool {
+	switch errcode {
 	case 40001, 40014, 42001, 42006:
 		return true
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -136,4 +137,28 @@ func TestWithdrawnAuthorizerIsRefusedUntilItAuthorizesAgain(t *testing.T) {
 	if answer := g.Get(userPath + token); strings.Contains(answer, "errcode") {
 		t.Errorf("after the account has authorized again: %s\n%s", answer, g.Logs())
 	}
+}
+
+// The unauthorized event never arrived; the first refused call makes up for it.
+func TestLostUnauthorizedEventIsMadeUpFor(t *testing.T) {
+	g := quiet(t, gwtest.Options{})
+	token := g.Token(gwtest.OfficialAccount)
+	if answer := g.Get(userPath + token); strings.Contains(answer, "errcode") {
+		t.Fatal(answer)
+	}
+	g.WeChat.SetURLs("http://127.0.0.1:1/", "http://127.0.0.1:1/")
+	if err := g.WeChat.Revoke(t.Context(), gwtest.OfficialAccount); err == nil {
+		t.Fatal("the event has arrived")
+	}
+	for range 100 {
+		g.WeChat.ResetCounts()
+		if answer := g.Get(userPath + token); !strings.Contains(answer, "61003") {
+			t.Fatalf("answer %s", answer)
+		}
+		if len(g.WeChat.Calls()) == 0 {
+			return // the gateway knows, and no longer asks
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("WeChat is called again and again for an account that has withdrawn")
 }

@@ -167,6 +167,17 @@ func (t *Tokens) After(ctx context.Context, who subject.Subject, refused *Token)
 	return t.await(ctx, who, refused)
 }
 
+// Doubt is told that WeChat has answered "not authorized" (61003) to a call
+// with a token that is alive. Some calls mean something else by it, so the
+// refresh token decides, behind the caller's back: if the account has
+// withdrawn and the event was lost, WeChat says so again there.
+func (t *Tokens) Doubt(who subject.Subject, token *Token) {
+	if who.IsComponent() || !t.troubles.doubt(who, time.Now()) {
+		return
+	}
+	t.join(string(who)+" ahead", func(ctx context.Context) (any, error) { return t.obtain(ctx, who, token) })
+}
+
 // await joins or starts the one renewal of who on this node. A caller that
 // joined a renewal begun without knowledge of refused looks once more.
 func (t *Tokens) await(ctx context.Context, who subject.Subject, refused *Token) (*Token, error) {

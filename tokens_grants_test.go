@@ -152,3 +152,29 @@ func TestOlderEventChangesNothing(t *testing.T) {
 		}
 	})
 }
+
+// The unauthorized event was lost. The first call that WeChat answers with
+// 61003 makes the gateway look; a 61003 that means something else costs one
+// renewal in ten minutes and harms nobody.
+func TestNotAuthorizedOnACallIsLookedInto(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		token := w.token(shop)
+		w.weixin.ResetCounts()
+		for range 100 {
+			w.node.Doubt(shop, token)
+			time.Sleep(time.Second)
+		}
+		w.calls(askAuthorizerToken, 1)
+		token = w.token(shop)
+
+		receiver := w.node
+		w.node = nil // the push fails
+		_ = w.weixin.Revoke(w.Context(), theShop)
+		w.node = receiver
+
+		time.Sleep(doubtEvery)
+		w.node.Doubt(shop, token)
+		synctest.Wait()
+		w.fails(shop, ErrUnauthorized)
+	})
+}

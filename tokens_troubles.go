@@ -31,6 +31,8 @@ const (
 	// askingMost is how many questions about unknown appids are open at a time:
 	// of so many it is not yet known whether they are in vain.
 	askingMost = 10
+	// doubtEvery is how often "not authorized" on a call is looked into.
+	doubtEvery = 10 * time.Minute
 )
 
 // troubles remembers what went wrong with which subject: pauses after
@@ -55,6 +57,7 @@ type trouble struct {
 	refused  []*Token    // rejected by WeChat, until they expire
 	forced   []time.Time // renewals forced within the last hour
 	reported time.Time   // when it was last said that the record does not open
+	doubted  time.Time   // when it was last looked whether who still stands
 }
 
 func newTroubles() *troubles {
@@ -119,6 +122,18 @@ func (t *troubles) unreadable(who subject.Subject, now time.Time) bool {
 		return false
 	}
 	trouble.reported = now
+	return true
+}
+
+// doubt reports whether it is time to look whether who still stands.
+func (t *troubles) doubt(who subject.Subject, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	trouble := t.at(who)
+	if now.Sub(trouble.doubted) < doubtEvery {
+		return false
+	}
+	trouble.doubted = now
 	return true
 }
 
@@ -211,7 +226,8 @@ func (t *troubles) sweep(now time.Time) {
 	for who, trouble := range t.of {
 		trouble.forget(now)
 		if len(trouble.forced)+len(trouble.refused) == 0 &&
-			now.After(trouble.until.Add(coolDownMost)) && now.After(trouble.reported.Add(time.Hour)) {
+			now.After(trouble.until.Add(coolDownMost)) && now.After(trouble.reported.Add(time.Hour)) &&
+			now.After(trouble.doubted.Add(doubtEvery)) {
 			delete(t.of, who)
 		}
 	}
