@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// The steps of the demo: each does what WeChat, an admin's browser or an
+// application would do, and returns what to show of it.
+
+func (d *demo) ticket(ctx context.Context) (string, error) {
+	if err := d.weChat.PushTicket(ctx); err != nil {
+		return "", err
+	}
+	return "POST " + d.platform + "/wechat/events\n← success    (verified, decrypted, sealed into storage, then acknowledged)", nil
+}
+
+var (
+	launchLink = regexp.MustCompile(`id="authorize"[^>]* href="([^"]+)"`)
+	agreeLink  = regexp.MustCompile(`data-appid="([^"]+)" href="([^"]+)"`)
+	shownAppID = regexp.MustCompile(`id="appid">([^<]+)<`)
+)
+
+// authorize does what an admin's browser does: open the launch page, click its
+// link, choose the account, and be sent back.
+func (d *demo) authorize(ctx context.Context, appid string) (string, error) {
+	launch := d.platform + "/wechat/authorize"
+	page, err := d.get(ctx, launch, "", nil)
+	if err != nil {
+		return "", err
+	}
+	link := launchLink.FindStringSubmatch(page)
+	if link == nil {
+		return "", errors.New("the launch page has no link")
+	}
+	choices, err := d.get(ctx, html.UnescapeString(link[1]), launch, nil)
+	if err != nil {
+		return "", err
+	}
+	for _, choice := range agreeLink.FindAllStringSubmatch(choices, -1) {
+		if choice[1] != appid {
+			continue
+		}
+		result, err := d.get(ctx, d.api+html.UnescapeString(choice[2]), launch, nil)
+		if err != nil {
+			return "", err
+		}
+		if shown := shownAppID.FindStringSubmatch(result); shown == nil || shown[1] != appid {
+			return "", fmt.Errorf("the callback did not say that %s is authorised", appid)
+		}
+		return "GET " + launch + "  → WeChat's page → back with auth_code\n← " + appid + " is authorised, its refresh token sealed into storage", nil
+	}
+	return "", fmt.Errorf("WeChat's page does not offer %s", appid)
+}
+
+func (d *demo) fetchToken(ctx context.Context) (string, error) {
+	token, err := d.gatewayToken(ctx)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("GET %s/cgi-bin/token?grant_type=client_credential&appid=%s&secret=<client secret>\n← %s…    (a gateway token: worth nothing at WeChat)",
+		d.proxy, demoOfficialAccount, token[:40]), nil
+}
+
+func (d *demo) gatewayToken(ctx context.Context) (string, error) {
+	answer, err := d.get(ctx, d.proxy+"/cgi-bin/token?"+url.Values{
+		"grant_type": {"client_credential"}, "appid": {demoOfficialAccount}, "secret": {demoClientSecret},
+	}.Encode(), "", nil)
+	if err != nil {
+		return "", err
+	}
+	_, token, _ := strings.Cut(answer, `"access_token":"`)
+	token, _, found := strings.Cut(token, `"`)
+	if !found || len(token) < 40 {
+		return "", fmt.Errorf("no token in %s", answer)
+	}
+	return token, nil
+}
+
+const sendPath = "/cgi-bin/message/custom/send"
+
+func (d *demo) call(ctx context.Context) (string, error) {
+	token, err := d.gatewayToken(ctx)
+	if err != nil {
+		return "", err
+	}
+	answer, err := d.get(ctx, d.proxy+sendPath+"?access_token="+token, "",
+		strings.NewReader(`{"touser":"o-some-follower","msgtype":"text","text":{"content":"你好 👋"}}`))
+	if err != nil {
+		return "", err
+	}
+	if !strings.Contains(answer, `"errcode":0`) {
+		return "", fmt.Errorf("WeChat answered %s", answer)
+	}
+	calls := d.weChat.Calls()
+	seen := calls[len(calls)-1]
+	return fmt.Sprintf("POST %s%s?access_token=%s…\n→ WeChat saw %s?%.42s…\n← %s",
+		d.proxy, sendPath, token[:12], seen.Path, seen.RawQuery, strings.TrimSpace(answer)), nil
+}
+
+func (d *demo) heal(ctx context.Context) (string, error) {
+	d.weChat.KillTokens(demoOfficialAccount)
+	before := d.weChat.Count("/cgi-bin/component/api_authorizer_token")
+	if _, err := d.call(ctx); err != nil {
+		return "", err
+	}
+	renewals := d.weChat.Count("/cgi-bin/component/api_authorizer_token") - before
+	return fmt.Sprintf("→ 40001 from WeChat, %d renewal, the same call once more\n← {\"errcode\":0,...}", renewals), nil
+}
+
+func (d *demo) bearer(ctx context.Context) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, d.proxy+"/cgi-bin/get_api_domain_ip", nil)
+	if err != nil {
+		return "", err
+	}
+	r.Header.Set("Authorization", "Bearer "+demoClientSecret)
+	r.Header.Set(appidHeader, demoMiniProgram)
+	answer, err := d.do(r)
+	if err == nil && !strings.Contains(answer, "ip_list") {
+		err = fmt.Errorf("WeChat answered %s", answer)
+	}
+	return "GET " + d.proxy + "/cgi-bin/get_api_domain_ip\n    Authorization: Bearer <client secret>, Wechat-Appid: " + demoMiniProgram + "\n← " + strings.TrimSpace(answer), err
+}
+
+// get fetches as a browser or an SDK would; with a body it posts.
+func (d *demo) get(ctx context.Context, address, referer string, body io.Reader) (string, error) {
+	method := http.MethodGet
+	if body != nil {
+		method = http.MethodPost
+	}
+	r, err := http.NewRequestWithContext(ctx, method, address, body)
+	if err != nil {
+		return "", err
+	}
+	if referer != "" {
+		r.Header.Set("Referer", referer)
+	}
+	return d.do(r)
+}
+
+func (d *demo) do(r *http.Request) (string, error) {
+	response, err := d.browser.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s %s: %s: %.300s", r.Method, r.URL.Path, response.Status, body)
+	}
+	return string(body), err
+}
