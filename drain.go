@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,58 +17,83 @@ import (
 
 const (
 	// drainMost is how long stopping waits for busy connections to end.
-	drainMost = 500 * time.Millisecond
+	drainMost = time.Second
 	// drainQuiet without a request means that no connection is busy.
-	drainQuiet = 50 * time.Millisecond
-	// drainLast is how long it then waits for the request of the connection
-	// that was held up meanwhile.
-	drainLast = 200 * time.Millisecond
+	drainQuiet = 150 * time.Millisecond
 )
 
 // drain ends kept-alive connections in good order before Caddy stops the
 // servers of a configuration, mostly at a reload. Their Shutdown drops at once
 // every request that has arrived but is not read yet: under load one for every
 // second connection. So, once Caddy says that it is stopping, every answer
-// tells its client to take another connection, and the old servers accept none,
-// so that it will be one of the servers of the next configuration.
+// tells its client to take another connection. Most of these the servers of the
+// next configuration accept; the old ones take one at a time, served apart.
 type drain struct {
 	stopping atomic.Bool
-	requests atomic.Int64  // answered while stopping
-	drained  chan struct{} // closed when the busy connections have ended
-	over     chan struct{} // closed when Caddy may stop
-	gates    map[*caddyhttp.Server]*gate
+	requests atomic.Int64 // answered while stopping
+	guarded  map[*caddyhttp.Server]bool
 }
 
-// gate stands before the connections of one server.
-type gate struct {
-	*drain
-	held atomic.Bool // the first connection that came while stopping waits for drained
-}
-
-func newDrain() *drain {
-	return &drain{drained: make(chan struct{}), over: make(chan struct{}), gates: make(map[*caddyhttp.Server]*gate)}
-}
+func newDrain() *drain { return &drain{guarded: make(map[*caddyhttp.Server]bool)} }
 
 // guard is called while a handler of a server is provisioned.
 func (d *drain) guard(ctx caddy.Context) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if ok && d.gates[server] == nil { // else another handler of the server was here
-		d.gates[server] = &gate{drain: d}
-		server.RegisterConnContext(d.gates[server].accept)
+	if ok && !d.guarded[server] { // else another handler of the server was here
+		d.guarded[server] = true
+		server.RegisterConnContext(d.accept)
 	}
 }
 
-// accept is called by the loop that accepts connections, and holds it up.
-func (g *gate) accept(ctx context.Context, _ net.Conn) context.Context {
-	switch {
-	case !g.stopping.Load():
-	case g.held.CompareAndSwap(false, true):
-		<-g.drained
-	default:
-		<-g.over
+// accept is called by the loop that accepts connections. While stopping it
+// serves the connection itself and so holds the loop up: the loop's own server
+// would drop the request if Shutdown came before it was read.
+func (d *drain) accept(ctx context.Context, conn net.Conn) context.Context {
+	old, ok := ctx.Value(http.ServerContextKey).(*http.Server)
+	if !ok || !d.stopping.Load() {
+		return ctx
 	}
+	once := &onceListener{conn: make(chan net.Conn, 1), closed: make(chan struct{}), addr: conn.LocalAddr()}
+	once.conn <- conn
+	server := &http.Server{
+		Handler:           old.Handler,
+		ErrorLog:          old.ErrorLog,
+		ReadHeaderTimeout: drainMost, // or an idle connection would stay for ever
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			if state == http.StateClosed || state == http.StateHijacked {
+				once.Close()
+			}
+		},
+	}
+	server.SetKeepAlivesEnabled(false)
+	_ = server.Serve(once)
 	return ctx
 }
+
+// onceListener is a listener with one connection.
+type onceListener struct {
+	conn   chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+	addr   net.Addr
+}
+
+func (l *onceListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conn:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *onceListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *onceListener) Addr() net.Addr { return l.addr }
 
 // subscribe lets d know when Caddy is stopping the configuration of ctx.
 func (d *drain) subscribe(ctx caddy.Context) error {
@@ -80,26 +106,10 @@ func (d *drain) subscribe(ctx caddy.Context) error {
 
 // Handle implements caddyevents.Handler. Caddy waits for it.
 func (d *drain) Handle(context.Context, caddy.Event) error {
-	defer close(d.over)
 	d.stopping.Store(true)
 	for end := time.Now().Add(drainMost); time.Now().Before(end) && d.busy(drainQuiet); {
 	}
-	close(d.drained)
-	if d.holds() {
-		for end := time.Now().Add(drainLast); time.Now().Before(end) && !d.busy(drainLast/20); {
-		}
-	}
 	return nil
-}
-
-// holds reports whether a connection was held up.
-func (d *drain) holds() bool {
-	for _, gate := range d.gates {
-		if gate.held.Load() {
-			return true
-		}
-	}
-	return false
 }
 
 // busy waits and reports whether a request was answered meanwhile.

@@ -13,11 +13,10 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
 
-// A configuration is changed while applications call: no call that has been
-// read fails, and the tokens in memory outlive the configuration that fetched
-// them. What net/http's Shutdown drops unread cannot be none in HTTP/1.1, where
-// a client may use a connection in the moment in which it is closed; without
-// drain it is a fifth of these calls, with it less than one in a hundred.
+// A configuration is changed while applications call: no call fails, not even a
+// POST, which clients do not repeat by themselves, and the tokens in memory
+// outlive the configuration that fetched them. Without drain a fifth of these
+// calls would be dropped unread.
 func TestReloadUnderLoad(t *testing.T) {
 	const workers, reloads, pause = 20, 20, 20 * time.Millisecond
 	g := start(t, gwtest.Options{})
@@ -26,7 +25,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	defer client.CloseIdleConnections()
 
 	var done atomic.Bool
-	var calls, unread atomic.Int64
+	var calls atomic.Int64
 	var callers sync.WaitGroup
 	fault := make(chan string, workers)
 	for range workers {
@@ -36,8 +35,6 @@ func TestReloadUnderLoad(t *testing.T) {
 					`{"touser":"o1","msgtype":"text","text":{"content":"x"}}`, nil)
 				time.Sleep(pause)
 				switch {
-				case err != nil && answer.Status == 0:
-					unread.Add(1) // that none of them was sent shows below
 				case err != nil:
 					fault <- err.Error()
 					return
@@ -71,10 +68,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	if sent := g.WeChat.Count(sendPath); int64(sent) != calls.Load() {
 		t.Errorf("WeChat saw %d calls, %d were answered", sent, calls.Load())
 	}
-	if dropped := unread.Load(); dropped*50 > calls.Load() {
-		t.Errorf("%d calls dropped unread, %d answered", dropped, calls.Load())
-	}
-	t.Logf("%d calls over %d reloads, %d dropped unread", calls.Load(), reloads, unread.Load())
+	t.Logf("%d calls over %d reloads", calls.Load(), reloads)
 }
 
 // A call that began under one configuration ends well under the next, renewal
