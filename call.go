@@ -5,7 +5,6 @@ package wechat
 import (
 	"context"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/grant"
@@ -20,6 +19,7 @@ const appidHeader = "Wechat-Appid"
 // call is one application's call as it is to be made at WeChat.
 type call struct {
 	client  *client         // nil for the calls that need none
+	shown   secretDigest    // the client secret that was shown, now or for the token
 	subject subject.Subject // whose real token is attached; "" for none
 	route   grant.Route
 	path    string            // WeChat's
@@ -44,6 +44,8 @@ func (a *App) identify(r *http.Request, path string, route grant.Route) (*call, 
 	case r.Method != http.MethodGet && r.Method != http.MethodPost && r.Method != http.MethodHead:
 		// The answer to a TRACE would be the request, real token included.
 		return nil, ErrNotAllowed.because("WeChat uses GET and POST")
+	case r.Header.Get("Via") == via:
+		return nil, ErrLoop
 	case route.Kind == grant.User:
 		c.query = wire.Without(c.query, c.drop)
 		return c, nil
@@ -69,8 +71,8 @@ func (a *App) caller(r *http.Request, c *call) error {
 	if token == "" {
 		return ErrTokenMissing
 	}
-	var err error
-	c.client, c.subject, err = a.clients.withToken(token, time.Now())
+	signer, who, err := a.clients.withToken(token, time.Now())
+	c.client, c.shown, c.subject = signer.client, signer.shown, who
 	return err
 }
 
@@ -79,11 +81,7 @@ func (a *App) caller(r *http.Request, c *call) error {
 // that the header names, else the client's only one. A login names its
 // authorizer in the query.
 func (a *App) bearer(r *http.Request, c *call, header string) error {
-	scheme, text, _ := strings.Cut(header, " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return ErrBearer
-	}
-	if c.client, _ = a.clients.withSecret(strings.TrimSpace(text)); c.client == nil {
+	if c.client, c.shown = a.clients.withBearer(header); c.client == nil {
 		return ErrBearer
 	}
 	named := r.Header.Get(appidHeader)

@@ -56,7 +56,7 @@ type client struct {
 	id        string
 	component string
 	rights    grant.Rights
-	keys      []*gwtoken.Key                // one for each client secret and app secret
+	signers   []signer                      // one for each client secret and app secret
 	issuer    map[secretDigest]*gwtoken.Key // client secret → the key that issues
 	hashed    bool                          // of a secret only the digest is known
 	deliver   *delivery.Target              // nil for none
@@ -74,6 +74,7 @@ type clients struct {
 
 type signer struct {
 	client *client
+	shown  secretDigest // the client secret that its tokens were issued for
 	key    *gwtoken.Key
 }
 
@@ -97,8 +98,8 @@ func newClients(config map[string]*Client, components map[string]*component, res
 		if c.hashed {
 			found.shortest = 1
 		}
-		for _, key := range c.keys {
-			found.byKey[key.ID()] = signer{c, key}
+		for _, signer := range c.signers {
+			found.byKey[signer.key.ID()] = signer
 		}
 		found.all = append(found.all, c)
 	}
@@ -138,7 +139,7 @@ func (c *Client) provision(id string, components map[string]*component, resolve 
 			if err != nil {
 				return nil, nil, err
 			}
-			out.keys = append(out.keys, key)
+			out.signers = append(out.signers, signer{out, digest, key})
 			if i == 0 {
 				out.issuer[digest] = key
 			}
@@ -213,6 +214,15 @@ func (c *clients) withSecret(text string) (*client, secretDigest) {
 	return nil, digest
 }
 
+// withBearer is withSecret for the value of an Authorization header.
+func (c *clients) withBearer(header string) (*client, secretDigest) {
+	scheme, text, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return nil, secretDigest{}
+	}
+	return c.withSecret(strings.TrimSpace(text))
+}
+
 // isCredential reports whether text is a client secret or has the form of a
 // gateway token: neither may travel on to WeChat.
 func (c *clients) isCredential(text string) bool {
@@ -232,22 +242,22 @@ func (c *client) issue(shown secretDigest, who subject.Subject, now time.Time) s
 	return c.issuer[shown].Issue(gwtoken.Claims{Client: c.id, Subject: who, Expires: now.Add(gatewayTokenLifetime)})
 }
 
-// withToken returns the client and subject of a gateway token.
-func (c *clients) withToken(text string, now time.Time) (*client, subject.Subject, error) {
+// withToken returns the signer and the subject of a gateway token.
+func (c *clients) withToken(text string, now time.Time) (signer, subject.Subject, error) {
 	unverified, ok := gwtoken.Parse(text)
 	if !ok {
-		return nil, "", ErrTokenUnknown
+		return signer{}, "", ErrTokenUnknown
 	}
 	signer, known := c.byKey[unverified.KeyID()]
 	if !known {
-		return nil, "", ErrTokenUnknown
+		return signer, "", ErrTokenUnknown
 	}
 	claims, ok := signer.key.Verify(unverified)
 	if !ok || claims.Client != signer.client.id || claims.Subject.Component() != signer.client.component {
-		return nil, "", ErrTokenUnknown
+		return signer, "", ErrTokenUnknown
 	}
 	if now.After(claims.Expires) {
-		return nil, "", ErrTokenExpired
+		return signer, "", ErrTokenExpired
 	}
-	return signer.client, claims.Subject, nil
+	return signer, claims.Subject, nil
 }

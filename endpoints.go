@@ -3,6 +3,7 @@
 package wechat
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,115 +12,207 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-wechat/caddy-wechat/internal/grant"
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-const (
-	// maxTokenRequest bounds the body of a call to a token endpoint.
-	maxTokenRequest = 16 << 10
-	// standingLimit is how long a token endpoint waits to learn whether the
-	// authorizer stands at all.
-	standingLimit = 4 * time.Second
-)
+// maxParameters bounds the body of a call that the gateway answers itself.
+const maxParameters = 16 << 10
+
+// endpoint is a call that is not relayed: what WeChat asks for in it, or
+// answers, are credentials. The gateway answers it with values of its own.
+type endpoint struct {
+	// secret is the parameter that holds the client's secret in the place of
+	// WeChat's; "" where a gateway token says who calls.
+	secret string
+	answer func(*App, context.Context, *question) ([]byte, error)
+}
+
+var endpoints = map[grant.Endpoint]endpoint{
+	grant.Token:                 {"secret", (*App).answerToken},
+	grant.StableToken:           {"secret", (*App).answerToken},
+	grant.APIComponentToken:     {"component_appsecret", (*App).answerComponentToken},
+	grant.APIAuthorizerToken:    {"", (*App).answerAuthorizerToken},
+	grant.APIQueryAuth:          {"", (*App).answerQueryAuth},
+	grant.APIGetAuthorizerInfo:  {"", (*App).answerAuthorizerInfo},
+	grant.APIGetAuthorizerList:  {"", (*App).answerAuthorizerList},
+	grant.APIAuthorizerOption:   {"", (*App).answerOption},
+	grant.APICreatePreauthcode:  {"", (*App).answerPreauthcode},
+	grant.APIStartPushTicket:    {"component_secret", (*App).answerStartPushTicket},
+	grant.ComponentClearQuotaV2: {"appsecret", (*App).answerClearQuota},
+	grant.ClearQuotaV2:          {"appsecret", (*App).answerClearQuota},
+	grant.RIDGet:                {"", (*App).answerRID},
+}
+
+// question is a call to an endpoint, with the client's rights checked but for
+// those to an authorizer that its parameters name.
+type question struct {
+	call
+	form url.Values // of the query and the body; each is read here, once, and never passed on
+}
 
 // local answers the calls that the gateway does not relay.
-func (p *Proxy) local(w http.ResponseWriter, r *http.Request, endpoint grant.Endpoint) {
-	switch endpoint {
-	case grant.Token, grant.StableToken:
-		token, err := p.app.issueToken(w, r)
-		if err != nil {
-			fault(w, r, p.log, err)
+func (p *Proxy) local(w http.ResponseWriter, r *http.Request, path string, route grant.Route) {
+	q, err := p.app.question(w, r, path, route)
+	if err == nil {
+		authenticated(r, q.client)
+		var answer []byte
+		if answer, err = endpoints[route.Endpoint].answer(p.app, r.Context(), q); err == nil {
+			writeJSON(w, http.StatusOK, answer)
 			return
 		}
-		body, _ := json.Marshal(map[string]any{"access_token": token, "expires_in": int(gatewayTokenLifetime.Seconds())})
-		w.Header().Set("Content-Type", "application/json; charset=utf-8")
-		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		w.Header().Set("Cache-Control", "no-store")
-		_, _ = w.Write(body)
-	default:
-		// Relayed as they are, these would let WeChat's own secrets out, or
-		// need them in.
-		fault(w, r, p.log, ErrNotAllowed.because("the gateway does not relay %s", r.URL.Path))
 	}
+	var problem *Problem
+	var refusal *openapi.Refusal
+	if !errors.As(err, &problem) && errors.As(err, &refusal) {
+		p.log.Debug("call refused by WeChat", zap.String("path", path), zap.Error(err))
+		writeJSON(w, http.StatusOK, jsonOf(refused{refusal.Code, refusal.Message}))
+		return
+	}
+	fault(w, r, p.log, err)
 }
 
-// issueToken answers /cgi-bin/token and /cgi-bin/stable_token: appid and the
-// client's secret give a gateway token. No storage is touched for a token that
-// is in memory; an authorizer that has withdrawn is refused here already.
-func (a *App) issueToken(w http.ResponseWriter, r *http.Request) (string, error) {
-	form, err := tokenRequest(w, r)
+// refused is what WeChat answers to a call that it refuses.
+type refused struct {
+	Errcode int    `json:"errcode"`
+	Errmsg  string `json:"errmsg"`
+}
+
+// question finds out who asks and whether it may.
+func (a *App) question(w http.ResponseWriter, r *http.Request, path string, route grant.Route) (*question, error) {
+	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+		return nil, ErrNotAllowed.because("WeChat uses GET and POST")
+	}
+	form, err := parameters(w, r)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	appid := form.Get("appid")
-	if appid == "" {
-		return "", ErrAppIDMissing
+	q := &question{call{route: route, path: path}, form}
+	if err := a.asker(r, q); err != nil {
+		return nil, err
 	}
-	client, digest := a.clients.withSecret(form.Get("secret"))
-	if client == nil {
-		return "", ErrClientSecret
+	if component := form.Get("component_appid"); component != "" && component != q.client.component {
+		return nil, ErrComponent
 	}
-	if !subject.ValidAppID(appid) || !client.rights.Authorizer(appid) {
-		return "", ErrUnauthorized
-	}
-	who := subject.Of(client.component, appid)
-	if err := a.standing(r.Context(), who); err != nil {
-		return "", err
-	}
-	return client.issue(digest, who, time.Now()), nil
+	return q, q.permit(r.Method, path)
 }
 
-// standing returns an error if it is certain that there is no real token to
-// be had for who. A WeChat or a storage that is out of reach says nothing.
-func (a *App) standing(ctx context.Context, who subject.Subject) error {
-	ctx, cancel := context.WithTimeout(ctx, standingLimit)
-	defer cancel()
-	_, err := a.shared.tokens.Current(ctx, who)
-	if errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrNeedsAdmin) || errors.Is(err, ErrRationed) {
-		return err
+// asker finds the client of a question, by a bearer secret where the header is
+// present, else by what the endpoint wants.
+func (a *App) asker(r *http.Request, q *question) error {
+	parameter := endpoints[q.route.Endpoint].secret
+	header := r.Header.Get("Authorization")
+	switch {
+	case q.route.Kind == grant.Either:
+		return a.caller(r, &q.call)
+	case header != "":
+		if q.client, q.shown = a.clients.withBearer(header); q.client == nil {
+			return ErrBearer
+		}
+	case parameter != "":
+		if q.client, q.shown = a.clients.withSecret(q.form.Get(parameter)); q.client == nil {
+			return ErrClientSecret
+		}
+	default:
+		if err := a.caller(r, &q.call); err != nil {
+			return err
+		}
+		return q.fits(grant.Component)
 	}
+	q.subject = subject.Of(q.client.component, "")
 	return nil
 }
 
-// tokenRequest reads the parameters of a token endpoint from the query and
-// from a body in JSON or as a form; SDKs use all three.
-func tokenRequest(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+// authorizer returns the account that a parameter names, or the client's only
+// one, if the client may act for it.
+func (q *question) authorizer(parameter string) (subject.Subject, error) {
+	appid := q.form.Get(parameter)
+	if appid == "" {
+		appid = q.client.rights.OnlyAuthorizer()
+	}
+	switch {
+	case appid == "":
+		return "", ErrAppIDMissing
+	case !subject.ValidAppID(appid) || !q.client.rights.Authorizer(appid):
+		return "", ErrUnauthorized
+	}
+	return subject.Of(q.client.component, appid), nil
+}
+
+// issue makes a gateway token that dies with the secret which was shown.
+func (q *question) issue(who subject.Subject) string {
+	return q.client.issue(q.shown, who, time.Now())
+}
+
+// parameters reads the parameters of a question from the query and from a body
+// in JSON or as a form; SDKs use all three. What the body says counts before
+// what the query says.
+func parameters(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	form, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, ErrBadRequest.because("the query is malformed")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxTokenRequest))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxParameters))
 	switch {
 	case err != nil:
 		return nil, brokenOff(err)
 	case len(body) == 0:
 		return form, nil
 	}
+	var posted url.Values
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "application/x-www-form-urlencoded" && body[0] != '{' {
-		posted, err := url.ParseQuery(string(body))
-		if err != nil {
-			return nil, ErrBadRequest.because("the form is malformed")
-		}
-		for name, values := range posted {
-			form[name] = append(values, form[name]...)
-		}
-		return form, nil
+		posted, err = url.ParseQuery(string(body))
+	} else {
+		posted, err = members(body)
 	}
-	var posted struct {
-		AppID  string `json:"appid"`
-		Secret string `json:"secret"`
-	}
-	if err := json.Unmarshal(body, &posted); err != nil {
+	if err != nil {
 		return nil, ErrBadRequest.because("the body is neither JSON nor a form")
 	}
-	if posted.AppID != "" {
-		form.Set("appid", posted.AppID)
-	}
-	if posted.Secret != "" {
-		form.Set("secret", posted.Secret)
+	for name, values := range posted {
+		form[name] = append(values, form[name]...)
 	}
 	return form, nil
+}
+
+// members reads the texts and numbers of a JSON object. Of two members of one
+// name the last counts: nobody else reads the body, so none can differ.
+func members(body []byte) (url.Values, error) {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(body, &object); err != nil {
+		return nil, err
+	}
+	form := make(url.Values)
+	for name, raw := range object {
+		var text string
+		if json.Unmarshal(raw, &text) != nil {
+			text = string(raw)
+		}
+		if text = strings.TrimSpace(text); text != "null" {
+			form.Set(name, text)
+		}
+	}
+	return form, nil
+}
+
+// jsonOf returns an answer as JSON, in which & stays & as in WeChat's.
+func jsonOf(answer any) []byte {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(answer) // structs of texts and numbers cannot fail
+	return bytes.TrimSuffix(body.Bytes(), []byte("\n"))
+}
+
+func writeJSON(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
 }

@@ -47,6 +47,7 @@ var (
 	ErrTokenUnknown   = &Problem{http.StatusOK, 40001, "token_unknown", "invalid credential, access_token is not of this gateway or its client or secret was removed"}
 	ErrTokenMissing   = &Problem{http.StatusOK, 41001, "token_missing", "access_token missing"}
 	ErrAppIDMissing   = &Problem{http.StatusOK, 41002, "appid_missing", "appid missing"}
+	ErrComponent      = &Problem{http.StatusOK, 40013, "component", "invalid component_appid, the client works under another platform"}
 	ErrClientSecret   = &Problem{http.StatusOK, 40125, "client_secret", "invalid appsecret, use the client's secret at the gateway"}
 	ErrBearer         = &Problem{http.StatusUnauthorized, 40125, "bearer", "Authorization: Bearer wants a client secret of the gateway"}
 	ErrNotAllowed     = &Problem{http.StatusOK, 48001, "not_allowed", "api unauthorized for this client"}
@@ -54,10 +55,12 @@ var (
 	ErrWantComponent  = &Problem{http.StatusOK, 61014, "want_component", "must use component token for component api"}
 	ErrWantAuthorizer = &Problem{http.StatusOK, 61015, "want_authorizer", "must use authorizer token for this api"}
 	ErrNeedsAdmin     = &Problem{http.StatusOK, 61023, "needs_authorization", "refresh_token is lost, the account's admin must authorize again"}
+	ErrForeignRefresh = &Problem{http.StatusOK, 61023, "foreign_refresh_token", "refresh_token is invalid, it was given for another authorizer"}
 	ErrNoTicket       = &Problem{http.StatusServiceUnavailable, 61005, "no_ticket", "no component_verify_ticket yet, WeChat pushes one every 10 minutes"}
 	ErrNoComponent    = &Problem{http.StatusServiceUnavailable, 61005, "component_token", "component_access_token cannot be had at present"}
 	ErrUnreachable    = &Problem{http.StatusBadGateway, -1, "unreachable", "WeChat cannot be reached"}
 	ErrTimeout        = &Problem{http.StatusGatewayTimeout, -1, "timeout", "WeChat did not answer in time"}
+	ErrLoop           = &Problem{http.StatusBadGateway, -1, "loop", "a gateway answers in WeChat's place: does the host in api lead to the gateway itself, by DNS for instance?"}
 	ErrStorage        = &Problem{http.StatusServiceUnavailable, -1, "storage", "storage is unavailable"}
 	ErrRefused        = &Problem{http.StatusServiceUnavailable, -1, "refused", "WeChat refuses to issue a token"}
 	ErrContended      = &Problem{http.StatusServiceUnavailable, -1, "contended", "tokens die as soon as they are issued, another process uses the same credentials"}

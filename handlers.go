@@ -3,11 +3,9 @@
 package wechat
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -16,6 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/grant"
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 )
 
 func init() {
@@ -203,7 +202,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Ha
 	}
 	route := grant.Lookup(path)
 	if route.Endpoint != grant.Relayed {
-		p.local(w, r, route.Endpoint)
+		p.local(w, r, path, route)
 		return nil
 	}
 	call, err := p.app.identify(r, path, route)
@@ -211,11 +210,16 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Ha
 		fault(w, r, p.log, err)
 		return nil
 	}
-	if call.client != nil {
-		r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", call.client.id)
-	}
+	authenticated(r, call.client)
 	p.forward.ServeHTTP(finalOnly{w}, call.within(r))
 	return nil
+}
+
+// authenticated tells access logs and later handlers who calls.
+func authenticated(r *http.Request, client *client) {
+	if client != nil {
+		r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", client.id)
+	}
 }
 
 // appOf returns the configured wechat app.
@@ -248,13 +252,8 @@ func fault(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error) {
 	if entry := log.Check(level, "call refused"); entry != nil {
 		entry.Write(zap.String("path", r.URL.Path), zap.String("slug", problem.Slug), zap.Error(err))
 	}
-	body, _ := json.Marshal(map[string]any{"errcode": problem.Errcode, "errmsg": problem.Text + " (gateway)"})
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Wechat-Gateway-Error", problem.Slug)
-	w.WriteHeader(problem.Status)
-	_, _ = w.Write(body)
+	w.Header().Set(openapi.GatewayHeader, problem.Slug)
+	writeJSON(w, problem.Status, jsonOf(refused{problem.Errcode, problem.Text + " (gateway)"}))
 }
 
 var (

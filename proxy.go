@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/wire"
 )
 
@@ -131,6 +132,10 @@ func (a *attacher) send(r *http.Request, call *call, query string, body *body) (
 		out.Body, out.ContentLength, out.GetBody = body.next(r.Method), body.length, nil
 		var response *http.Response
 		response, err = a.transport.RoundTrip(&out)
+		if err == nil && response.Header.Get(openapi.GatewayHeader) != "" {
+			response.Body.Close()
+			return nil, ErrLoop
+		}
 		if err == nil {
 			return final(response), nil
 		}
@@ -176,6 +181,9 @@ func newReverseProxy(transport http.RoundTripper, log *zap.Logger) *httputil.Rev
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.Host = ""
 			strip(p.Out.Header)
+			if p.In.Context().Value(callKey{}).(*call).client == nil {
+				p.Out.Header.Set("Via", via)
+			}
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if r.Context().Err() != nil {
@@ -186,6 +194,10 @@ func newReverseProxy(transport http.RoundTripper, log *zap.Logger) *httputil.Rev
 		},
 	}
 }
+
+// via marks the calls that need no client: a gateway that called itself in
+// WeChat's place would go on for ever, where all others are refused.
+const via = "1.1 caddy-wechat"
 
 // statusClientGone stands in access logs for a caller that did not wait for
 // the answer, as in those of Caddy's reverse_proxy.

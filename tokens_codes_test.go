@@ -372,7 +372,7 @@ func TestPendingCodeOfAnIdleAccountIsExchangedAfterACrash(t *testing.T) {
 // authorisation of the other.
 func TestCodeOfAnotherComponentIsNotKnown(t *testing.T) {
 	c := newCodes()
-	c.spend("wx134c8103faa5a59e", secret.New("code"), theShop)
+	c.spend("wx134c8103faa5a59e", secret.New("code"), theShop, nil)
 	if _, known := c.announced("wxffffffffffffffff", secret.New("code")); known {
 		t.Error("the code is known under another component")
 	}

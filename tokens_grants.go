@@ -203,7 +203,7 @@ func (t *Tokens) exchange(ctx context.Context, component string, code secret.Sec
 			record.Refresh = grant.Refresh
 		}
 	})
-	t.codes.spend(component, code, grant.AppID)
+	t.codes.spend(component, code, grant.AppID, grant.Answer)
 	t.troubles.heal(who)
 	t.settings().log.Info("authorizer authorized", zap.String("component", component),
 		zap.String("authorizer", grant.AppID), zap.Ints("functions", grant.Functions))
@@ -245,7 +245,7 @@ func (t *Tokens) codeSpent(ctx context.Context, component string, code secret.Se
 	if err != nil {
 		return "", errors.Join(refused, err)
 	}
-	t.codes.spend(component, code, appid)
+	t.codes.spend(component, code, appid, nil)
 	return appid, nil
 }
 
@@ -257,9 +257,10 @@ type codes struct {
 }
 
 type codeFate struct {
-	appid string
-	spent bool
-	until time.Time
+	appid  string
+	spent  bool
+	answer []byte // WeChat's, without tokens; nil if it was not given here
+	until  time.Time
 }
 
 func newCodes() *codes { return &codes{known: make(map[[sha256.Size]byte]codeFate)} }
@@ -270,16 +271,15 @@ func digestOf(component string, code secret.Secret) [sha256.Size]byte {
 
 // announce notes whose code this is. Only signed events announce codes.
 func (c *codes) announce(component string, code secret.Secret, appid string) {
-	c.put(component, code, appid, false)
+	c.put(digestOf(component, code), codeFate{appid: appid})
 }
 
-// spend notes that the code has been exchanged.
-func (c *codes) spend(component string, code secret.Secret, appid string) {
-	c.put(component, code, appid, true)
+// spend notes that the code has been exchanged, and for what.
+func (c *codes) spend(component string, code secret.Secret, appid string, answer []byte) {
+	c.put(digestOf(component, code), codeFate{appid: appid, spent: true, answer: answer})
 }
 
-func (c *codes) put(component string, code secret.Secret, appid string, spent bool) {
-	id := digestOf(component, code)
+func (c *codes) put(id [sha256.Size]byte, fate codeFate) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known[id].spent {
@@ -291,7 +291,8 @@ func (c *codes) put(component string, code secret.Secret, appid string, spent bo
 			delete(c.known, digest)
 		}
 	}
-	c.known[id] = codeFate{appid, spent, now.Add(codeLifetime)}
+	fate.until = now.Add(codeLifetime)
+	c.known[id] = fate
 }
 
 func (c *codes) announced(component string, code secret.Secret) (appid string, ok bool) {
@@ -306,4 +307,10 @@ func (c *codes) spent(component string, code secret.Secret) (appid string, ok bo
 	defer c.mu.Unlock()
 	fate := c.known[digestOf(component, code)]
 	return fate.appid, fate.spent
+}
+
+func (c *codes) answer(component string, code secret.Secret) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known[digestOf(component, code)].answer
 }

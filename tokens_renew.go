@@ -97,7 +97,7 @@ func (t *Tokens) recover(ctx context.Context, who subject.Subject, record vault.
 	if info.Refresh == nil || info.Refresh.Equal(record.Refresh) {
 		return record, ErrNeedsAdmin
 	}
-	record.Refresh, record.State = info.Refresh, vault.Authorized
+	record.Refresh, record.State, record.Functions = info.Refresh, vault.Authorized, info.Functions
 	return t.refresh(ctx, who, record)
 }
 
@@ -156,19 +156,31 @@ func (t *Tokens) withdraw(ctx context.Context, who subject.Subject, record vault
 // asComponent makes a component-level call. If WeChat rejects the component
 // token, the call is made once more with another one.
 func (t *Tokens) asComponent(ctx context.Context, component string, call func(componentToken secret.Secret) error) error {
-	who := subject.Of(component, "")
+	return t.as(ctx, subject.Of(component, ""), call)
+}
+
+// as makes a call with who's token. If WeChat rejects it, the call is made
+// once more with another one.
+func (t *Tokens) as(ctx context.Context, who subject.Subject, call func(token secret.Secret) error) error {
 	token, err := t.Current(ctx, who)
 	if err != nil {
-		return &componentFault{err}
+		return faultOf(who, err)
 	}
 	err = call(token.Value)
 	if kindOf(err) != openapi.TokenDead {
 		return err
 	}
 	if token, err = t.After(ctx, who, token); err != nil {
-		return &componentFault{err}
+		return faultOf(who, err)
 	}
 	if err = call(token.Value); kindOf(err) == openapi.TokenDead {
+		return faultOf(who, err)
+	}
+	return err
+}
+
+func faultOf(who subject.Subject, err error) error {
+	if who.IsComponent() {
 		return &componentFault{err}
 	}
 	return err

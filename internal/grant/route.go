@@ -67,6 +67,10 @@ const (
 	APIGetAuthorizerList // /cgi-bin/component/api_get_authorizer_list
 	RIDGet               // /cgi-bin/openapi/rid/get: quotes the URL of an earlier call, token included
 
+	// APIAuthorizerOption are api_get_authorizer_option and
+	// api_set_authorizer_option, the old form: bodies name the account.
+	APIAuthorizerOption
+
 	// Calls that carry WeChat's secret in the body, which only the gateway
 	// has.
 	APIStartPushTicket    // /cgi-bin/component/api_start_push_ticket

@@ -43,14 +43,16 @@ var table = map[string]Route{
 	"/cgi-bin/component/api_component_token":  none.at(APIComponentToken),
 	"/cgi-bin/component/api_authorizer_token": none.at(APIAuthorizerToken),
 
-	"/cgi-bin/component/api_query_auth":          component.at(APIQueryAuth),
-	"/cgi-bin/component/api_get_authorizer_info": component.at(APIGetAuthorizerInfo),
-	"/cgi-bin/component/api_get_authorizer_list": component.at(APIGetAuthorizerList),
-	"/cgi-bin/component/api_create_preauthcode":  component.at(APICreatePreauthcode),
-	"/cgi-bin/component/api_start_push_ticket":   component.at(APIStartPushTicket),
-	"/cgi-bin/component/clear_quota/v2":          component.at(ComponentClearQuotaV2),
-	"/cgi-bin/clear_quota/v2":                    authorizer.at(ClearQuotaV2),
-	"/cgi-bin/openapi/rid/get":                   either.at(RIDGet),
+	"/cgi-bin/component/api_query_auth":            component.at(APIQueryAuth),
+	"/cgi-bin/component/api_get_authorizer_info":   component.at(APIGetAuthorizerInfo),
+	"/cgi-bin/component/api_get_authorizer_list":   component.at(APIGetAuthorizerList),
+	"/cgi-bin/component/api_get_authorizer_option": component.at(APIAuthorizerOption),
+	"/cgi-bin/component/api_set_authorizer_option": component.at(APIAuthorizerOption),
+	"/cgi-bin/component/api_create_preauthcode":    component.at(APICreatePreauthcode),
+	"/cgi-bin/component/api_start_push_ticket":     component.at(APIStartPushTicket),
+	"/cgi-bin/component/clear_quota/v2":            component.at(ComponentClearQuotaV2),
+	"/cgi-bin/clear_quota/v2":                      authorizer.at(ClearQuotaV2),
+	"/cgi-bin/openapi/rid/get":                     either.at(RIDGet),
 
 	// The option calls dropped authorizer_appid from their bodies when they
 	// lost the "api_" in front, so now the token must name the account; one

@@ -16,6 +16,7 @@ var (
 	errStatus    = errors.New("unexpected HTTP status")
 	errTooLarge  = errors.New("answer larger than 4 MiB")
 	errMalformed = errors.New("answer is not the JSON that was asked for")
+	errGateway   = errors.New("a gateway answered in WeChat's place: is the host in api this gateway's own, by DNS for instance?")
 )
 
 // verdict is what every answer says about itself. An absent errcode means 0.
@@ -24,20 +25,8 @@ type verdict struct {
 	message string
 }
 
-// decode reads an answer: its verdict, and into answer, a pointer to a struct,
-// its contents. It is as tolerant as the SDKs had to become: raw control
-// characters and invalid UTF-8 stand in nicknames, numbers come as strings,
-// and a field of an unexpected type must not cost us the token next to it. The
-// caller checks the fields that it cannot do without.
-//
-// Errors of encoding/json are not passed on, because they quote the answer.
-func decode(data []byte, answer any) (verdict, error) {
-	data = bytes.Map(func(r rune) rune { // also replaces invalid UTF-8 by U+FFFD
-		if r < ' ' {
-			return ' ' // between tokens it is a blank already
-		}
-		return r
-	}, data)
+// judge reads what an answer says about itself.
+func judge(data []byte) (verdict, error) {
 	var head struct {
 		Code    number          `json:"errcode"`
 		Message json.RawMessage `json:"errmsg"`
@@ -45,24 +34,31 @@ func decode(data []byte, answer any) (verdict, error) {
 	if unmarshal(data, &head) != nil || head.Code.bad {
 		return verdict{}, errMalformed
 	}
-	if head.Code.value != 0 {
-		return verdict{code: int(head.Code.value), message: string(head.Message)}, nil
-	}
-	if unmarshal(data, answer) != nil {
-		return verdict{}, errMalformed
-	}
-	return verdict{}, nil
+	message := string(head.Message)
+	_ = json.Unmarshal(head.Message, &message) // else it is no text, and stays as it is
+	return verdict{code: int(head.Code.value), message: message}, nil
 }
 
-// unmarshal is json.Unmarshal for objects, indifferent to fields of another
-// type than ours: encoding/json leaves these out and goes on with the others.
+// unmarshal reads an answer into a pointer to a struct. It is as tolerant as
+// the SDKs had to become: raw control characters and invalid UTF-8 stand in
+// nicknames, numbers come as strings, and a field of an unexpected type must
+// not cost us the token next to it: encoding/json leaves it out and goes on
+// with the others. The caller checks the fields that it cannot do without.
+//
+// Errors of encoding/json are not passed on, because they quote the answer.
 func unmarshal(data []byte, into any) error {
+	data = bytes.Map(func(r rune) rune { // also replaces invalid UTF-8 by U+FFFD
+		if r < ' ' {
+			return ' ' // between tokens it is a blank already
+		}
+		return r
+	}, data)
 	if !bytes.HasPrefix(bytes.TrimLeft(data, " "), []byte("{")) {
 		return errMalformed
 	}
 	var mismatch *json.UnmarshalTypeError
 	if err := json.Unmarshal(data, into); err != nil && !errors.As(err, &mismatch) {
-		return err
+		return errMalformed
 	}
 	return nil
 }

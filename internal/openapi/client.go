@@ -20,6 +20,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,37 +58,60 @@ type Client struct {
 	Timeout time.Duration
 }
 
-// params are the members of a request body. All values are strings.
-type params map[string]string
+// GatewayHeader marks every refusal of the gateway's own. In an answer that
+// should be WeChat's it says that a gateway is called in WeChat's place, most
+// likely this one by itself.
+const GatewayHeader = "Wechat-Gateway-Error"
 
-// call posts body to the endpoint and decodes the answer. A nil token sends no
-// query at all: the endpoints that take a secret in the body want it so.
-func (c *Client) call(ctx context.Context, endpoint string, token secret.Secret, body params, answer any) error {
+// Params are the members of a request body: strings and integers.
+type Params map[string]any
+
+// Ask posts body to the endpoint, one of the names below or a path, and
+// returns WeChat's answer as it came: a JSON object without an errcode, or with
+// 0. A nil token sends no query at all: the endpoints that take a secret in the
+// body want it so. The answer may hold credentials.
+func (c *Client) Ask(ctx context.Context, endpoint string, token secret.Secret, body Params) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
 
 	status, data, err := c.exchange(ctx, endpoint, token, body)
 	switch {
 	case err != nil:
-		return &Outage{Endpoint: endpoint, Status: status, Err: withhold(err, token, body)}
+		return nil, &Outage{Endpoint: endpoint, Status: status, Err: silence(err, token, body)}
 	case status != http.StatusOK: // WeChat answers 200 to errors as well
-		return &Outage{Endpoint: endpoint, Status: status, Err: errStatus}
+		return nil, &Outage{Endpoint: endpoint, Status: status, Err: errStatus}
 	}
-	verdict, err := decode(data, answer)
+	verdict, err := judge(data)
 	if err != nil {
-		return &Outage{Endpoint: endpoint, Status: status, Err: err}
+		return nil, &Outage{Endpoint: endpoint, Status: status, Err: err}
 	}
 	if verdict.code != 0 {
-		return newRefusal(endpoint, verdict)
+		refusal := newRefusal(endpoint, verdict)
+		if repeats(verdict.message, token, body) {
+			refusal.Message = "withheld, it repeats the request"
+		}
+		return nil, refusal
 	}
-	return nil
+	return data, nil
+}
+
+// call is Ask for the functions that decode the answer.
+func (c *Client) call(ctx context.Context, endpoint string, token secret.Secret, body Params, answer any) (raw []byte, err error) {
+	raw, err = c.Ask(ctx, endpoint, token, body)
+	if err == nil && unmarshal(raw, answer) != nil {
+		err = malformed(endpoint)
+	}
+	return raw, err
 }
 
 // exchange tries the hosts in turn and returns the first answer. Only a host
 // that could not be dialled is passed over: nothing can have reached it, while
 // after any other failure the token may have been issued or the code spent.
-func (c *Client) exchange(ctx context.Context, endpoint string, token secret.Secret, body params) (int, []byte, error) {
-	target := "/cgi-bin/component/" + endpoint
+func (c *Client) exchange(ctx context.Context, endpoint string, token secret.Secret, body Params) (int, []byte, error) {
+	target := endpoint
+	if !strings.HasPrefix(endpoint, "/") {
+		target = "/cgi-bin/component/" + endpoint
+	}
 	if token != nil {
 		target += "?access_token=" + url.QueryEscape(token.Reveal())
 	}
@@ -118,6 +142,9 @@ func (c *Client) post(ctx context.Context, target string, content []byte) (int, 
 		return 0, nil, err
 	}
 	defer response.Body.Close()
+	if response.Header.Get(GatewayHeader) != "" {
+		return response.StatusCode, nil, errGateway
+	}
 	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	if err == nil && len(data) > maxAnswer {
 		err = errTooLarge
@@ -127,7 +154,7 @@ func (c *Client) post(ctx context.Context, target string, content []byte) (int, 
 
 // encode writes body as JSON. Some of WeChat's parsers take \u0026 literally,
 // so & < and > stay as they are.
-func encode(body params) ([]byte, error) {
+func encode(body Params) ([]byte, error) {
 	var content bytes.Buffer
 	encoder := json.NewEncoder(&content)
 	encoder.SetEscapeHTML(false)
@@ -142,25 +169,31 @@ func isDialError(err error) bool {
 	return errors.As(err, &dial) && dial.Op == "dial" || errors.As(err, &lookup)
 }
 
-// withhold returns err without the text that could carry what was sent: a
+// silence returns err without the text that could carry what was sent: a
 // *url.Error shows the URL with its token, and "malformed HTTP response" quotes
 // a peer that may simply have echoed the request.
-func withhold(err error, token secret.Secret, body params) error {
+func silence(err error, token secret.Secret, body Params) error {
 	var shown *url.Error
 	if errors.As(err, &shown) {
 		err = shown.Err
 	}
-	text := err.Error()
-	sent := []string{token.Reveal()}
-	for _, value := range body {
-		sent = append(sent, value)
-	}
-	for _, value := range sent {
-		if value != "" && (strings.Contains(text, value) || strings.Contains(text, url.QueryEscape(value))) {
-			return fmt.Errorf("%T whose text repeats the request", err)
-		}
+	if repeats(err.Error(), token, body) {
+		return fmt.Errorf("%T whose text repeats the request", err)
 	}
 	return err
+}
+
+// repeats reports whether text shows anything that was sent and may be secret.
+func repeats(text string, token secret.Secret, body Params) bool {
+	sent := []string{token.Reveal()}
+	for _, value := range body {
+		if value, ok := value.(string); ok {
+			sent = append(sent, value)
+		}
+	}
+	return slices.ContainsFunc(sent, func(value string) bool {
+		return value != "" && (strings.Contains(text, value) || strings.Contains(text, url.QueryEscape(value)))
+	})
 }
 
 func (c *Client) transport() http.RoundTripper {

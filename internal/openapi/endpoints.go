@@ -19,6 +19,7 @@ const (
 	EndpointQueryAuth       = "api_query_auth"
 	EndpointAuthorizerToken = "api_authorizer_token"
 	EndpointAuthorizerInfo  = "api_get_authorizer_info"
+	EndpointAuthorizerList  = "api_get_authorizer_list"
 )
 
 // Lifetimes for answers whose expires_in cannot be used. For a pre_auth_code
@@ -52,6 +53,8 @@ type Authorization struct {
 	Access    Token
 	Refresh   secret.Secret
 	Functions []int // ids of the permission sets granted
+
+	Answer []byte // WeChat's, with Withheld in the place of the tokens
 }
 
 // AuthorizerInfo is what WeChat tells about an account that has authorised the
@@ -68,6 +71,8 @@ type AuthorizerInfo struct {
 	Refresh       secret.Secret
 	Functions     []int // ids of the permission sets granted
 	AccountStatus int   // 1 in order, 14 cancelled, 16 banned, 18 warned, 19 frozen; 0 not told
+
+	Answer []byte // WeChat's, with Withheld in the place of the refresh token
 }
 
 // ComponentToken exchanges a ticket for a component_access_token. Each call
@@ -79,7 +84,7 @@ func (c *Client) ComponentToken(ctx context.Context, component string, appSecret
 		Token     string `json:"component_access_token"`
 		ExpiresIn number `json:"expires_in"`
 	}
-	err := c.call(ctx, EndpointComponentToken, nil, params{
+	_, err := c.call(ctx, EndpointComponentToken, nil, Params{
 		"component_appid":         component,
 		"component_appsecret":     appSecret.Reveal(),
 		"component_verify_ticket": ticket.Reveal(),
@@ -98,10 +103,11 @@ func (c *Client) ComponentToken(ctx context.Context, component string, appSecret
 // component_secret here, and here alone
 // (developers.weixin.qq.com/doc/oplatform/openApi/ticket-token/api_startpushticket.html).
 func (c *Client) StartPushTicket(ctx context.Context, component string, appSecret secret.Secret) error {
-	return c.call(ctx, EndpointStartPushTicket, nil, params{
+	_, err := c.Ask(ctx, EndpointStartPushTicket, nil, Params{
 		"component_appid":  component,
 		"component_secret": appSecret.Reveal(),
-	}, &struct{}{})
+	})
+	return err
 }
 
 // PreAuthCode obtains a pre_auth_code for one visit of the authorisation page
@@ -111,7 +117,7 @@ func (c *Client) PreAuthCode(ctx context.Context, component string, componentTok
 		Code      string `json:"pre_auth_code"`
 		ExpiresIn number `json:"expires_in"`
 	}
-	err := c.call(ctx, EndpointPreAuthCode, componentToken, params{"component_appid": component}, &answer)
+	_, err := c.call(ctx, EndpointPreAuthCode, componentToken, Params{"component_appid": component}, &answer)
 	if err == nil && answer.Code == "" {
 		err = malformed(EndpointPreAuthCode)
 	}
@@ -132,7 +138,7 @@ func (c *Client) QueryAuth(ctx context.Context, component string, componentToken
 	var answer struct {
 		Info authorizationInfo `json:"authorization_info"`
 	}
-	err := c.call(ctx, EndpointQueryAuth, componentToken, params{
+	raw, err := c.call(ctx, EndpointQueryAuth, componentToken, Params{
 		"component_appid":    component,
 		"authorization_code": code.Reveal(),
 	}, &answer)
@@ -143,6 +149,7 @@ func (c *Client) QueryAuth(ctx context.Context, component string, componentToken
 		return Authorization{}, err
 	}
 	return Authorization{
+		Answer:    withhold(raw),
 		AppID:     answer.Info.appID(),
 		Access:    newToken(answer.Info.Token, answer.Info.ExpiresIn),
 		Refresh:   secret.New(answer.Info.Refresh),
@@ -156,7 +163,7 @@ func (c *Client) QueryAuth(ctx context.Context, component string, componentToken
 // five minutes.
 func (c *Client) AuthorizerToken(ctx context.Context, component, authorizer string, componentToken, refresh secret.Secret) (token Token, refreshOut secret.Secret, err error) {
 	var answer authorizationInfo
-	err = c.call(ctx, EndpointAuthorizerToken, componentToken, params{
+	_, err = c.call(ctx, EndpointAuthorizerToken, componentToken, Params{
 		"component_appid":          component,
 		"authorizer_appid":         authorizer,
 		"authorizer_refresh_token": refresh.Reveal(),
@@ -185,7 +192,7 @@ func (c *Client) AuthorizerInfo(ctx context.Context, component, authorizer strin
 		} `json:"authorizer_info"`
 		Info authorizationInfo `json:"authorization_info"`
 	}
-	err := c.call(ctx, EndpointAuthorizerInfo, componentToken, params{
+	raw, err := c.call(ctx, EndpointAuthorizerInfo, componentToken, Params{
 		"component_appid":  component,
 		"authorizer_appid": authorizer,
 	}, &answer)
@@ -197,6 +204,7 @@ func (c *Client) AuthorizerInfo(ctx context.Context, component, authorizer strin
 	}
 	account := answer.Account
 	return AuthorizerInfo{
+		Answer:        withhold(raw),
 		AppID:         authorizer,
 		NickName:      account.NickName,
 		UserName:      account.UserName,

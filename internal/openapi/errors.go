@@ -36,13 +36,17 @@ func malformed(endpoint string) error {
 	return &Outage{Endpoint: endpoint, Status: http.StatusOK, Err: errMalformed}
 }
 
-// Refusal is WeChat saying no. The errmsg is left out because it may echo
-// input; what is useful in it stands in IP and RID.
+// Refusal is WeChat saying no.
 type Refusal struct {
 	Endpoint string     // such as api_component_token
 	Code     int        // errcode, never 0
 	IP       netip.Addr // our address as WeChat saw it, where Code is 61004 or 40164 and errmsg names it
 	RID      string     // WeChat's id of the call, to quote to its support; "" if none
+
+	// Message is the errmsg, for the client on whose behalf the call was made.
+	// It is not part of the error's text and for no log, because it may echo
+	// input; what is useful in it stands in IP and RID.
+	Message string
 }
 
 // Error implements error.
@@ -55,7 +59,7 @@ func (r *Refusal) Error() string {
 
 // newRefusal reads the parts of errmsg that are worth keeping.
 func newRefusal(endpoint string, v verdict) *Refusal {
-	r := &Refusal{Endpoint: endpoint, Code: v.code}
+	r := &Refusal{Endpoint: endpoint, Code: v.code, Message: v.message}
 	if match := rid.FindStringSubmatch(v.message); match != nil {
 		r.RID = match[1]
 	}

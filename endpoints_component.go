@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/grant"
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/wire"
+)
+
+// answerQueryAuth answers api_query_auth. The gateway has most likely
+// exchanged the code already, when WeChat pushed it.
+func (a *App) answerQueryAuth(ctx context.Context, q *question) ([]byte, error) {
+	granted, err := a.shared.tokens.QueryAuth(ctx, q.client.component, secret.New(q.form.Get("authorization_code")))
+	if err != nil {
+		return nil, err
+	}
+	if !q.client.rights.Authorizer(granted.Authorizer) {
+		return nil, ErrUnauthorized
+	}
+	answer := granted.Answer
+	if answer == nil {
+		answer = authorizationOf(granted)
+	}
+	return q.substitute(answer, subject.Of(q.client.component, granted.Authorizer))
+}
+
+// authorizationOf is WeChat's answer to api_query_auth as far as it is known,
+// where another process was given it.
+func authorizationOf(granted Authorization) []byte {
+	type category struct {
+		ID int `json:"id"`
+	}
+	type function struct {
+		Category category `json:"funcscope_category"`
+	}
+	var answer struct {
+		Info struct {
+			AppID     string          `json:"authorizer_appid"`
+			Token     json.RawMessage `json:"authorizer_access_token,omitempty"`
+			Expires   int             `json:"expires_in,omitempty"`
+			Refresh   json.RawMessage `json:"authorizer_refresh_token,omitempty"`
+			Functions []function      `json:"func_info"`
+		} `json:"authorization_info"`
+	}
+	info := &answer.Info
+	info.AppID, info.Functions = granted.Authorizer, []function{}
+	if granted.Tokens {
+		info.Token, info.Refresh = json.RawMessage(openapi.Withheld), json.RawMessage(openapi.Withheld)
+		info.Expires = gatewayTokenSeconds
+	}
+	for _, id := range granted.Functions {
+		info.Functions = append(info.Functions, function{category{id}})
+	}
+	return jsonOf(answer)
+}
+
+// substitute puts gateway values where WeChat's answer had an authorizer's
+// credentials.
+func (q *question) substitute(answer []byte, who subject.Subject) ([]byte, error) {
+	return edit(answer, func(name string, value []byte) []byte {
+		switch {
+		case name == "expires_in":
+			return sameForm(value, gatewayTokenSeconds)
+		case string(value) != openapi.Withheld:
+			return nil
+		case strings.HasSuffix(name, "access_token"):
+			return jsonOf(q.issue(who))
+		case strings.HasSuffix(name, "refresh_token"):
+			return jsonOf(refreshLabel(who))
+		}
+		return nil
+	})
+}
+
+// edit is wire.Edit for an answer of WeChat's.
+func edit(answer []byte, change func(name string, value []byte) []byte) ([]byte, error) {
+	edited, err := wire.Edit(answer, change)
+	if err != nil {
+		return nil, fmt.Errorf("WeChat's answer: %w", err)
+	}
+	return edited, nil
+}
+
+// answerAuthorizerInfo answers api_get_authorizer_info.
+func (a *App) answerAuthorizerInfo(ctx context.Context, q *question) ([]byte, error) {
+	who, err := q.authorizer("authorizer_appid")
+	if err != nil {
+		return nil, err
+	}
+	info, err := a.shared.tokens.AuthorizerInfo(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	return q.substitute(info.Answer, who)
+}
+
+// answerOption answers api_get_authorizer_option and api_set_authorizer_option,
+// the old form, whose bodies name the account.
+func (a *App) answerOption(ctx context.Context, q *question) ([]byte, error) {
+	who, err := q.authorizer("authorizer_appid")
+	if err != nil {
+		return nil, err
+	}
+	body := openapi.Params{
+		"component_appid":  q.client.component,
+		"authorizer_appid": who.Authorizer(),
+		"option_name":      q.form.Get("option_name"),
+	}
+	if q.form.Has("option_value") {
+		body["option_value"] = q.form.Get("option_value")
+	}
+	return a.shared.tokens.Ask(ctx, q.subject, strings.ToLower(q.path), body)
+}
+
+// answerPreauthcode answers api_create_preauthcode. The code is no credential:
+// it opens the page on which an admin decides.
+func (a *App) answerPreauthcode(ctx context.Context, q *question) ([]byte, error) {
+	return a.shared.tokens.Ask(ctx, q.subject, openapi.EndpointPreAuthCode, openapi.Params{"component_appid": q.client.component})
+}
+
+// answerStartPushTicket answers api_start_push_ticket, with the real secret.
+func (a *App) answerStartPushTicket(ctx context.Context, q *question) ([]byte, error) {
+	return a.shared.tokens.AskWithSecret(ctx, q.client.component, openapi.EndpointStartPushTicket, "component_secret",
+		openapi.Params{"component_appid": q.client.component})
+}
+
+// answerClearQuota answers clear_quota/v2, with the real secret. WeChat has two
+// of that name; the one for accounts wants the account's own secret, which no
+// platform has, and the platform's does the same.
+func (a *App) answerClearQuota(ctx context.Context, q *question) ([]byte, error) {
+	body := openapi.Params{"component_appid": q.client.component}
+	if q.route.Endpoint == grant.ClearQuotaV2 || q.form.Get("appid") != "" {
+		who, err := q.authorizer("appid")
+		if err != nil {
+			return nil, err
+		}
+		body["appid"] = who.Authorizer()
+	}
+	return a.shared.tokens.AskWithSecret(ctx, q.client.component, "clear_quota/v2", "appsecret", body)
+}
+
+// answerRID answers openapi/rid/get: what an earlier call was, with its
+// address, its body and its answer. What these hold of credentials is taken out.
+func (a *App) answerRID(ctx context.Context, q *question) ([]byte, error) {
+	answer, err := a.shared.tokens.Ask(ctx, q.subject, "/cgi-bin/openapi/rid/get", openapi.Params{"rid": q.form.Get("rid")})
+	if err != nil {
+		return nil, err
+	}
+	return edit(answer, func(name string, value []byte) []byte {
+		var text string
+		if json.Unmarshal(value, &text) != nil || text == "" {
+			return nil
+		}
+		switch name {
+		case "request_url":
+			return jsonOf(withoutCredentials(text))
+		case "request_body", "response_body":
+			return jsonOf(quotedBody(text))
+		}
+		return nil
+	})
+}
+
+// withoutCredentials returns an address, or a query alone, without the
+// parameters that are credentials.
+func withoutCredentials(address string) string {
+	path, query, found := strings.Cut(address, "?")
+	if !found {
+		return wire.Without(address, nil, openapi.Credentials...)
+	}
+	return path + "?" + wire.Without(query, nil, openapi.Credentials...)
+}
+
+// quotedBody returns a quoted body without its credentials. One that is not
+// JSON to its end is not shown: nobody knows what it holds.
+func quotedBody(text string) string {
+	edited, err := wire.Edit([]byte(text), func(name string, _ []byte) []byte {
+		if slices.Contains(openapi.Credentials, name) {
+			return []byte(openapi.Withheld)
+		}
+		return nil
+	})
+	if err != nil || edited[0] != '{' {
+		return "withheld"
+	}
+	return string(edited)
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+)
+
+// maxDepth is how deep members may lie in a document that is edited; WeChat's
+// answers use five.
+const maxDepth = 32
+
+var (
+	errTooDeep = errors.New("editing JSON: nested too deep")
+	errNotJSON = errors.New("editing JSON: not a JSON document")
+)
+
+// Edit returns the JSON document raw with other values in some members. It
+// asks edit about every member of every object, with the name in lower case
+// and the value as it stands, and writes what edit returns in its place; nil
+// leaves the member as it is, and lets Edit look into it. Every other byte
+// stays: order, blanks, unknown members, the way numbers are written.
+//
+// A name that occurs twice is edited twice, and one that is written with
+// escapes is read like any other. Control characters in strings, which JSON
+// forbids and WeChat's nicknames have, are let through.
+func Edit(raw []byte, edit func(name string, value []byte) []byte) ([]byte, error) {
+	return editor{edit}.value(raw, blanked(raw), 0)
+}
+
+type editor struct {
+	edit func(name string, value []byte) []byte
+}
+
+// value edits one value. clean is raw without control characters; the two are
+// of the same length, so that offsets found in one hold in the other.
+func (e editor) value(raw, clean []byte, depth int) ([]byte, error) {
+	if depth > maxDepth {
+		return nil, errTooDeep
+	}
+	decoder := json.NewDecoder(bytes.NewReader(clean))
+	opening, err := decoder.Token()
+	if err != nil {
+		return nil, errNotJSON
+	}
+	inObject := opening == json.Delim('{')
+	if !inObject && opening != json.Delim('[') {
+		return raw, nil
+	}
+	var out bytes.Buffer
+	copied := 0
+	for decoder.More() {
+		var name string
+		if inObject {
+			token, err := decoder.Token()
+			if err != nil {
+				return nil, errNotJSON
+			}
+			name = strings.ToLower(token.(string)) // the decoder has no other here
+		}
+		var member json.RawMessage
+		if decoder.Decode(&member) != nil {
+			return nil, errNotJSON
+		}
+		end := int(decoder.InputOffset())
+		start := end - len(member)
+		edited, err := e.member(name, inObject, raw[start:end], member, depth)
+		if err != nil {
+			return nil, err
+		}
+		out.Write(raw[copied:start])
+		out.Write(edited)
+		copied = end
+	}
+	if _, err := decoder.Token(); err != nil || len(bytes.TrimSpace(clean[decoder.InputOffset():])) > 0 {
+		return nil, errNotJSON
+	}
+	out.Write(raw[copied:])
+	return out.Bytes(), nil
+}
+
+func (e editor) member(name string, named bool, raw, clean []byte, depth int) ([]byte, error) {
+	if named {
+		if edited := e.edit(name, raw); edited != nil {
+			return edited, nil
+		}
+	}
+	if clean[0] != '{' && clean[0] != '[' {
+		return raw, nil
+	}
+	return e.value(raw, clean, depth+1)
+}
+
+// blanked returns raw with blanks in place of control characters, which
+// between the parts of a document are blanks already.
+func blanked(raw []byte) []byte {
+	clean := bytes.Clone(raw)
+	for i, c := range clean {
+		if c < ' ' {
+			clean[i] = ' '
+		}
+	}
+	return clean
+}
