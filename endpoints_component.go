@@ -19,7 +19,11 @@ import (
 // answerQueryAuth answers api_query_auth. The gateway has most likely
 // exchanged the code already, when WeChat pushed it.
 func (a *App) answerQueryAuth(ctx context.Context, q *question) ([]byte, error) {
-	granted, err := a.shared.tokens.QueryAuth(ctx, q.client.component, secret.New(q.form.Get("authorization_code")))
+	code := secret.New(q.form.Get("authorization_code"))
+	if code == nil {
+		return nil, ErrBadRequest.because("authorization_code is missing")
+	}
+	granted, err := a.shared.tokens.QueryAuth(ctx, q.client.component, code)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ type platform struct {
 // startPlatform starts a gateway and an SDK with the secret of a client.
 func startPlatform(t testing.TB, clientSecret string, routes map[string]http.HandlerFunc) *platform {
 	t.Helper()
-	return platformOf(t, startUpstream(t, gwtest.Options{Clients: platforms}, routes), clientSecret)
+	return platformOf(t, startThenUpstream(t, gwtest.Options{Clients: platforms}, routes), clientSecret)
 }
 
 func platformOf(t testing.TB, g *gwtest.Gateway, clientSecret string) *platform {

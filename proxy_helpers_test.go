@@ -35,15 +35,16 @@ const (
 
 // upstream is WeChat with some paths answered by the test.
 type upstream struct {
-	wechat atomic.Pointer[sandbox.Sandbox]
-	routes map[string]http.HandlerFunc
-	asked  chan struct{} // the gateway has asked for a ticket, as it does at its start
+	wechat  atomic.Pointer[sandbox.Sandbox]
+	routes  map[string]http.HandlerFunc
+	waiting atomic.Bool   // the routes are WeChat's still
+	asked   chan struct{} // the gateway has asked for a ticket, as it does at its start
 }
 
 func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	wechat := u.wechat.Load()
 	switch route := u.routes[r.URL.Path]; {
-	case route != nil:
+	case route != nil && !u.waiting.Load():
 		route(w, r)
 	case wechat == nil:
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -63,7 +64,23 @@ func start(t testing.TB, o gwtest.Options) *gwtest.Gateway {
 // wants and all others as WeChat does.
 func startUpstream(t testing.TB, o gwtest.Options, routes map[string]http.HandlerFunc) *gwtest.Gateway {
 	t.Helper()
-	u := &upstream{routes: routes, asked: make(chan struct{})}
+	return startWith(t, o, &upstream{routes: routes})
+}
+
+// startThenUpstream is startUpstream for paths that the gateway itself needs in
+// order to start: the test answers them from then on.
+func startThenUpstream(t testing.TB, o gwtest.Options, routes map[string]http.HandlerFunc) *gwtest.Gateway {
+	t.Helper()
+	u := &upstream{routes: routes}
+	u.waiting.Store(true)
+	g := startWith(t, o, u)
+	u.waiting.Store(false)
+	return g
+}
+
+func startWith(t testing.TB, o gwtest.Options, u *upstream) *gwtest.Gateway {
+	t.Helper()
+	u.asked = make(chan struct{})
 	o.Upstream, o.Quiet = u, true
 	g := gwtest.Start(t, o)
 	<-u.asked

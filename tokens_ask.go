@@ -25,7 +25,7 @@ func (t *Tokens) Ask(ctx context.Context, who subject.Subject, endpoint string, 
 		answer, err = t.settings().api.Ask(ctx, endpoint, token, body)
 		return err
 	})
-	return answer, publicOf(who, err)
+	return answer, shownOf(err)
 }
 
 // AskWithSecret makes a call that carries the component's app secret, in the
@@ -66,7 +66,7 @@ func (t *Tokens) AuthorizerInfo(ctx context.Context, who subject.Subject) (info 
 		return err
 	})
 	if err != nil {
-		return info, publicOf(who, err)
+		return info, shownOf(err)
 	}
 	t.learn(ctx, who, info.Refresh, began)
 	return info, nil
@@ -81,7 +81,7 @@ func (t *Tokens) AuthorizerList(ctx context.Context, component string, offset, c
 		return err
 	})
 	if err != nil {
-		return list, publicOf(subject.Of(component, ""), err)
+		return list, shownOf(err)
 	}
 	var learning errgroup.Group
 	learning.SetLimit(learnAtOnce)

@@ -232,9 +232,18 @@ func remedyOf(err error) zap.Field {
 // publicOf turns a refusal of the component token into the answer there is
 // for it; other errors speak for themselves.
 func publicOf(who subject.Subject, err error) error {
+	if who.IsComponent() && err != nil {
+		err = &componentFault{err}
+	}
+	return shownOf(err)
+}
+
+// shownOf is publicOf for a call that the component token, if it could be had,
+// was only the means of: a refusal of the call itself speaks for itself.
+func shownOf(err error) error {
 	var refusal *openapi.Refusal
 	var fault *componentFault
-	if errors.As(err, &refusal) && (who.IsComponent() || errors.As(err, &fault)) {
+	if errors.As(err, &fault) && errors.As(fault, &refusal) {
 		return ErrNoComponent.because("WeChat refuses with errcode %d", refusal.Code)
 	}
 	return err
