@@ -20,8 +20,14 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// gatewayTokenLifetime is what SDKs expect of WeChat's own tokens.
-const gatewayTokenLifetime = 2 * time.Hour
+const (
+	// gatewayTokenLifetime is what SDKs expect of WeChat's own tokens, and are told.
+	gatewayTokenLifetime = 2 * time.Hour
+	// gatewayTokenGrace is how much longer a gateway token lives: SDKs use
+	// theirs through the last second, and clocks of nodes differ. WeChat's own
+	// live five minutes longer.
+	gatewayTokenGrace = time.Minute
+)
 
 // Client is an application that may call the gateway.
 type Client struct {
@@ -239,7 +245,7 @@ func (c *clients) isCredential(text string) bool {
 // issue makes a gateway token for a subject, signed for the client secret
 // that was shown: it dies with that secret.
 func (c *client) issue(shown secretDigest, who subject.Subject, now time.Time) string {
-	return c.issuer[shown].Issue(gwtoken.Claims{Client: c.id, Subject: who, Expires: now.Add(gatewayTokenLifetime)})
+	return c.issuer[shown].Issue(gwtoken.Claims{Client: c.id, Subject: who, Expires: now.Add(gatewayTokenLifetime + gatewayTokenGrace)})
 }
 
 // withToken returns the signer and the subject of a gateway token.

@@ -7,8 +7,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
 )
@@ -48,6 +50,20 @@ func TestTokenEndpoints(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// SDKs use a token through the last second they were told, and their clocks are
+// not the gateway's: it is good for a minute longer.
+func TestTokenOutlivesItsTerm(t *testing.T) {
+	g := start(t, gwtest.Options{})
+	token := g.Token(gwtest.OfficialAccount)
+	expiry, err := strconv.ParseInt(strings.Split(token, ".")[4], 16, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := time.Until(time.Unix(expiry, 0)) - 2*time.Hour; left < 30*time.Second || left > time.Minute {
+		t.Errorf("it ends %v after the two hours, want a minute", left)
 	}
 }
 

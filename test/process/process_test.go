@@ -142,14 +142,31 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
+// node is what the Caddyfile of one gateway says.
+type node struct {
+	admin                   string // address of the admin API, or off
+	storage                 string // folder
+	weChat, platform, proxy string // addresses
+	clients                 string // blocks
+}
+
+// shop is a client with every account.
+const shop = "client shop {\nsecret " + clientSecret + "\nauthorizers *\n}"
+
 // caddyfile writes a Caddyfile for a gateway before a sandbox with its default
 // credentials.
 func caddyfile(t *testing.T, weChat, platform, proxy string) (path string) {
 	t.Helper()
 	folder := t.TempDir()
 	path = filepath.Join(folder, "Caddyfile")
+	node{"off", filepath.Join(folder, "storage"), weChat, platform, proxy, shop}.write(t, path)
+	return path
+}
+
+func (n node) write(t *testing.T, path string) {
+	t.Helper()
 	text := fmt.Sprintf(`{
-	admin off
+	admin %s
 	auto_https off
 	storage file_system %q
 	wechat {
@@ -158,26 +175,22 @@ func caddyfile(t *testing.T, weChat, platform, proxy string) (path string) {
 			token            %s
 			encoding_aes_key %s
 		}
-		client shop {
-			secret      %s
-			authorizers *
-		}
-		api   %[7]s
-		pages %[7]s
+		%s
+		api   %[8]s
+		pages %[8]s
 	}
 }
-http://%[8]s {
+http://%[9]s {
 	wechat_platform
 }
-http://%[9]s {
+http://%[10]s {
 	wechat_proxy
 }
-`, filepath.Join(folder, "storage"), sandbox.DefaultComponent, sandbox.DefaultAppSecret, sandbox.DefaultToken,
-		sandbox.DefaultEncodingAESKey, clientSecret, weChat, platform, proxy)
+`, n.admin, n.storage, sandbox.DefaultComponent, sandbox.DefaultAppSecret, sandbox.DefaultToken,
+		sandbox.DefaultEncodingAESKey, n.clients, n.weChat, n.platform, n.proxy)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return path
 }
 
 // gateway runs the program with a Caddyfile until it serves.
