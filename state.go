@@ -60,6 +60,7 @@ func (s *shared) start(a *App) {
 		var watch context.Context
 		watch, s.unwatch = context.WithCancel(context.Background())
 		s.tokens.work.Go(func() { s.tokens.Watch(watch) })
+		s.tokens.work.Go(func() { s.tokens.Follow(watch) })
 	}
 }
 

@@ -62,6 +62,7 @@ type Tokens struct {
 	calls    singleflight.Group
 	troubles *troubles
 	codes    *codes
+	news     news
 	unstored unstored
 	pending  sync.Map // subject.Subject → whose code is being exchanged here
 

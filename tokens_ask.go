@@ -50,7 +50,7 @@ func (t *Tokens) QueryAuth(ctx context.Context, component string, code secret.Se
 	if err != nil {
 		return Authorization{}, err
 	}
-	if answer := t.codes.answer(component, code); answer != nil {
+	if answer := t.codes.answer(idOf(component, code)); answer != nil {
 		return Authorization{Authorizer: appid, Answer: answer}, nil
 	}
 	record, err := t.load(ctx, subject.Of(component, appid))

@@ -372,8 +372,8 @@ func TestPendingCodeOfAnIdleAccountIsExchangedAfterACrash(t *testing.T) {
 // authorisation of the other.
 func TestCodeOfAnotherComponentIsNotKnown(t *testing.T) {
 	c := newCodes()
-	c.spend("wx134c8103faa5a59e", secret.New("code"), theShop, nil)
-	if _, known := c.announced("wxffffffffffffffff", secret.New("code")); known {
+	c.spend(idOf("wx134c8103faa5a59e", secret.New("code")), theShop, nil)
+	if _, known := c.announced(idOf("wxffffffffffffffff", secret.New("code"))); known {
 		t.Error("the code is known under another component")
 	}
 }

@@ -5,6 +5,7 @@ package wechat
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"sync"
 	"time"
@@ -40,9 +41,10 @@ func (t *Tokens) Authorized(ctx context.Context, g Grant) error {
 	}
 	defer t.work.Done()
 	who := subject.Of(g.Component, g.Authorizer)
-	appid, spent := t.codes.spent(g.Component, g.Code)
+	code := idOf(g.Component, g.Code)
+	appid, spent := t.codes.spent(code)
 	spent = spent && appid == g.Authorizer
-	t.codes.announce(g.Component, g.Code, g.Authorizer)
+	t.codes.announce(code, g.Authorizer)
 	if err := t.settings().vault.MarkPending(ctx, who); err != nil && !spent {
 		return err
 	}
@@ -58,6 +60,7 @@ func (t *Tokens) Authorized(ctx context.Context, g Grant) error {
 	if err != nil {
 		return err
 	}
+	t.tell(ctx, who, code)
 	t.troubles.heal(who)
 	t.resume(who)
 	return nil
@@ -149,7 +152,7 @@ func (t *Tokens) settle(ctx context.Context, who subject.Subject, record vault.R
 	if record.Code == nil || time.Now().After(record.CodeExpires) {
 		return nil
 	}
-	t.codes.announce(who.Component(), record.Code, who.Authorizer()) // it may have come to another node, or before a restart
+	t.codes.announce(idOf(who.Component(), record.Code), who.Authorizer()) // it may have come to another node, or before a restart
 	_, err := t.Exchange(ctx, who.Component(), record.Code)
 	return err
 }
@@ -158,9 +161,9 @@ func (t *Tokens) settle(ctx context.Context, who subject.Subject, record vault.R
 // authorizer's appid. The event and the browser's redirect may bring the same
 // code in either order: it is spent once, both get the same answer.
 func (t *Tokens) Exchange(ctx context.Context, component string, code secret.Secret) (string, error) {
-	digest := digestOf(component, code)
-	done := t.join("code "+string(digest[:]), func(ctx context.Context) (any, error) {
-		if appid, spent := t.codes.spent(component, code); spent {
+	id := idOf(component, code)
+	done := t.join("code "+id, func(ctx context.Context) (any, error) {
+		if appid, spent := t.codes.spent(id); spent {
 			return appid, nil
 		}
 		return t.exchange(ctx, component, code)
@@ -203,7 +206,8 @@ func (t *Tokens) exchange(ctx context.Context, component string, code secret.Sec
 			record.Refresh = grant.Refresh
 		}
 	})
-	t.codes.spend(component, code, grant.AppID, grant.Answer)
+	t.codes.spend(idOf(component, code), grant.AppID, grant.Answer)
+	t.tell(ctx, who, idOf(component, code))
 	t.troubles.heal(who)
 	t.settings().log.Info("authorizer authorized", zap.String("component", component),
 		zap.String("authorizer", grant.AppID), zap.Ints("functions", grant.Functions))
@@ -213,7 +217,7 @@ func (t *Tokens) exchange(ctx context.Context, component string, code secret.Sec
 // exchangeFailed returns what callers are to be shown. Where it is known whose
 // code it is, the authorizer cools down.
 func (t *Tokens) exchangeFailed(component string, code secret.Secret, err error) error {
-	if appid, announced := t.codes.announced(component, code); announced {
+	if appid, announced := t.codes.announced(idOf(component, code)); announced {
 		return t.fail(subject.Of(component, appid), err)
 	}
 	t.settings().log.Error("exchanging authorization_code failed",
@@ -225,7 +229,12 @@ func (t *Tokens) exchangeFailed(component string, code secret.Secret, err error)
 // expired. If it is known whose code it is, somebody else has exchanged it, or
 // the answer was lost: then the authorizer has its tokens, or WeChat tells.
 func (t *Tokens) codeSpent(ctx context.Context, component string, code secret.Secret, refused error) (string, error) {
-	appid, announced := t.codes.announced(component, code)
+	id := idOf(component, code)
+	appid, announced := t.codes.announced(id)
+	if !announced {
+		t.listen(ctx, component) // its event may have come to another node
+		appid, announced = t.codes.announced(id)
+	}
 	if !announced {
 		t.settings().log.Warn("authorization_code refused", zap.String("component", component), zap.Error(refused))
 		return "", refused
@@ -245,15 +254,15 @@ func (t *Tokens) codeSpent(ctx context.Context, component string, code secret.Se
 	if err != nil {
 		return "", errors.Join(refused, err)
 	}
-	t.codes.spend(component, code, appid, nil)
+	t.codes.spend(id, appid, nil)
 	return appid, nil
 }
 
 // codes remembers, for a while, which authorizer a code belongs to and
-// whether it has been exchanged here. Codes are kept as digests.
+// whether it has been exchanged here. Codes are known by idOf.
 type codes struct {
 	mu    sync.Mutex
-	known map[[sha256.Size]byte]codeFate
+	known map[string]codeFate
 }
 
 type codeFate struct {
@@ -263,54 +272,54 @@ type codeFate struct {
 	until  time.Time
 }
 
-func newCodes() *codes { return &codes{known: make(map[[sha256.Size]byte]codeFate)} }
+func newCodes() *codes { return &codes{known: make(map[string]codeFate)} }
 
-func digestOf(component string, code secret.Secret) [sha256.Size]byte {
-	return sha256.Sum256([]byte(component + " " + code.Reveal()))
+// idOf names a code without telling it, on every node the same.
+func idOf(component string, code secret.Secret) string {
+	digest := sha256.Sum256([]byte(component + " " + code.Reveal()))
+	return hex.EncodeToString(digest[:16])
 }
 
 // announce notes whose code this is. Only signed events announce codes.
-func (c *codes) announce(component string, code secret.Secret, appid string) {
-	c.put(digestOf(component, code), codeFate{appid: appid})
-}
+func (c *codes) announce(id, appid string) { c.put(id, codeFate{appid: appid}) }
 
 // spend notes that the code has been exchanged, and for what.
-func (c *codes) spend(component string, code secret.Secret, appid string, answer []byte) {
-	c.put(digestOf(component, code), codeFate{appid: appid, spent: true, answer: answer})
+func (c *codes) spend(id, appid string, answer []byte) {
+	c.put(id, codeFate{appid: appid, spent: true, answer: answer})
 }
 
-func (c *codes) put(id [sha256.Size]byte, fate codeFate) {
+func (c *codes) put(id string, fate codeFate) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known[id].spent {
 		return // a code that is announced late stays spent
 	}
 	now := time.Now()
-	for digest, fate := range c.known {
+	for id, fate := range c.known {
 		if now.After(fate.until) {
-			delete(c.known, digest)
+			delete(c.known, id)
 		}
 	}
 	fate.until = now.Add(codeLifetime)
 	c.known[id] = fate
 }
 
-func (c *codes) announced(component string, code secret.Secret) (appid string, ok bool) {
+func (c *codes) announced(id string) (appid string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fate, ok := c.known[digestOf(component, code)]
+	fate, ok := c.known[id]
 	return fate.appid, ok
 }
 
-func (c *codes) spent(component string, code secret.Secret) (appid string, ok bool) {
+func (c *codes) spent(id string) (appid string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fate := c.known[digestOf(component, code)]
+	fate := c.known[id]
 	return fate.appid, fate.spent
 }
 
-func (c *codes) answer(component string, code secret.Secret) []byte {
+func (c *codes) answer(id string) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.known[digestOf(component, code)].answer
+	return c.known[id].answer
 }

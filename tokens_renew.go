@@ -148,6 +148,7 @@ func (t *Tokens) withdraw(ctx context.Context, who subject.Subject, record vault
 	record.Token, record.Refresh, record.Code = nil, nil, nil
 	_, err := t.store(ctx, who, record)
 	t.cache.drop(who)
+	t.tell(ctx, who, chance())
 	t.settings().log.Warn("authorizer has withdrawn its authorization",
 		zap.String("component", who.Component()), zap.String("authorizer", who.Authorizer()))
 	return err

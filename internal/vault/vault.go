@@ -9,6 +9,8 @@
 //	wechat/<component_appid>/ticket.json
 //	wechat/<component_appid>/component.json
 //	wechat/<component_appid>/authorizers/<shard>/<authorizer_appid>.json
+//	wechat/<component_appid>/pending/<authorizer_appid>
+//	wechat/<component_appid>/news/<authorizer_appid>-<id>
 //	wechat/<component_appid>/events/<client>/<create_time>-<appid>-<id>.json
 //	wechat/<component_appid>/dead-events/<client>/<create_time>-<appid>-<id>.json
 //
