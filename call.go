@@ -44,8 +44,6 @@ func (a *App) identify(r *http.Request, path string, route grant.Route) (*call, 
 	case r.Method != http.MethodGet && r.Method != http.MethodPost && r.Method != http.MethodHead:
 		// The answer to a TRACE would be the request, real token included.
 		return nil, ErrNotAllowed.because("WeChat uses GET and POST")
-	case r.Header.Get("Via") == via:
-		return nil, ErrLoop
 	case route.Kind == grant.User:
 		c.query = wire.Without(c.query, c.drop)
 		return c, nil

@@ -64,6 +64,7 @@ func (p *Proxy) local(w http.ResponseWriter, r *http.Request, path string, route
 		authenticated(r, q.client)
 		var answer []byte
 		if answer, err = endpoints[route.Endpoint].answer(p.app, r.Context(), q); err == nil {
+			answeredCalls.Inc()
 			writeJSON(w, http.StatusOK, answer)
 			return
 		}
@@ -71,6 +72,7 @@ func (p *Proxy) local(w http.ResponseWriter, r *http.Request, path string, route
 	var problem *Problem
 	var refusal *openapi.Refusal
 	if !errors.As(err, &problem) && errors.As(err, &refusal) {
+		answeredCalls.Inc()
 		p.log.Debug("call refused by WeChat", zap.String("path", path), zap.Error(err))
 		writeJSON(w, http.StatusOK, jsonOf(refused{refusal.Code, refusal.Message}))
 		return

@@ -195,6 +195,11 @@ func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 // ServeHTTP answers the token endpoints itself and forwards all other calls.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	p.app.drain.answer(w)
+	if r.Header.Get(openapi.HopHeader) != "" {
+		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true) // its address carries a real token
+		fault(w, r, p.log, ErrLoop)
+		return nil
+	}
 	path, ok := grant.Clean(r.URL.EscapedPath())
 	if !ok {
 		fault(w, r, p.log, ErrNotAllowed.because("the path is not plain: want segments of letters, digits, _ - . after single slashes"))
@@ -245,6 +250,7 @@ func notAllowed(w http.ResponseWriter, method string) error {
 // WeChat's shape. What stands behind the problem is for the log alone.
 func fault(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error) {
 	problem := problemOf(err)
+	callsTotal.WithLabelValues(problem.Slug).Inc()
 	level := zapcore.DebugLevel
 	if problem.Status >= http.StatusInternalServerError {
 		level = zapcore.WarnLevel

@@ -103,5 +103,6 @@ func (a *App) reply(m *message) ([]byte, error) {
 			answer = m.sealed.Seal(reply, time.Now(), m.nonce).XML()
 		}
 	}
+	pushesTotal.WithLabelValues("message", "acknowledged").Inc()
 	return answer, nil
 }

@@ -114,8 +114,15 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.clients, err = newClients(a.Clients, a.components, resolve); err != nil {
 		return err
 	}
+	events, err := newEmitter(ctx)
+	if err != nil {
+		return err
+	}
+	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
 	a.settings = a.newSettings(ctx, rings)
-	a.settings.deliveries = a.deliveries()
+	a.settings.deliveries, a.settings.emit = a.deliveries(), events.emit
 	a.drain = newDrain()
 	if err := a.drain.subscribe(ctx); err != nil {
 		return err
@@ -163,7 +170,7 @@ func (a *App) Validate() error {
 
 // newSettings returns what the shared state takes from this configuration.
 func (a *App) newSettings(ctx caddy.Context, rings map[string]*vault.Keyring) *settings {
-	storage := ctx.Storage()
+	storage := meteredStorage{ctx.Storage()}
 	current := make(map[string]secret.Secret)
 	for appid, c := range a.components {
 		current[appid] = c.appSecrets[0]

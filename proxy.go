@@ -67,6 +67,7 @@ func (a *attacher) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	repeatedCalls.Inc()
 	return a.sendWith(r, call, renewed, body)
 }
 
@@ -181,9 +182,11 @@ func newReverseProxy(transport http.RoundTripper, log *zap.Logger) *httputil.Rev
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.Host = ""
 			strip(p.Out.Header)
-			if p.In.Context().Value(callKey{}).(*call).client == nil {
-				p.Out.Header.Set("Via", via)
-			}
+			p.Out.Header.Set(openapi.HopHeader, "1")
+		},
+		ModifyResponse: func(*http.Response) error {
+			relayedCalls.Inc()
+			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if r.Context().Err() != nil {
@@ -194,10 +197,6 @@ func newReverseProxy(transport http.RoundTripper, log *zap.Logger) *httputil.Rev
 		},
 	}
 }
-
-// via marks the calls that need no client: a gateway that called itself in
-// WeChat's place would go on for ever, where all others are refused.
-const via = "1.1 caddy-wechat"
 
 // statusClientGone stands in access logs for a caller that did not wait for
 // the answer, as in those of Caddy's reverse_proxy.

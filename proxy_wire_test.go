@@ -111,6 +111,7 @@ func TestHeadersOnTheWayUp(t *testing.T) {
 		t.Fatalf("answered %s", answer.Body)
 	}
 	kept["Content-Length"] = []string{fmt.Sprint(len(body))}
+	kept["Wechat-Gateway"] = []string{"1"} // so that a gateway which calls itself notices
 	want := []request{{
 		Method: "POST", Host: strings.TrimPrefix(g.API, "http://"),
 		URI:    sendPath + "?access_token=" + g.WeChat.ValidToken(sandbox.KindAuthorizer, gwtest.OfficialAccount),

@@ -141,6 +141,7 @@ func (a *App) take(ctx context.Context, p *push) error {
 		return &unstoredPush{err}
 	}
 	a.shared.replays.acknowledged(p.signature, time.Now())
+	pushesTotal.WithLabelValues(pushType(p.event.InfoType), "acknowledged").Inc()
 	return nil
 }
 
@@ -189,11 +190,11 @@ func (u *unstoredPush) Unwrap() error { return u.error }
 // refusePush answers a push that is not acknowledged. The sender learns
 // nothing but the status, the log says why.
 func (a *App) refusePush(w http.ResponseWriter, r *http.Request, err error) error {
-	status := http.StatusForbidden
+	status, outcome := http.StatusForbidden, "refused"
 	var ours *unstoredPush
 	switch {
 	case errors.As(err, &ours):
-		status = http.StatusServiceUnavailable
+		status, outcome = http.StatusServiceUnavailable, "failed"
 	case errors.Is(err, errPushTooLarge):
 		status = http.StatusRequestEntityTooLarge
 	case errors.Is(err, errPushBroken):
@@ -207,6 +208,7 @@ func (a *App) refusePush(w http.ResponseWriter, r *http.Request, err error) erro
 		fields = append(fields, zap.String("remedy", "compare the encoding_aes_key here with the one in WeChat's console"))
 	}
 	a.log.Warn("push not acknowledged", fields...)
+	pushesTotal.WithLabelValues("any", outcome).Inc()
 	w.WriteHeader(status)
 	return nil
 }

@@ -79,6 +79,7 @@ type settings struct {
 	vault      *vault.Vault
 	log        *zap.Logger
 	deliveries delivery.Settings // for the courier
+	emit       func(event string, data map[string]any)
 }
 
 // newTokens returns Tokens that keep up to cacheSize tokens in memory and ask
@@ -290,6 +291,7 @@ func (t *Tokens) renew(ctx context.Context, who subject.Subject, record vault.Re
 	if forced {
 		t.troubles.force(who, time.Now())
 	}
+	renewalsTotal.WithLabelValues(levelOf(who), "ok").Inc()
 	t.settings().log.Info("token renewed", zap.String("component", who.Component()),
 		zap.String("authorizer", who.Authorizer()), zap.Uint64("generation", record.Generation),
 		zap.Time("expires", record.Expires))

@@ -61,6 +61,7 @@ func (t *Tokens) Authorized(ctx context.Context, g Grant) error {
 		return err
 	}
 	t.tell(ctx, who, code)
+	t.emit(eventAuthorized, who, "")
 	t.troubles.heal(who)
 	t.resume(who)
 	return nil

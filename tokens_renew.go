@@ -149,6 +149,7 @@ func (t *Tokens) withdraw(ctx context.Context, who subject.Subject, record vault
 	_, err := t.store(ctx, who, record)
 	t.cache.drop(who)
 	t.tell(ctx, who, chance())
+	t.emit(eventUnauthorized, who, "")
 	t.settings().log.Warn("authorizer has withdrawn its authorization",
 		zap.String("component", who.Component()), zap.String("authorizer", who.Authorizer()))
 	return err
@@ -197,6 +198,8 @@ func (f *componentFault) Unwrap() error { return f.error }
 // are to be shown. Failures of another's making, of the component, of the
 // storage or by the end of everything, let nobody cool down.
 func (t *Tokens) fail(who subject.Subject, err error) error {
+	slug := problemOf(publicOf(who, err)).Slug
+	renewalsTotal.WithLabelValues(levelOf(who), slug).Inc()
 	if errors.Is(err, ErrRationed) {
 		t.troubles.rationOf(who.Component()).news.Do(func() {
 			t.settings().log.Warn("too many unknown authorizers are asked for; WeChat is not asked about more",
@@ -216,8 +219,30 @@ func (t *Tokens) fail(who subject.Subject, err error) error {
 		}
 		t.settings().log.Log(level, "renewing token failed", zap.String("component", who.Component()),
 			zap.String("authorizer", who.Authorizer()), zap.Error(err), remedyOf(err), zap.Duration("retry_in", pause))
+		t.emit(eventRenewalFailed, who, slug)
 	}
 	return publicOf(who, err)
+}
+
+// levelOf says what kind of token is who's, for metrics.
+func levelOf(who subject.Subject) string {
+	if who.IsComponent() {
+		return "component"
+	}
+	return "authorizer"
+}
+
+// emit tells Caddy's events app, behind the caller's back.
+func (t *Tokens) emit(event string, who subject.Subject, reason string) {
+	emit := t.settings().emit
+	data := map[string]any{"component": who.Component()}
+	if !who.IsComponent() {
+		data["authorizer"] = who.Authorizer()
+	}
+	if reason != "" {
+		data["reason"] = reason
+	}
+	t.background(func() { emit(event, data) })
 }
 
 // remedyOf is the log field that tells an operator what to do, if WeChat's

@@ -235,6 +235,7 @@ func (u *unstored) put(who subject.Subject, record vault.Record) bool {
 	}
 	_, known := u.records[who]
 	u.records[who] = record
+	unstoredRecords.Set(float64(len(u.records)))
 	return !known
 }
 
@@ -247,5 +248,6 @@ func (u *unstored) remove(who subject.Subject, record vault.Record) bool {
 		return false
 	}
 	delete(u.records, who)
+	unstoredRecords.Set(float64(len(u.records)))
 	return true
 }

@@ -33,7 +33,9 @@ func (t *Tokens) Ticket(ctx context.Context, component string, ticket secret.Sec
 	if err != nil {
 		return err
 	}
+	noteTicket(component, time.Now())
 	t.troubles.heal(subject.Of(component, ""))
+	t.emit(eventTicket, subject.Of(component, ""), "")
 	return nil
 }
 
@@ -74,7 +76,11 @@ func (t *Tokens) watchTicket(ctx context.Context, component string) {
 	ctx, cancel := context.WithTimeout(ctx, obtainLimit)
 	defer cancel()
 	v := t.settings().vault
-	if !ticketsMissing(v.LoadTicket(ctx, component)) {
+	ticket, err := v.LoadTicket(ctx, component)
+	if ticket.Value != nil {
+		noteTicket(component, ticket.Received) // it may have come to another node
+	}
+	if !ticketsMissing(ticket, err) {
 		return
 	}
 	unlock, err := t.lock(ctx, subject.Of(component, ""))
@@ -82,7 +88,7 @@ func (t *Tokens) watchTicket(ctx context.Context, component string) {
 		return
 	}
 	defer unlock()
-	ticket, err := v.LoadTicket(ctx, component)
+	ticket, err = v.LoadTicket(ctx, component)
 	if ticketsMissing(ticket, err) {
 		t.askForTicket(ctx, component, ticket)
 	}

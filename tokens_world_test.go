@@ -123,6 +123,7 @@ func (w *world) settings(key byte) *settings {
 		api:        &openapi.Client{Transport: transportFunc(w.carry)},
 		vault:      vault.New(func() vault.Storage { return w.storage }, func(string) *vault.Keyring { return ring }),
 		log:        w.log,
+		emit:       func(string, map[string]any) {},
 	}
 }
 

@@ -42,10 +42,12 @@ want() {
 
 want "the race detector" "gcc libc6-dev" gcc clang
 want "the tests with a browser" "chromium" chromium chromium-browser google-chrome google-chrome-stable
-want "the tests with wechat-crypto" "nodejs npm" node
-if has node && ! [ npm/node_modules/.package-lock.json -nt npm/package-lock.json ]; then
-	echo "installing wechat-crypto"
-	(cd npm && npm ci --loglevel=error >/dev/null) || leave_out "the tests with wechat-crypto" "npm cannot install it"
-fi
+want "the tests with Node.js" "nodejs npm" node
+for folder in npm transparent; do
+	if has node && ! [ "$folder/node_modules/.package-lock.json" -nt "$folder/package-lock.json" ]; then
+		echo "installing the packages of test/$folder"
+		(cd "$folder" && npm ci --loglevel=error >/dev/null) || leave_out "the tests in test/$folder" "npm cannot install their packages"
+	fi
+done
 
 [ "$left_out" = 0 ] || [ "${CI:-}" != true ] || { echo "under CI=true nothing may be left out"; exit 1; }

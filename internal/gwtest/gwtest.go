@@ -49,6 +49,8 @@ type Options struct {
 	Wechat    string       // more lines in the wechat block
 	Platform  string       // lines in the wechat_platform block
 	Proxy     string       // lines in the wechat_proxy block
+	Global    string       // more global options
+	Sites     string       // more site blocks, all at port 18083
 	API       []string     // in place of the sandbox's URL
 	Quiet     bool         // do not authorise any account at the start
 	Upstream  http.Handler // in place of the sandbox, which it may call
@@ -59,6 +61,7 @@ type Gateway struct {
 	WeChat   *sandbox.Sandbox
 	Platform string // base URL that faces the internet
 	Proxy    string // base URL that faces the applications
+	Sites    string // host and port at which Options.Sites are served
 	API      string // base URL of the sandbox
 	Storage  string // folder
 	Log      string // file
@@ -78,7 +81,10 @@ func Start(t testing.TB, o Options) *Gateway {
 	if err := os.Mkdir(g.Storage, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	g.Platform, g.Proxy = g.listen("18081"), g.listen("18082")
+	g.Platform, g.Proxy = "http://"+g.listen("18081"), "http://"+g.listen("18082")
+	if o.Sites != "" {
+		g.Sites = g.listen("18083")
+	}
 
 	var err error
 	if g.WeChat, err = sandbox.New(o.Sandbox); err != nil {
@@ -126,7 +132,7 @@ func tempDir(t testing.TB) string {
 	return folder
 }
 
-// listen opens a socket for Caddy and returns its URL.
+// listen opens a socket for Caddy and returns its address.
 func (g *Gateway) listen(port string) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -139,7 +145,7 @@ func (g *Gateway) listen(port string) string {
 	g.t.Cleanup(func() { file.Close() })
 	listener.Close() // the file keeps the socket
 	g.listens[port] = fmt.Sprintf("fd/%d", file.Fd())
-	return "http://" + listener.Addr().String()
+	return listener.Addr().String()
 }
 
 // Load loads the configuration, or loads it anew.
@@ -193,6 +199,7 @@ func (g *Gateway) Authorize() {
 var caddyfile = template.Must(template.New("Caddyfile").Parse(`{
 	admin off
 	persist_config off
+	{{.Options.Global}}
 	storage file_system {{.Storage}}
 	log {
 		output file {{.Log}} {
@@ -223,6 +230,7 @@ var caddyfile = template.Must(template.New("Caddyfile").Parse(`{
 		{{.Options.Proxy}}
 	}
 }
+{{.Options.Sites}}
 `))
 
 // Caddyfile returns the configuration in force.

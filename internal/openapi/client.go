@@ -63,6 +63,10 @@ type Client struct {
 // likely this one by itself.
 const GatewayHeader = "Wechat-Gateway-Error"
 
+// HopHeader marks every request that a gateway makes in order to reach WeChat.
+// A gateway that receives one is called in WeChat's place.
+const HopHeader = "Wechat-Gateway"
+
 // Params are the members of a request body: strings and integers.
 type Params map[string]any
 
@@ -137,6 +141,7 @@ func (c *Client) post(ctx context.Context, target string, content []byte) (int, 
 		return 0, nil, err
 	}
 	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set(HopHeader, "1")
 	response, err := c.transport().RoundTrip(request)
 	if err != nil {
 		return 0, nil, err
