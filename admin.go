@@ -6,12 +6,17 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
@@ -19,10 +24,15 @@ func init() {
 	caddy.RegisterModule(Admin{})
 }
 
-// Admin adds to Caddy's admin API what an operator has to see. It changes
-// nothing and shows no secret.
+// Admin adds to Caddy's admin API what an operator needs. It shows no secret.
 //
-//	GET /wechat/dead-events   authorisation events that no delivery reached, by client
+//	GET  /wechat/dead-events   authorisation events that no delivery reached, by client
+//	GET  /wechat/authorizers   appids with a record, those that have withdrawn included; ?component=
+//	POST /wechat/sync          ask WeChat for a page of its authorizers and store what is missing; ?component=&offset=
+//
+// The component may be left out where there is one. A page of /wechat/sync has
+// 500 authorizers; its answer says how many there are and where the next one
+// begins: {"component":"…","next":500,"total":1234}.
 type Admin struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -32,7 +42,11 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 
 // Routes implements caddy.AdminRouter.
 func (Admin) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: "/wechat/dead-events", Handler: caddy.AdminHandlerFunc(deadEvents)}}
+	return []caddy.AdminRoute{
+		{Pattern: "/wechat/dead-events", Handler: inForce(http.MethodGet, deadEvents)},
+		{Pattern: "/wechat/authorizers", Handler: inForce(http.MethodGet, authorizers)},
+		{Pattern: "/wechat/sync", Handler: inForce(http.MethodPost, syncPage)},
+	}
 }
 
 // deadEvent is an authorisation event that was given up.
@@ -46,14 +60,7 @@ type deadEvent struct {
 	Failure   string    `json:"failure"`
 }
 
-func deadEvents(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodGet {
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed, want GET")}
-	}
-	state := running()
-	if state == nil {
-		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("the wechat app is not running")}
-	}
+func deadEvents(state *shared, w http.ResponseWriter, r *http.Request) error {
 	dead := []deadEvent{}
 	for queue := range state.settings.Load().deliveries.Targets {
 		letters, err := state.courier.DeadLetters(r.Context(), queue)
@@ -67,8 +74,7 @@ func deadEvents(w http.ResponseWriter, r *http.Request) error {
 	slices.SortFunc(dead, func(a, b deadEvent) int {
 		return cmp.Or(cmp.Compare(a.Client, b.Client), a.Queued.Compare(b.Queued))
 	})
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(dead)
+	return adminJSON(w, dead)
 }
 
 func deadEventOf(e vault.Event) deadEvent {
@@ -76,6 +82,82 @@ func deadEventOf(e vault.Event) deadEvent {
 		Component: e.Component, Client: e.Client, AppID: e.AppID,
 		InfoType: e.InfoType, Queued: e.Queued, Attempts: e.Attempts, Failure: e.Failure,
 	}
+}
+
+func authorizers(state *shared, w http.ResponseWriter, r *http.Request) error {
+	s := state.settings.Load()
+	component, err := s.componentOf(r)
+	if err != nil {
+		return err
+	}
+	appids, err := s.vault.List(r.Context(), component)
+	if err != nil {
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+	}
+	return adminJSON(w, appids)
+}
+
+// synced is how far a sync has come.
+type synced struct {
+	Component string `json:"component"`
+	Next      int    `json:"next"` // offset of the next page; the total after the last
+	Total     int    `json:"total"`
+}
+
+func syncPage(state *shared, w http.ResponseWriter, r *http.Request) error {
+	component, err := state.settings.Load().componentOf(r)
+	if err != nil {
+		return err
+	}
+	offset := 0
+	if text := r.URL.Query().Get("offset"); text != "" {
+		if offset, err = strconv.Atoi(text); err != nil || offset < 0 {
+			return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("offset is not a number from 0")}
+		}
+	}
+	list, err := state.tokens.AuthorizerList(r.Context(), component, offset, openapi.MaxListed)
+	if err != nil {
+		return caddy.APIError{HTTPStatus: http.StatusBadGateway, Err: err}
+	}
+	page := synced{component, offset + len(list.Authorizers), list.Total}
+	if len(list.Authorizers) == 0 {
+		page.Next = list.Total
+	}
+	return adminJSON(w, page)
+}
+
+// componentOf returns the component that a request is about.
+func (s *settings) componentOf(r *http.Request) (string, error) {
+	component := r.URL.Query().Get("component")
+	if component == "" && len(s.components) == 1 {
+		for only := range s.components {
+			return only, nil
+		}
+	}
+	if _, ok := s.components[component]; !ok {
+		known := strings.Join(slices.Sorted(maps.Keys(s.components)), ", ")
+		return "", caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("component is not one of: %s", known)}
+	}
+	return component, nil
+}
+
+func adminJSON(w http.ResponseWriter, answer any) error {
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(answer)
+}
+
+// inForce calls a handler with the state in force.
+func inForce(method string, handler func(*shared, http.ResponseWriter, *http.Request) error) caddy.AdminHandler {
+	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method != method {
+			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed, want " + method)}
+		}
+		state := running()
+		if state == nil {
+			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("the wechat app is not running")}
+		}
+		return handler(state, w, r)
+	})
 }
 
 // running returns the state in force. The admin API is built before the apps

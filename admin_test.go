@@ -48,7 +48,7 @@ func TestDeadEventsAreVisible(t *testing.T) {
 	defer func() { _, _ = pool.Delete(poolKey) }()
 
 	w := httptest.NewRecorder()
-	if err := deadEvents(w, httptest.NewRequest(http.MethodGet, "/wechat/dead-events", nil)); err != nil {
+	if err := deadEvents(running(), w, httptest.NewRequest(http.MethodGet, "/wechat/dead-events", nil)); err != nil {
 		t.Fatal(err)
 	}
 	want := `[{"component":"wx134c8103faa5a59e","client":"shop","appid":"wxaaaaaaaaaaaaaaaa","info_type":"unauthorized",` +
@@ -56,7 +56,9 @@ func TestDeadEventsAreVisible(t *testing.T) {
 	if got := strings.TrimSpace(w.Body.String()); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
-	if err := deadEvents(w, httptest.NewRequest(http.MethodPost, "/wechat/dead-events", nil)); err == nil {
-		t.Error("a POST is answered")
+	for _, route := range (Admin{}).Routes() {
+		if err := route.Handler.ServeHTTP(w, httptest.NewRequest(http.MethodDelete, route.Pattern, nil)); err == nil {
+			t.Errorf("a DELETE of %s is answered", route.Pattern)
+		}
 	}
 }

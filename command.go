@@ -25,7 +25,7 @@ func init() {
 		Name:  "wechat",
 		Short: "Tools of the WeChat gateway",
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(sandboxCommand(), demoCommand())
+			cmd.AddCommand(syncCommand(), sandboxCommand(), demoCommand())
 		},
 	})
 }

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package process_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddy-wechat/caddy-wechat/sandbox"
+)
+
+// After the storage was lost, sync brings every refresh token back beforehand,
+// page by page; what broke off is gone on with.
+func TestSyncRebuildsTheStorage(t *testing.T) {
+	const accounts = 1203 // three pages
+	appid := func(n int) string { return fmt.Sprintf("wx%016x", n) }
+	weChat, err := sandbox.New(sandbox.Config{Switches: sandbox.Switches{NoAuthorizedPush: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := httptest.NewServer(weChat)
+	t.Cleanup(api.Close)
+	n := node{"unix/" + filepath.Join(t.TempDir(), "admin"), t.TempDir(), api.URL, freeAddress(t), freeAddress(t), shop}
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	n.write(t, file)
+	p := gateway(t, file, n.platform, n.proxy)
+	weChat.SetURLs("http://"+n.platform+"/wechat/events", "")
+	if err := weChat.PushTicket(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range accounts {
+		exchanged(t, weChat, appid(i))
+	}
+
+	weChat.Inject(sandbox.Fault{Path: "/cgi-bin/component/api_get_authorizer_list", ErrCode: 45009, Times: 1})
+	refused := launch(t, "wechat", "sync", "--address", n.admin)
+	if code, want := refused.wait(), "--from 0"; code == 0 || !strings.Contains(refused.output.String(), want) || !strings.Contains(refused.output.String(), "45009") {
+		t.Errorf("sync without quota: exit code %d, %s", code, refused.output)
+	}
+	half := launch(t, "wechat", "sync", "--config", file, "--from", "500")
+	if code, want := half.wait(), "1203 of 1203"; code != 0 || !strings.Contains(half.output.String(), want) {
+		t.Errorf("sync from 500: exit code %d, %s", code, half.output)
+	}
+	if got := records(t, n.storage); got != accounts-500 {
+		t.Errorf("%d records after the last two pages, want %d", got, accounts-500)
+	}
+	whole := launch(t, "wechat", "sync", "--address", n.admin)
+	if code := whole.wait(); code != 0 || !strings.Contains(whole.output.String(), "[########################################] 1203 of 1203") {
+		t.Errorf("sync: exit code %d, %s", code, whole.output)
+	}
+	if got := records(t, n.storage); got != accounts {
+		t.Errorf("%d records, want %d", got, accounts)
+	}
+	if got := weChat.Count("/cgi-bin/component/api_get_authorizer_list"); got != 1+2+3 {
+		t.Errorf("%d pages were asked for, want 6", got)
+	}
+
+	// What was stored is what is used: nobody asks again.
+	weChat.ResetCounts()
+	answer := call(t, "http://"+n.proxy+"/cgi-bin/token?grant_type=client_credential&appid="+appid(7)+"&secret="+clientSecret, "")
+	if !strings.Contains(answer, "gw1.") {
+		t.Errorf("token of an account: %s", answer)
+	}
+	if got := weChat.Count("/cgi-bin/component/api_get_authorizer_info"); got != 0 {
+		t.Errorf("WeChat was asked %d times what it had told", got)
+	}
+	wantNoCredential(t, weChat, p.output.String()+whole.output.String()+half.output.String())
+}
+
+func TestSyncSaysWhatIsWrong(t *testing.T) {
+	p := launch(t, "wechat", "sync", "--address", "unix/"+filepath.Join(t.TempDir(), "nobody"))
+	if code := p.wait(); code == 0 || !strings.Contains(p.output.String(), "connect") {
+		t.Errorf("without a gateway: exit code %d, %s", code, p.output)
+	}
+}
+
+// exchanged lets an account authorise, and its code be exchanged by a process
+// that is gone: WeChat has a refresh token for it.
+func exchanged(t *testing.T, weChat *sandbox.Sandbox, appid string) {
+	t.Helper()
+	if err := weChat.AddAccount(sandbox.Account{AppID: appid}); err != nil {
+		t.Fatal(err)
+	}
+	code, err := weChat.Authorize(t.Context(), appid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	post := func(path, body string) (answer map[string]any) {
+		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+		w := httptest.NewRecorder()
+		weChat.ServeHTTP(w, r)
+		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	token := weChat.ValidToken(sandbox.KindComponent, "")
+	if token == "" {
+		post("/cgi-bin/component/api_component_token", fmt.Sprintf(`{"component_appid":%q,"component_appsecret":%q,"component_verify_ticket":%q}`,
+			sandbox.DefaultComponent, sandbox.DefaultAppSecret, weChat.ValidToken(sandbox.KindTicket, "")))
+		token = weChat.ValidToken(sandbox.KindComponent, "")
+	}
+	post("/cgi-bin/component/api_query_auth?access_token="+token, fmt.Sprintf(`{"component_appid":%q,"authorization_code":%q}`, sandbox.DefaultComponent, code))
+}
+
+// records counts the authorizers in the storage.
+func records(t *testing.T, storage string) (n int) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(storage, "wechat", sandbox.DefaultComponent, "authorizers"), func(path string, entry os.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".json") {
+			n++
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
