@@ -6,7 +6,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
-	"image/png"
+	"image/jpeg"
 	"io"
 	"strings"
 	"sync"
@@ -259,7 +259,7 @@ func TestBusinessAPIs(t *testing.T) {
 	w.wantCode("datacube without dates", w.post(at("/datacube/getusersummary"), `{}`), 61501)
 
 	response, picture := w.do("POST", at("/wxa/getwxacodeunlimit"), `{"scene":"a=1"}`)
-	if _, err := png.Decode(strings.NewReader(picture)); err != nil || response.Header.Get("Content-Type") != "image/png" {
+	if _, err := jpeg.Decode(strings.NewReader(picture)); err != nil || response.Header.Get("Content-Type") != "image/jpeg" {
 		t.Errorf("picture: %v, %v", err, response.Header)
 	}
 	w.wantCode("a picture of nothing", w.post(at("/wxa/getwxacodeunlimit"), `{}`), 40169)

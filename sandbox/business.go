@@ -7,7 +7,7 @@ import (
 	"encoding/json"
 	"image"
 	"image/color"
-	"image/png"
+	"image/jpeg"
 	"time"
 )
 
@@ -178,7 +178,7 @@ func (s *Sandbox) miniProgramCode(x *exchange) (any, error) {
 		return nil, refuse(40169, "invalid length for scene, or the data is not json string")
 	}
 	picture := drawCode(body.Scene + body.Path)
-	return &download{"image/png", "", int64(len(picture)), bytes.NewReader(picture)}, nil
+	return &download{"image/jpeg", "", int64(len(picture)), bytes.NewReader(picture)}, nil
 }
 
 // drawCode makes a small picture that depends on text.
@@ -189,6 +189,6 @@ func drawCode(text string) []byte {
 		squares.SetGray(i, 0, color.Gray{Y: digest[i]})
 	}
 	var out bytes.Buffer
-	_ = png.Encode(&out, squares) // a bytes.Buffer does not fail
+	_ = jpeg.Encode(&out, squares, &jpeg.Options{Quality: 100}) // a bytes.Buffer does not fail
 	return out.Bytes()
 }

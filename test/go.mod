@@ -6,6 +6,9 @@ require (
 	github.com/caddy-wechat/caddy-wechat v0.0.0
 	github.com/chromedp/cdproto v0.0.0-20250724212937-08a3db8b4327
 	github.com/chromedp/chromedp v0.14.2
+	github.com/faabiosr/cachego v0.15.0
+	github.com/fastwego/miniprogram v1.0.0-beta.4
+	github.com/fastwego/offiaccount v1.0.1
 	github.com/medivhzhan/weapp/v2 v2.4.2
 	github.com/silenceper/wechat/v2 v2.1.10
 	golang.org/x/net v0.60.0

@@ -43,7 +43,7 @@ want() {
 want "the race detector" "gcc libc6-dev" gcc clang
 want "the tests with a browser" "chromium" chromium chromium-browser google-chrome google-chrome-stable
 want "the tests with Node.js" "nodejs npm" node
-for folder in npm transparent; do
+for folder in npm sdk/node transparent; do
 	if has node && ! [ "$folder/node_modules/.package-lock.json" -nt "$folder/package-lock.json" ]; then
 		echo "installing the packages of test/$folder"
 		(cd "$folder" && npm ci --loglevel=error >/dev/null) || leave_out "the tests in test/$folder" "npm cannot install their packages"

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sdk_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
+	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/sandbox"
+)
+
+// clients is the one client of all tests. What it may call is listed, so that
+// every SDK has a path left which is denied: menus, for example.
+const clients = `client shop {
+	secret      ` + gwtest.ClientSecret + `
+	authorizers *
+	allow       /cgi-bin/user/* /cgi-bin/message/* /cgi-bin/media/* /datacube/* /wxaapi/* /wxa/getwxacodeunlimit
+	allow       /cgi-bin/component/* /sns/*
+	component_api
+}`
+
+// world is a gateway whose way to WeChat is tapped.
+type world struct {
+	*gwtest.Gateway
+	tap *wiretap
+}
+
+func startWorld(t *testing.T) *world {
+	t.Helper()
+	tap := new(wiretap)
+	g := gwtest.Start(t, gwtest.Options{Clients: clients, Upstream: tap, Quiet: true})
+	tap.wechat.Store(g.WeChat)
+	g.Authorize()
+	settle(g)
+	return &world{g, tap}
+}
+
+// startGateway starts a gateway that is not tapped.
+func startGateway(t *testing.T) *gwtest.Gateway {
+	t.Helper()
+	g := gwtest.Start(t, gwtest.Options{Clients: clients})
+	settle(g)
+	return g
+}
+
+// settle waits for the background work of the authorizations. Until it has
+// ended, a real token may be replaced at any moment.
+func settle(g *gwtest.Gateway) {
+	g.Token(gwtest.OfficialAccount)
+	g.Token(gwtest.MiniProgram)
+}
+
+// issue makes a gateway token of the client that nobody has asked for; an
+// empty appid makes it the component's.
+func issue(t *testing.T, g *gwtest.Gateway, appid string, expires time.Time) string {
+	t.Helper()
+	appSecret, _, _ := g.WeChat.Keys()
+	key, err := gwtoken.NewKey(secret.New(appSecret), sha256.Sum256([]byte(gwtest.ClientSecret)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key.Issue(gwtoken.Claims{Client: "shop", Subject: subject.Of(g.WeChat.Component(), appid), Expires: expires})
+}
+
+// refused is how many calls the gateway has refused for this reason.
+func (w *world) refused(slug string) int {
+	return strings.Count(w.Logs(), `"slug":"`+slug+`"`)
+}
+
+// calls is what WeChat saw of the SDK's calls, without the gateway's own.
+func (w *world) calls() []sandbox.Call {
+	return slices.DeleteFunc(w.WeChat.Calls(), func(c sandbox.Call) bool {
+		return strings.HasPrefix(c.Path, "/cgi-bin/component/")
+	})
+}
+
+// wiretap passes all calls to WeChat and notes what of the gateway's own is in
+// them: in the address, in a header, or in the body.
+type wiretap struct {
+	wechat atomic.Pointer[sandbox.Sandbox] // nil until the gateway runs
+
+	mu    sync.Mutex
+	leaks []string
+}
+
+func (w *wiretap) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	wechat := w.wechat.Load()
+	body, err := io.ReadAll(r.Body)
+	if wechat == nil || err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	header, _ := json.Marshal(r.Header)
+	for where, content := range map[string][]byte{"address": []byte(r.RequestURI), "header": header, "body": body} {
+		for what, ours := range map[string]string{"gateway token": "gw1.", "refresh label": "gwr1.", "client secret": gwtest.ClientSecret} {
+			if bytes.Contains(content, []byte(ours)) {
+				w.note("a " + what + " in the " + where + " of " + r.Method + " " + r.URL.Path)
+			}
+		}
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	wechat.ServeHTTP(rw, r)
+}
+
+func (w *wiretap) note(leak string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.leaks = append(w.leaks, leak)
+}
+
+// taken returns what was noted since the last time.
+func (w *wiretap) taken() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	leaks := w.leaks
+	w.leaks = nil
+	return leaks
+}
