@@ -6,9 +6,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/wire"
 )
@@ -19,6 +19,21 @@ type body struct {
 	rest       io.Reader // what follows kept; nil when that is all
 	length     int64     // -1 for unknown
 	replayable bool
+	abandoned  atomic.Bool
+}
+
+// abandon ends the reading of a body that nobody waits for any more: the
+// transport may be at it when the request it came with is over.
+func (b *body) abandon() { b.abandoned.Store(true) }
+
+var errAbandoned = errors.New("reading the body of a request that is over")
+
+// Read reads what follows kept.
+func (b *body) Read(p []byte) (int, error) {
+	if b.abandoned.Load() {
+		return 0, errAbandoned
+	}
+	return b.rest.Read(p)
 }
 
 // readBody keeps a body of at most limit bytes before anything is sent. Of a
@@ -29,6 +44,13 @@ func readBody(r *http.Request, limit int64) (*body, error) {
 	}
 	if r.ContentLength > limit {
 		return &body{rest: r.Body, length: r.ContentLength}, nil
+	}
+	if r.ContentLength >= 0 {
+		kept := make([]byte, r.ContentLength)
+		if _, err := io.ReadFull(r.Body, kept); err != nil {
+			return nil, brokenOff(err)
+		}
+		return &body{kept: kept, length: r.ContentLength, replayable: true}, nil
 	}
 	kept, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	if err != nil {
@@ -49,13 +71,13 @@ func brokenOff(err error) error {
 	return ErrBadRequest.because("the request body broke off")
 }
 
-// next returns a reader over the whole body, which ReverseProxy and not the
+// next returns a reader over the whole body, which the server and not the
 // transport closes.
 func (b *body) next(method string) io.ReadCloser {
 	kept := bytes.NewReader(b.kept)
 	switch {
 	case b.rest != nil:
-		return io.NopCloser(io.MultiReader(kept, b.rest))
+		return io.NopCloser(io.MultiReader(kept, b))
 	case len(b.kept) == 0 && !sentAgain(method):
 		return http.NoBody
 	default:
@@ -82,29 +104,43 @@ const peekSize = 1 << 10
 // errcodeOf returns the errcode at the beginning of an answer, 0 if there is
 // none. It looks at the first bytes of small JSON and text answers, holds back
 // no other, and puts back what it has read.
-func errcodeOf(response *http.Response) int {
+func errcodeOf(response *http.Response) (code int) {
 	if !mayRefuse(response) {
 		return 0
 	}
-	gzipped := response.Header.Get("Content-Encoding") == "gzip"
-	prefix := make([]byte, 0, peekSize)
-	var code int
-	var decided bool
-	var err error
-	for !decided && err == nil && len(prefix) < peekSize {
+	p := &peeked{body: response.Body}
+	for decided := false; !decided && p.err == nil && p.end < peekSize; {
 		var n int
-		n, err = response.Body.Read(prefix[len(prefix):peekSize])
-		prefix = prefix[:len(prefix)+n]
-		text, complete := prefix, err == io.EOF || int64(len(prefix)) == response.ContentLength
-		if gzipped {
-			text = wire.Gunzip(prefix, peekSize)
-			complete = complete && len(text) < peekSize
-		}
-		code, decided = wire.Errcode(text, complete)
+		n, p.err = p.body.Read(p.bytes[p.end:])
+		p.end += n
+		complete := p.err == io.EOF || int64(p.end) == response.ContentLength
+		code, decided = wire.Errcode(p.bytes[:p.end], complete)
 	}
-	response.Body = &unread{Reader: io.MultiReader(bytes.NewReader(prefix), &failing{response.Body, err}), Closer: response.Body}
+	response.Body = p
 	return code
 }
+
+// peeked is a body whose beginning was read and is read again.
+type peeked struct {
+	body       io.ReadCloser
+	begin, end int   // of what is in bytes and to be read again
+	err        error // of reading that
+	bytes      [peekSize]byte
+}
+
+func (p *peeked) Read(b []byte) (n int, err error) {
+	if p.begin < p.end {
+		n = copy(b, p.bytes[p.begin:p.end])
+		p.begin += n
+		return n, nil
+	}
+	if p.err != nil {
+		return 0, p.err
+	}
+	return p.body.Read(b)
+}
+
+func (p *peeked) Close() error { return p.body.Close() }
 
 // mayRefuse reports whether an answer could be a refusal: a small one in JSON
 // or text, or of unknown size.
@@ -112,25 +148,7 @@ func mayRefuse(response *http.Response) bool {
 	if response.StatusCode != http.StatusOK || response.ContentLength > peekSize || response.Body == nil {
 		return false
 	}
-	kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	kind, _, _ := strings.Cut(response.Header.Get("Content-Type"), ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
 	return kind == "" || strings.HasPrefix(kind, "text/") || strings.HasSuffix(kind, "json")
-}
-
-// unread is a body whose beginning was read and is read again.
-type unread struct {
-	io.Reader
-	io.Closer
-}
-
-// failing goes on reading a body, unless reading it has failed already.
-type failing struct {
-	body io.Reader
-	err  error
-}
-
-func (f *failing) Read(p []byte) (int, error) {
-	if f.err != nil {
-		return 0, f.err
-	}
-	return f.body.Read(p)
 }

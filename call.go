@@ -3,7 +3,6 @@
 package wechat
 
 import (
-	"context"
 	"net/http"
 	"time"
 
@@ -25,12 +24,6 @@ type call struct {
 	path    string            // WeChat's
 	query   string            // as received
 	drop    func(string) bool // which values in it may not travel on
-}
-
-type callKey struct{}
-
-func (c *call) within(r *http.Request) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 }
 
 // identify decides who calls, for whom, and whether the client may. It reads

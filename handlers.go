@@ -163,7 +163,7 @@ type Proxy struct {
 
 	app     *App
 	log     *zap.Logger
-	forward http.Handler
+	forward forwarder
 }
 
 // CaddyModule returns the Caddy module information.
@@ -183,12 +183,7 @@ func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 	if err := p.provisionTransport(ctx); err != nil {
 		return err
 	}
-	p.forward = newReverseProxy(&attacher{
-		tokens:    p.app.shared.tokens,
-		hosts:     p.app.hosts,
-		transport: p.Transport,
-		maxReplay: p.MaxReplayBody,
-	}, p.log)
+	p.forward = forwarder{&attacher{p.app.shared.tokens, p.app.hosts, p.Transport}, p.MaxReplayBody, p.log}
 	return nil
 }
 
@@ -216,7 +211,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Ha
 		return nil
 	}
 	authenticated(r, call.client)
-	p.forward.ServeHTTP(finalOnly{w}, call.within(r))
+	p.forward.forward(w, r, call)
 	return nil
 }
 

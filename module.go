@@ -186,6 +186,7 @@ func (a *App) newSettings(ctx caddy.Context, rings map[string]*vault.Keyring) *s
 
 // Start puts this configuration in force.
 func (a *App) Start() error {
+	guardStandardLog()
 	a.shared.start(a)
 	return nil
 }

@@ -3,44 +3,33 @@
 package wechat
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"html"
-	"io"
 	"net/http"
-	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/wire"
 )
 
-// attacher is the RoundTripper that alone writes real tokens into requests.
-// It does so on a clone of its own, so that no log, placeholder or later
-// handler can see one.
+// attacher alone writes real tokens into requests. It does so on a request of
+// its own, so that no log, placeholder or other handler can see one.
 type attacher struct {
 	tokens    *Tokens
 	hosts     []*url.URL
 	transport http.RoundTripper
-	maxReplay int64
 }
 
-// RoundTrip makes the call in r's context at WeChat. When WeChat rejects the
-// real token, it is renewed and the call made once more, provided that the
-// body was kept; nothing else is ever sent twice, except to the next host
-// when a connection could not even be made.
-func (a *attacher) RoundTrip(r *http.Request) (*http.Response, error) {
-	call := r.Context().Value(callKey{}).(*call)
-	body, err := readBody(r, a.maxReplay)
-	if err != nil {
-		return nil, err
-	}
+// call makes a call at WeChat. When WeChat rejects the real token, it is
+// renewed and the call made once more, provided that the body was kept; nothing
+// else is ever sent twice, except to the next host when a connection could not
+// even be made.
+func (a *attacher) call(r *http.Request, call *call, body *body) (*http.Response, error) {
 	if call.subject == "" {
 		return a.send(r, call, call.query, body)
 	}
@@ -71,8 +60,9 @@ func (a *attacher) RoundTrip(r *http.Request) (*http.Response, error) {
 	return a.sendWith(r, call, renewed, body)
 }
 
-// sendWith attaches token and removes it wherever the answer's headers, or the
-// error in their place, repeat it.
+// sendWith attaches token and removes it wherever the answer, or the error in
+// its place, repeats it: WeChat never does, but a redirect or an error page of
+// some server on the way may quote the address.
 func (a *attacher) sendWith(r *http.Request, call *call, token *Token, body *body) (*http.Response, error) {
 	real := token.Value.Reveal()
 	response, err := a.send(r, call, wire.Splice(call.query, call.route.Param, real, call.drop), body)
@@ -80,38 +70,24 @@ func (a *attacher) sendWith(r *http.Request, call *call, token *Token, body *bod
 		return nil, withhold(err, real)
 	}
 	wire.ScrubHeader(response.Header, real, "REDACTED")
-	if err := scrubPage(response, real); err != nil {
-		return nil, withhold(err, real)
+	if response.StatusCode >= 300 && response.Header.Get("Content-Encoding") != "" {
+		// Compressed unasked: nobody can tell what is in it.
+		response.Body.Close()
+		response.Header.Del("Content-Encoding")
+		response.Header.Del("Content-Length")
+		response.Body, response.ContentLength = http.NoBody, 0
+	}
+	for _, form := range formsOf(real) {
+		response.Body = wire.Scrub(response.Body, form)
 	}
 	return response, nil
 }
 
-// maxPage is how much of an error page is passed on.
-const maxPage = 64 << 10
-
-// scrubPage takes the token out of an answer that is none of the API's, whose
-// status is 200: a redirect or an error page of some server on the way may
-// quote the address. One that is compressed is left out altogether.
-func scrubPage(response *http.Response, token string) error {
-	if response.StatusCode < 300 {
-		return nil
-	}
-	var page []byte
-	if response.Header.Get("Content-Encoding") == "" {
-		var err error
-		if page, err = io.ReadAll(io.LimitReader(response.Body, maxPage)); err != nil {
-			response.Body.Close()
-			return err
-		}
-	}
-	response.Body.Close()
-	for _, form := range []string{token, url.QueryEscape(token), html.EscapeString(token)} {
-		page = bytes.ReplaceAll(page, []byte(form), []byte("REDACTED"))
-	}
-	response.Header.Del("Content-Encoding")
-	response.Header.Del("Content-Length")
-	response.Body, response.ContentLength = io.NopCloser(bytes.NewReader(page)), int64(len(page))
-	return nil
+// formsOf are the ways in which a page may write the token: mostly one.
+func formsOf(token string) []string {
+	forms := []string{token, url.QueryEscape(token), html.EscapeString(token)}
+	slices.Sort(forms)
+	return slices.Compact(forms)
 }
 
 // withhold returns err without a text that quotes the token, as that of a
@@ -125,22 +101,26 @@ func withhold(err error, token string) error {
 
 // send tries the hosts in turn as long as no connection can be made.
 func (a *attacher) send(r *http.Request, call *call, query string, body *body) (*http.Response, error) {
+	header := upward(r.Header)
 	var err error
 	for _, host := range a.hosts {
-		out := *r
+		out := r.WithContext(r.Context()) // a copy
 		out.URL = &url.URL{Scheme: host.Scheme, Host: host.Host, Path: call.path, RawQuery: query}
-		out.Host = host.Host
+		out.Host, out.RequestURI, out.Header = host.Host, "", header
 		out.Body, out.ContentLength, out.GetBody = body.next(r.Method), body.length, nil
+		out.TransferEncoding, out.Trailer, out.Close = nil, nil, false
 		var response *http.Response
-		response, err = a.transport.RoundTrip(&out)
-		if err == nil && response.Header.Get(openapi.GatewayHeader) != "" {
+		response, err = a.transport.RoundTrip(out)
+		switch {
+		case err == nil && response.Header.Get(openapi.GatewayHeader) != "":
 			response.Body.Close()
 			return nil, ErrLoop
-		}
-		if err == nil {
-			return final(response), nil
-		}
-		if !isDialError(err) {
+		case err == nil && response.StatusCode == http.StatusSwitchingProtocols:
+			response.Body.Close()
+			return nil, ErrUnreachable.because("it switches protocols unasked")
+		case err == nil:
+			return response, nil
+		case !isDialError(err):
 			return nil, err
 		}
 	}
@@ -154,15 +134,6 @@ func isDialError(err error) bool {
 	return errors.As(err, &dial)
 }
 
-// final returns the answer without what is for WeChat's own connections: the
-// address of another server, and trailers, which arrive too late to scrub.
-func final(response *http.Response) *http.Response {
-	response.Header.Del("Alt-Svc")
-	out := *response // the transport goes on filling the trailer of its own
-	out.Trailer = nil
-	return &out
-}
-
 // rejected reports whether WeChat rejects the real token.
 func rejected(errcode int) bool {
 	switch errcode {
@@ -171,73 +142,3 @@ func rejected(errcode int) bool {
 	}
 	return false
 }
-
-// newReverseProxy streams between application and WeChat.
-func newReverseProxy(transport http.RoundTripper, log *zap.Logger) *httputil.ReverseProxy {
-	return &httputil.ReverseProxy{
-		Transport:     transport,
-		FlushInterval: -1,
-		BufferPool:    &bufferPool{},
-		ErrorLog:      zap.NewStdLog(log),
-		Rewrite: func(p *httputil.ProxyRequest) {
-			p.Out.Host = ""
-			strip(p.Out.Header)
-			p.Out.Header.Set(openapi.HopHeader, "1")
-		},
-		ModifyResponse: func(*http.Response) error {
-			relayedCalls.Inc()
-			return nil
-		},
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if r.Context().Err() != nil {
-				w.WriteHeader(statusClientGone)
-				return
-			}
-			fault(w, r, log, err)
-		},
-	}
-}
-
-// statusClientGone stands in access logs for a caller that did not wait for
-// the answer, as in those of Caddy's reverse_proxy.
-const statusClientGone = 499
-
-// finalOnly keeps back informational answers (1xx), whose headers nobody has
-// scrubbed.
-type finalOnly struct{ http.ResponseWriter }
-
-func (w finalOnly) WriteHeader(status int) {
-	if status >= http.StatusOK {
-		w.ResponseWriter.WriteHeader(status)
-	}
-}
-
-// Unwrap lets http.ResponseController flush.
-func (w finalOnly) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// strip removes what WeChat need not know, what would turn the connection into
-// a tunnel past the rules here (Upgrade: h2c), and what would make net/http
-// send a request again by itself.
-func strip(h http.Header) {
-	for name := range h {
-		switch {
-		case strings.HasPrefix(name, "X-Forwarded-"):
-			delete(h, name)
-		case name == "Authorization", name == "Cookie", name == appidHeader, name == "X-Real-Ip", name == "Via",
-			name == "Idempotency-Key", name == "X-Idempotency-Key", name == "Upgrade", name == "Connection":
-			delete(h, name)
-		}
-	}
-}
-
-// bufferPool lends the copy buffers of the reverse proxy.
-type bufferPool struct{ pool sync.Pool }
-
-func (b *bufferPool) Get() []byte {
-	if buffer, ok := b.pool.Get().(*[]byte); ok {
-		return *buffer
-	}
-	return make([]byte, 32<<10)
-}
-
-func (b *bufferPool) Put(buffer []byte) { b.pool.Put(&buffer) }

@@ -105,7 +105,7 @@ func BenchmarkProxyCall(b *testing.B) {
 	tokens.cache.set(who, token)
 	tokens.cache.tokens.Wait() // a new token is not seen at once
 	host := &url.URL{Scheme: "https", Host: "api.weixin.qq.com"}
-	forward := newReverseProxy(&attacher{tokens: tokens, hosts: []*url.URL{host}, transport: cannedTransport{}, maxReplay: 64 << 10}, zap.NewNop())
+	f := forwarder{&attacher{tokens, []*url.URL{host}, cannedTransport{}}, 64 << 10, zap.NewNop()}
 	template := benchRequest(app)
 	body := strings.NewReader("")
 	b.ReportAllocs()
@@ -117,6 +117,6 @@ func BenchmarkProxyCall(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		forward.ServeHTTP(finalOnly{&discard{http.Header{}}}, call.within(&r))
+		f.forward(&discard{http.Header{}}, &r, call)
 	}
 }

@@ -357,7 +357,7 @@ func TestClientGoesAway(t *testing.T) {
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		stacks := make([]byte, 4<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
-		if !bytes.Contains(stacks, []byte("(*attacher).RoundTrip")) {
+		if !bytes.Contains(stacks, []byte("(*forwarder).forward")) {
 			return
 		}
 		if time.Now().After(deadline) {

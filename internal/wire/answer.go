@@ -4,13 +4,10 @@ package wire
 
 import (
 	"bytes"
-	"compress/gzip"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 )
 
 // Errcode reads the errcode of WeChat's answer, 0 if it has none, out of the
@@ -104,35 +101,6 @@ func skipSpace(p []byte) []byte {
 		p = p[1:]
 	}
 	return p
-}
-
-// Gunzip decompresses what it can of the first bytes of a gzip stream, at most
-// limit bytes of text. It returns nil if prefix is not gzip. The text is the
-// whole body if the prefix was and the text is shorter than limit.
-func Gunzip(prefix []byte, limit int) []byte {
-	z := gunzips.Get().(*gunzip)
-	defer z.release()
-	z.in.Reset(prefix)
-	if err := z.out.Reset(&z.in); err != nil {
-		return nil
-	}
-	text := make([]byte, limit)
-	n, _ := io.ReadFull(&z.out, text) // an error only says where the prefix was cut
-	return text[:n]
-}
-
-// gunzip is kept for the next answer, because a new one costs 40 KiB.
-type gunzip struct {
-	in  bytes.Reader
-	out gzip.Reader
-}
-
-var gunzips = sync.Pool{New: func() any { return new(gunzip) }}
-
-// release lets go of the answer, which the pool must not keep alive.
-func (z *gunzip) release() {
-	z.in.Reset(nil)
-	gunzips.Put(z)
 }
 
 // ScrubHeader puts the replacement in place of the token, plain and escaped as

@@ -4,9 +4,7 @@ package wire_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -168,63 +166,6 @@ func jsonErrcode(body []byte) (code int, ok bool) {
 	return 0, true
 }
 
-func TestGunzip(t *testing.T) {
-	long := strings.Repeat(refusal, 1000)
-	noise := make([]byte, 4096)
-	random := rand.NewChaCha8([32]byte{})
-	_, _ = random.Read(noise)
-
-	tests := []struct {
-		name   string
-		prefix []byte
-		limit  int
-		want   string
-	}{
-		{"a whole answer", compress(refusal), 1024, refusal},
-		{"an answer longer than the limit", compress(long), 1024, long[:1024]},
-		{"an answer of exactly the limit", compress(refusal), len(refusal), refusal},
-		{"without its checksum", compress(refusal)[:len(compress(refusal))-8], 1024, refusal},
-		{"an empty answer", compress(""), 1024, ""},
-		{"not gzip", []byte(refusal), 1024, ""},
-		{"cut in the header", compress(refusal)[:5], 1024, ""},
-		{"nothing", nil, 1024, ""},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, string(wire.Gunzip(tt.prefix, tt.limit))); diff != "" {
-				t.Errorf("text (-want +got):\n%s", diff)
-			}
-		})
-	}
-	t.Run("cut in the middle", func(t *testing.T) {
-		got := wire.Gunzip(compress(string(noise))[:1024], 1024)
-		if len(got) < 900 || !bytes.HasPrefix(noise, got) {
-			t.Errorf("%d bytes, want the first 900 at least of the text", len(got))
-		}
-	})
-}
-
-// Each kind of content is followed by another, as the readers are used again.
-func TestGunzipTwice(t *testing.T) {
-	inputs := [][]byte{compress(refusal), []byte("no gzip"), compress(refusal)[:20], nil, compress("{}")}
-	for range 3 {
-		for _, input := range inputs {
-			wire.Gunzip(input, 1024)
-			if got := string(wire.Gunzip(compress(refusal), 1024)); got != refusal {
-				t.Fatalf("after %q: %q", input, got)
-			}
-		}
-	}
-}
-
-func compress(text string) []byte {
-	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
-	_, _ = w.Write([]byte(text))
-	_ = w.Close()
-	return out.Bytes()
-}
-
 func TestScrubHeader(t *testing.T) {
 	header := func() http.Header {
 		return http.Header{
@@ -287,14 +228,6 @@ func BenchmarkErrcode(b *testing.B) {
 			wire.Errcode(data, false)
 		}
 	})
-}
-
-func BenchmarkGunzip(b *testing.B) {
-	prefix := compress(refusal)
-	b.ReportAllocs()
-	for b.Loop() {
-		wire.Gunzip(prefix, 1024)
-	}
 }
 
 func BenchmarkScrubHeader(b *testing.B) {

@@ -2,8 +2,8 @@
 
 // Package wire reads and edits what passes between a client and WeChat
 // without taking it apart: query strings ([Splice], [Without], [Set],
-// [First]), the first bytes of an answer ([Errcode], [Gunzip]), its members
-// ([Edit]) and its headers ([ScrubHeader]).
+// [First]), the first bytes of an answer ([Errcode]), its members ([Edit]), and
+// takes a token out of its body and headers ([Scrub], [ScrubHeader]).
 //
 // Queries are not decoded and encoded again: WeChat sees them as the client
 // wrote them, and it takes a fifth of the time.

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wire_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/wire"
+)
+
+const echoed = "78_abab78_abc"
+
+var stars = strings.Repeat("*", len(echoed))
+
+func TestScrub(t *testing.T) {
+	for name, text := range map[string]string{
+		"nothing":                     "",
+		"no token":                    `{"errcode":0}`,
+		"the token alone":             echoed,
+		"in the middle":               `{"url":"/x?access_token=` + echoed + `&a=1"}`,
+		"twice":                       echoed + echoed,
+		"at the end, cut off":         "x" + echoed[:len(echoed)-1],
+		"a beginning before it":       echoed[:5] + echoed,
+		"it begins again within":      "78_ab" + echoed + "78_ab",
+		"far apart":                   echoed + strings.Repeat("7", 70_000) + echoed,
+		"only characters of it":       strings.Repeat("78_", 3000),
+		"one byte at a chunk's end":   strings.Repeat("x", 4095) + echoed,
+		"over the end of a chunk":     strings.Repeat("x", 4090) + echoed + strings.Repeat("y", 5000),
+		"a beginning at the very end": strings.Repeat("x", 32<<10) + "7",
+	} {
+		want := strings.ReplaceAll(text, echoed, stars)
+		for how, reader := range map[string]func(io.Reader) io.Reader{
+			"at once": func(r io.Reader) io.Reader { return r }, "byte by byte": iotest.OneByteReader, "in halves": iotest.HalfReader,
+			"with the end": iotest.DataErrReader,
+		} {
+			for _, size := range []int{1, 7, 1 << 10, 32 << 10} {
+				body := wire.Scrub(io.NopCloser(reader(strings.NewReader(text))), echoed)
+				var got bytes.Buffer
+				if _, err := io.CopyBuffer(&got, struct{ io.Reader }{body}, make([]byte, size)); err != nil || got.String() != want {
+					t.Errorf("%s, read %s into %d bytes: %v, %.60q, want %.60q", name, how, size, err, got.String(), want)
+				}
+			}
+		}
+	}
+}
+
+// What has arrived is passed on before more does, but for what may be the
+// beginning of the token.
+func TestScrubHoldsNothingElseBack(t *testing.T) {
+	arriving, body := io.Pipe()
+	scrubbed := wire.Scrub(arriving, echoed)
+	go func() {
+		_, _ = io.WriteString(body, "first")
+		_, _ = io.WriteString(body, "second 78_")
+		_, _ = io.WriteString(body, "x")
+		body.CloseWithError(errors.New("broken"))
+	}()
+	p := make([]byte, 1<<10)
+	for _, want := range []string{"first", "second ", "78_x"} {
+		if n, err := scrubbed.Read(p); err != nil || string(p[:n]) != want {
+			t.Errorf("read %q, %v, want %q", p[:n], err, want)
+		}
+	}
+	if _, err := scrubbed.Read(p); err == nil || err.Error() != "broken" {
+		t.Errorf("at the end: %v", err)
+	}
+	if err := scrubbed.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzScrub(f *testing.F) {
+	f.Add([]byte("78_ab78_abab78_abc"), uint8(3), uint8(2))
+	f.Add([]byte(echoed+echoed), uint8(200), uint8(1))
+	f.Fuzz(func(t *testing.T, text []byte, size, chunk uint8) {
+		want := bytes.ReplaceAll(text, []byte(echoed), []byte(stars))
+		body := wire.Scrub(io.NopCloser(&chunked{text, int(chunk)%20 + 1}), echoed)
+		var got bytes.Buffer
+		if _, err := io.CopyBuffer(&got, struct{ io.Reader }{body}, make([]byte, int(size)+1)); err != nil || !bytes.Equal(got.Bytes(), want) {
+			t.Errorf("%v, %q, want %q", err, got.Bytes(), want)
+		}
+	})
+}
+
+// chunked gives at most size bytes at a time.
+type chunked struct {
+	left []byte
+	size int
+}
+
+func (c *chunked) Read(p []byte) (int, error) {
+	if len(c.left) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, c.left[:min(c.size, len(c.left))])
+	c.left = c.left[n:]
+	return n, nil
+}
+
+func BenchmarkScrub(b *testing.B) {
+	for name, text := range map[string]string{"100 B": strings.Repeat("a", 100), "1 MB": strings.Repeat("abcdefg7", 1<<17)} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			buffer := make([]byte, 32<<10)
+			for b.Loop() {
+				body := wire.Scrub(io.NopCloser(strings.NewReader(text)), strings.Repeat("t", 1)+echoed)
+				for {
+					if _, err := body.Read(buffer); err != nil {
+						break
+					}
+				}
+			}
+		})
+	}
+}
