@@ -3,7 +3,8 @@
 // Package gwtest runs the whole gateway for tests: Caddy in this process, with
 // real storage, real sockets and real crypto, against the sandbox. At the end
 // of each test it searches everything that was written for the credentials
-// that WeChat and the gateway share: none may occur.
+// that WeChat and the gateway share: none may occur. With Options.Watch it
+// searches everything that leaves the gateway by any way, see SearchEverything.
 //
 // Caddy is one per process, so these tests do not run in parallel.
 package gwtest
@@ -13,7 +14,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -54,6 +54,8 @@ type Options struct {
 	API       []string     // in place of the sandbox's URL
 	Quiet     bool         // do not authorise any account at the start
 	Upstream  http.Handler // in place of the sandbox, which it may call
+	Watch     bool         // keep all that leaves the gateway, and search it at the end
+	Secrets   []string     // clients' secrets beside ClientSecret, which logs may not show; for Watch
 }
 
 // Gateway is a running gateway.
@@ -69,6 +71,7 @@ type Gateway struct {
 	t       testing.TB
 	options Options
 	listens map[string]string // port in the Caddyfile → Caddy's listener address
+	watch   *watch            // nil unless Options.Watch
 }
 
 // Start starts a gateway that has received a ticket and that both accounts
@@ -84,6 +87,10 @@ func Start(t testing.TB, o Options) *Gateway {
 	g.Platform, g.Proxy = "http://"+g.listen("18081"), "http://"+g.listen("18082")
 	if o.Sites != "" {
 		g.Sites = g.listen("18083")
+	}
+	if o.Watch {
+		g.watch = startWatch(t, folder)
+		g.Platform, g.Proxy = g.watch.responses.before(t, g.Platform), g.watch.responses.before(t, g.Proxy)
 	}
 
 	var err error
@@ -157,9 +164,20 @@ func (g *Gateway) Load() {
 // LoadCaddyfile loads a variation of what Caddyfile returns.
 func (g *Gateway) LoadCaddyfile(text string) {
 	g.t.Helper()
+	if err := g.TryCaddyfile(text); err != nil {
+		g.t.Fatalf("%v\n%s", err, text)
+	}
+}
+
+// TryCaddyfile is LoadCaddyfile for one that may be refused.
+func (g *Gateway) TryCaddyfile(text string) error {
+	g.t.Helper()
+	if g.watch != nil {
+		text = g.watch.hide(text, append(g.WeChat.Credentials(), g.clientSecrets()...))
+	}
 	adapted, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {
-		g.t.Fatalf("adapting: %v\n%s", err, text)
+		return fmt.Errorf("adapting: %w", err)
 	}
 	for _, warning := range warnings {
 		if !strings.Contains(warning.Message, "not formatted") {
@@ -170,8 +188,9 @@ func (g *Gateway) LoadCaddyfile(text string) {
 		adapted = bytes.ReplaceAll(adapted, []byte(`":`+port+`"`), []byte(`"`+address+`"`))
 	}
 	if err := caddy.Load(adapted, true); err != nil {
-		g.t.Fatalf("loading: %v", err)
+		return fmt.Errorf("loading: %w", err)
 	}
+	return nil
 }
 
 // Change changes the options and reloads.
@@ -196,9 +215,9 @@ func (g *Gateway) Authorize() {
 	}
 }
 
-var caddyfile = template.Must(template.New("Caddyfile").Parse(`{
-	admin off
-	persist_config off
+var caddyfileTemplate = template.Must(template.New("Caddyfile").Parse(`{{.Extras.Snippets}}
+{
+	{{.Extras.Global}}
 	{{.Options.Global}}
 	storage file_system {{.Storage}}
 	log {
@@ -206,6 +225,7 @@ var caddyfile = template.Must(template.New("Caddyfile").Parse(`{
 			roll_disabled
 		}
 		level DEBUG
+		{{.Extras.Log}}
 	}
 	wechat {
 		component {{.ComponentAppID}} {
@@ -221,11 +241,13 @@ var caddyfile = template.Must(template.New("Caddyfile").Parse(`{
 	}
 }
 :18081 {
+	{{.Extras.Site}}
 	wechat_platform /wechat {
 		{{.Options.Platform}}
 	}
 }
 :18082 {
+	{{.Extras.Site}}
 	wechat_proxy {
 		{{.Options.Proxy}}
 	}
@@ -244,11 +266,16 @@ func (g *Gateway) Caddyfile() string {
 	if apis == nil {
 		apis = []string{g.API}
 	}
+	extras := extras{Global: "admin off\npersist_config off"}
+	if g.watch != nil {
+		extras = g.watch.extras
+	}
 	var text strings.Builder
-	err := caddyfile.Execute(&text, map[string]any{
+	err := caddyfileTemplate.Execute(&text, map[string]any{
 		"Storage": g.Storage, "Log": g.Log,
 		"ComponentAppID": g.WeChat.Component(), "AppSecret": appSecret, "Token": token, "AESKey": aesKey,
 		"Clients": clients, "APIs": apis, "Pages": g.API, "Options": g.options,
+		"Extras": extras,
 	})
 	if err != nil {
 		g.t.Fatal(err)
@@ -313,32 +340,16 @@ func (g *Gateway) Logs() string {
 	return string(logged)
 }
 
-// close stops the gateway and searches for credentials.
+// close stops the gateway and searches what it has shown and written.
 func (g *Gateway) close() {
+	var places []Place
+	if g.watch != nil {
+		defer g.watch.close()
+		places = g.shown()
+	}
 	if err := caddy.Stop(); err != nil {
 		g.t.Errorf("stopping: %v", err)
 	}
 	http.DefaultClient.CloseIdleConnections()
-	g.SearchCredentials("log", []byte(g.Logs()))
-	err := filepath.WalkDir(g.Storage, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		stored, err := os.ReadFile(path)
-		g.SearchCredentials("stored "+entry.Name(), stored)
-		return err
-	})
-	if err != nil {
-		g.t.Errorf("searching storage: %v", err)
-	}
-}
-
-// SearchCredentials fails the test if any real credential stands in data.
-func (g *Gateway) SearchCredentials(where string, data []byte) {
-	g.t.Helper()
-	for _, credential := range g.WeChat.Credentials() {
-		if credential != "" && bytes.Contains(data, []byte(credential)) {
-			g.t.Errorf("a real credential (%.14s…) stands in %s", credential, where)
-		}
-	}
+	g.report(append(places, g.written()...))
 }
