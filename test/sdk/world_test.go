@@ -41,7 +41,7 @@ type world struct {
 func startWorld(t *testing.T) *world {
 	t.Helper()
 	tap := new(wiretap)
-	g := gwtest.Start(t, gwtest.Options{Clients: clients, Upstream: tap, Quiet: true})
+	g := gwtest.Start(t, gwtest.Options{Clients: clients, Upstream: tap, Quiet: true, Watch: true})
 	tap.wechat.Store(g.WeChat)
 	g.Authorize()
 	settle(g)
@@ -51,7 +51,7 @@ func startWorld(t *testing.T) *world {
 // startGateway starts a gateway that is not tapped.
 func startGateway(t *testing.T) *gwtest.Gateway {
 	t.Helper()
-	g := gwtest.Start(t, gwtest.Options{Clients: clients})
+	g := gwtest.Start(t, gwtest.Options{Clients: clients, Watch: true})
 	settle(g)
 	return g
 }
