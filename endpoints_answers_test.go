@@ -141,13 +141,7 @@ func TestListIsStoredFirst(t *testing.T) {
 // A storage that is out of reach keeps nobody from reading a list.
 func TestListWithoutStorage(t *testing.T) {
 	p := startPlatform(t, consoleSecret, nil)
-	folder := filepath.Join(p.Storage, "wechat")
-	if err := os.RemoveAll(folder); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(folder, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	breakStorage(t, p.Gateway)
 	if body := p.call("api_get_authorizer_list", `,"offset":0,"count":500`); errcodeOf(t, body) != 0 || !strings.Contains(body, `"total_count":2`) {
 		t.Errorf("answered %s", body)
 	}

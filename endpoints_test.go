@@ -5,8 +5,6 @@ package wechat_test
 import (
 	"context"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -130,13 +128,7 @@ func TestWithdrawnAccountGetsNoToken(t *testing.T) {
 // memory the caller is told, and WeChat is not asked for another one.
 func TestStorageUnavailable(t *testing.T) {
 	g := gwtest.Start(t, gwtest.Options{Quiet: true})
-	folder := filepath.Join(g.Storage, "wechat")
-	if err := os.RemoveAll(folder); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(folder, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	breakStorage(t, g)
 	answer := ask(g, http.MethodGet, authorizerPath, "", bearer(gwtest.ClientSecret, gwtest.OfficialAccount))
 	if answer.Status != 503 || answer.ErrCode != -1 || answer.Slug != "storage" {
 		t.Errorf("answered %d %q %s", answer.Status, answer.Slug, answer.Body)

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -236,4 +238,25 @@ func startListener(t testing.TB, handler http.Handler) string {
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	return server.URL
+}
+
+// breakStorage puts a file where the folder of all records must be, so that
+// nothing can be stored or loaded until it is repaired. The gateway, which may
+// be storing something, is more than once in the way.
+func breakStorage(t testing.TB, g *gwtest.Gateway) (repair func()) {
+	t.Helper()
+	folder := filepath.Join(g.Storage, "wechat")
+	var err error
+	for range 1000 {
+		_ = os.RemoveAll(folder)
+		if err = os.WriteFile(folder, nil, 0o600); err == nil {
+			return func() {
+				if err := os.Remove(folder); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	t.Fatal(err)
+	return nil
 }

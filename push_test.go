@@ -211,18 +211,13 @@ func TestOlderTicketDoesNotReplaceNewer(t *testing.T) {
 // What could not be stored is not acknowledged, so WeChat pushes it again.
 func TestPushIsNotAcknowledgedUnlessStored(t *testing.T) {
 	g := gwtest.Start(t, gwtest.Options{Quiet: true})
-	folder := filepath.Join(g.Storage, "wechat")
-	if err := os.WriteFile(folder, nil, 0o600); err != nil { // nothing can be stored below a file
-		t.Fatal(err)
-	}
+	repair := breakStorage(t, g)
 	answer, err := g.WeChat.Push(context.Background(), sandbox.Push{Attempts: 1, Plain: "<xml><AppId>" + sandbox.DefaultComponent +
 		"</AppId><CreateTime>1</CreateTime><InfoType>component_verify_ticket</InfoType><ComponentVerifyTicket>ticket@@@x</ComponentVerifyTicket></xml>"})
 	if err == nil || answer.Status != http.StatusServiceUnavailable || strings.Contains(answer.Body, "success") {
 		t.Errorf("answer %d %q, want 503", answer.Status, answer.Body)
 	}
-	if err := os.Remove(folder); err != nil {
-		t.Fatal(err)
-	}
+	repair()
 	if err := g.WeChat.PushTicket(context.Background()); err != nil {
 		t.Errorf("after storage is back: %v", err)
 	}
