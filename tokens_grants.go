@@ -191,7 +191,7 @@ func (t *Tokens) exchange(ctx context.Context, component string, code secret.Sec
 		return t.codeSpent(ctx, component, code, err)
 	}
 	if err != nil {
-		return "", t.exchangeFailed(component, code, err)
+		return "", t.exchangeFailed(ctx, component, code, err)
 	}
 	who := subject.Of(component, grant.AppID)
 	t.keep(ctx, who, func(record *vault.Record) {
@@ -215,11 +215,14 @@ func (t *Tokens) exchange(ctx context.Context, component string, code secret.Sec
 	return grant.AppID, nil
 }
 
-// exchangeFailed returns what callers are to be shown. Where it is known whose
-// code it is, the authorizer cools down.
-func (t *Tokens) exchangeFailed(component string, code secret.Secret, err error) error {
+// exchangeFailed returns what callers are to be shown. An authorizer that has
+// nothing but this code cools down; one with a refresh token can do without.
+func (t *Tokens) exchangeFailed(ctx context.Context, component string, code secret.Secret, err error) error {
 	if appid, announced := t.codes.announced(idOf(component, code)); announced {
-		return t.fail(subject.Of(component, appid), err)
+		who := subject.Of(component, appid)
+		if record, failed := t.load(ctx, who); failed != nil || record.Refresh == nil {
+			return t.fail(who, err)
+		}
 	}
 	t.settings().log.Error("exchanging authorization_code failed",
 		zap.String("component", component), zap.Error(err), remedyOf(err))

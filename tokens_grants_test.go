@@ -178,3 +178,21 @@ func TestNotAuthorizedOnACallIsLookedInto(t *testing.T) {
 		w.fails(shop, ErrUnauthorized)
 	})
 }
+
+// An account that has tokens does not suffer because a new code of its cannot
+// be exchanged.
+func TestFailingCodeDoesNotHoldUpAnAuthorizedAccount(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		w.weixin.Inject(sandbox.Fault{Path: askQueryAuth, ErrCode: 45009})
+		_, err := w.weixin.UpdateAuthorized(w.Context(), theShop)
+		w.must(err)
+		synctest.Wait()
+		for range 3 {
+			token := w.token(shop)
+			w.weixin.KillTokens(theShop)
+			if _, err := w.node.After(w.Context(), shop, token); err != nil {
+				t.Fatalf("renewing: %v", err)
+			}
+		}
+	})
+}

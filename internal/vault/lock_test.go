@@ -136,6 +136,10 @@ func TestUnlock(t *testing.T) {
 		if err := unlock(); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 5*time.Second {
 			t.Errorf("a storage that hangs: %v after %v", err, time.Since(start))
 		}
+		current.Intercept(nil)
+		if unlock, err = v.Lock(t.Context(), account); err != nil || unlock() != nil {
+			t.Errorf("when it is back the lock is not free: %v", err)
+		}
 	})
 }
 

@@ -88,6 +88,15 @@ func (u *Unreadable) Unwrap() error { return u.Err }
 // a dead node by itself, within about ten seconds.
 const unlockTimeout = 5 * time.Second
 
+// A lock that could not be released is tried again for unlockAgain: file
+// storage keeps the locks of a living process alive, with a write every five
+// seconds. If none succeeds by then that has ended, and the lock expires five
+// seconds later at the earliest: nobody else's is ever released here.
+const (
+	unlockAgain = 5 * time.Second
+	unlockEvery = 100 * time.Millisecond
+)
+
 // Vault reads and writes records. It is safe for concurrent use.
 type Vault struct {
 	storage func() Storage
@@ -198,13 +207,31 @@ func (v *Vault) lock(ctx context.Context, storage Storage, name string) (func() 
 	}
 	return sync.OnceValue(func() error {
 		defer done()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
-		defer cancel()
-		if err := storage.Unlock(ctx, name); err != nil {
-			return unavailable("unlocking", name, err)
+		ctx := context.WithoutCancel(ctx)
+		err := unlock(ctx, storage, name)
+		if err == nil {
+			return nil
 		}
-		return nil
+		if !errors.Is(err, fs.ErrNotExist) { // then it has expired, and may be another's
+			go unlockLater(ctx, storage, name)
+		}
+		return unavailable("unlocking", name, err)
 	}), nil
+}
+
+func unlockLater(ctx context.Context, storage Storage, name string) {
+	for end := time.Now().Add(unlockAgain); time.Now().Before(end); {
+		time.Sleep(unlockEvery)
+		if err := unlock(ctx, storage, name); err == nil || errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+	}
+}
+
+func unlock(ctx context.Context, storage Storage, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, unlockTimeout)
+	defer cancel()
+	return storage.Unlock(ctx, name)
 }
 
 // unavailable wraps cause beside ErrUnavailable. fs.ErrNotExist is cut off, so

@@ -122,7 +122,7 @@ func (m *Memory) Lock(ctx context.Context, name string) error {
 }
 
 // Unlock releases the lock, whoever holds it: a test may take it away like a
-// lease that has run out. It fails if nobody does.
+// lease that has run out. It fails like file storage if nobody does.
 func (m *Memory) Unlock(ctx context.Context, name string) error {
 	if err := m.begin(ctx, Unlock, name); err != nil {
 		return err
@@ -131,7 +131,7 @@ func (m *Memory) Unlock(ctx context.Context, name string) error {
 	case <-m.lock(name):
 		return nil
 	default:
-		return fmt.Errorf("unlocking %s: not locked", name)
+		return fmt.Errorf("unlocking %s: not locked: %w", name, fs.ErrNotExist)
 	}
 }
 
