@@ -27,7 +27,7 @@ const (
 // every request that has arrived but is not read yet: under load one for every
 // second connection. So, once Caddy says that it is stopping, every answer
 // tells its client to take another connection. Most of these the servers of the
-// next configuration accept; the old ones take one at a time, served apart.
+// next configuration accept; what the old ones accept is served apart.
 type drain struct {
 	stopping atomic.Bool
 	requests atomic.Int64 // answered while stopping
@@ -45,14 +45,43 @@ func (d *drain) guard(ctx caddy.Context) {
 	}
 }
 
-// accept is called by the loop that accepts connections. While stopping it
-// serves the connection itself and so holds the loop up: the loop's own server
-// would drop the request if Shutdown came before it was read.
+// accept is called by the loop that accepts connections. While stopping it has
+// the connection served apart, because the loop's own server would drop the
+// request if Shutdown came before it was read.
 func (d *drain) accept(ctx context.Context, conn net.Conn) context.Context {
 	old, ok := ctx.Value(http.ServerContextKey).(*http.Server)
 	if !ok || !d.stopping.Load() {
 		return ctx
 	}
+	if apart := moveAway(conn); apart != nil {
+		go serveApart(ctx, old, apart)
+	} else {
+		serveApart(ctx, old, conn) // and so holds the loop up, whose server must not have it
+	}
+	return ctx
+}
+
+// moveAway gives the connection another descriptor and closes the one that the
+// loop goes on with. That is possible for plain TCP alone.
+func moveAway(conn net.Conn) net.Conn {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	file, err := tcp.File()
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	apart, err := net.FileConn(file)
+	if err != nil {
+		return nil
+	}
+	tcp.Close()
+	return apart
+}
+
+func serveApart(ctx context.Context, old *http.Server, conn net.Conn) {
 	once := &onceListener{conn: make(chan net.Conn, 1), closed: make(chan struct{}), addr: conn.LocalAddr()}
 	once.conn <- conn
 	server := &http.Server{
@@ -68,7 +97,6 @@ func (d *drain) accept(ctx context.Context, conn net.Conn) context.Context {
 	}
 	server.SetKeepAlivesEnabled(false)
 	_ = server.Serve(once)
-	return ctx
 }
 
 // onceListener is a listener with one connection.

@@ -175,13 +175,11 @@ func (a *App) newSettings(ctx caddy.Context, rings map[string]*vault.Keyring) *s
 	for appid, c := range a.components {
 		current[appid] = c.appSecrets[0]
 	}
-	return &settings{
-		components: current,
-		api:        newAPIClient(a.hosts),
-		vault: vault.New(func() vault.Storage { return storage },
-			func(appid string) *vault.Keyring { return rings[appid] }),
-		log: a.log,
+	v := vault.New(func() vault.Storage { return storage }, func(appid string) *vault.Keyring { return rings[appid] })
+	v.Broken = func(lock string) {
+		a.log.Warn("storage lock was not released and is broken; its owner was killed, or hangs", zap.String("lock", lock))
 	}
+	return &settings{components: current, api: newAPIClient(a.hosts), vault: v, log: a.log}
 }
 
 // Start puts this configuration in force.

@@ -146,7 +146,7 @@ func (v *Vault) LockQueue(ctx context.Context, q Queue) (unlock func() error, er
 	if err := q.check(); err != nil {
 		return nil, err
 	}
-	return v.lock(ctx, v.storage(), "wechat_"+q.Component+"_events_"+q.Client)
+	return v.lock(ctx, v.storage(), "wechat_"+q.Component+"_events_"+q.Client, queuePatience)
 }
 
 func (v *Vault) eventBox(key EventKey) (box, error) {

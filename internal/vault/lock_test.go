@@ -5,11 +5,16 @@ package vault_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/caddyserver/certmagic"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
@@ -34,12 +39,12 @@ func TestLockExcludes(t *testing.T) {
 			t.Errorf("error is %v, want that of the deadline", err)
 		}
 		go func() {
-			time.Sleep(time.Minute)
+			time.Sleep(10 * time.Second)
 			unlock()
 		}()
 		start := time.Now()
 		unlock, err = two.Lock(t.Context(), account)
-		if err != nil || time.Since(start) != time.Minute {
+		if err != nil || time.Since(start) != 10*time.Second {
 			t.Errorf("locked after %v, %v", time.Since(start), err)
 		}
 		if err := unlock(); err != nil {
@@ -167,5 +172,79 @@ func TestLockNamesAreSafe(t *testing.T) {
 	}
 	if len(names) != 3 {
 		t.Errorf("locks are %v, want three", names)
+	}
+}
+
+// A lock that nobody will ever release is broken: by those who can wait after
+// twelve seconds, by a push within its time.
+func TestLockOfADeadOwnerIsBroken(t *testing.T) {
+	for name, row := range map[string]struct {
+		limit, least, most time.Duration
+	}{
+		"without a limit":   {0, 12 * time.Second, 14 * time.Second},
+		"within 30 seconds": {30 * time.Second, 12 * time.Second, 14 * time.Second},
+		"within 15 seconds": {15 * time.Second, 11 * time.Second, 12 * time.Second},
+		"within 4 seconds":  {4 * time.Second, 3 * time.Second, 3 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				memory := new(vaulttest.Memory)
+				if err := memory.Lock(t.Context(), "wechat_"+component+"_"+authorizer); err != nil {
+					t.Fatal(err)
+				}
+				ctx := t.Context()
+				if row.limit > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, row.limit)
+					defer cancel()
+				}
+				v := open(t, memory, key(1))
+				var broken []string
+				v.Broken = func(lock string) { broken = append(broken, lock) }
+				start := time.Now()
+				unlock, err := v.Lock(ctx, account)
+				if err != nil || unlock() != nil {
+					t.Fatal(err)
+				}
+				if waited := time.Since(start); waited < row.least || waited > row.most {
+					t.Errorf("locked after %v, want %v to %v", waited, row.least, row.most)
+				}
+				if len(broken) != 1 || broken[0] != "wechat_"+component+"_"+authorizer {
+					t.Errorf("broken locks: %q", broken)
+				}
+			})
+		})
+	}
+}
+
+func TestTicketLockOfADeadOwnerIsBroken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := new(vaulttest.Memory)
+		if err := memory.Lock(t.Context(), "wechat_"+component+"_ticket"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		if _, err := open(t, memory, key(1)).StoreTicket(ctx, component, vault.Ticket{Value: secret.New("t"), CreateTime: time.Now()}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A process was killed while it wrote the lock's file.
+func TestTornLockIsBroken(t *testing.T) {
+	folder := t.TempDir()
+	storage := &certmagic.FileStorage{Path: folder}
+	v := open(t, storage, key(1))
+	unlock, err := v.Lock(t.Context(), account)
+	if err != nil || unlock() != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(folder, "locks", "wechat_"+component+"_"+authorizer+".lock")
+	if err := os.WriteFile(file, []byte(`{"created":"20`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if unlock, err = v.Lock(t.Context(), account); err != nil || unlock() != nil {
+		t.Error(err)
 	}
 }

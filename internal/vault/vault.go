@@ -33,8 +33,8 @@
 //	{"info_type":"authorized","body":"<base64>","queued":"2026-11-22T12:00:00Z","attempts":2,
 //	 "due":"2026-11-22T12:00:07Z","failure":"…"}
 //
-// The vault has no clock and no memory, waits for nothing but the storage, and
-// logs nothing: its errors say everything.
+// The vault has no memory, waits for nothing but the storage, and logs nothing:
+// its errors say everything.
 package vault
 
 import (
@@ -42,8 +42,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync"
-	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
@@ -84,21 +82,12 @@ func (u *Unreadable) Error() string { return fmt.Sprintf("reading %s: %v", u.Key
 // Unwrap gives the cause.
 func (u *Unreadable) Unwrap() error { return u.Err }
 
-// unlockTimeout bounds the release of a lock. Every storage frees the locks of
-// a dead node by itself, within about ten seconds.
-const unlockTimeout = 5 * time.Second
-
-// A lock that could not be released is tried again for unlockAgain: file
-// storage keeps the locks of a living process alive, with a write every five
-// seconds. If none succeeds by then that has ended, and the lock expires five
-// seconds later at the earliest: nobody else's is ever released here.
-const (
-	unlockAgain = 5 * time.Second
-	unlockEvery = 100 * time.Millisecond
-)
-
 // Vault reads and writes records. It is safe for concurrent use.
 type Vault struct {
+	// Broken is told the name of a lock that was taken from its owner, see
+	// Lock. Default: nobody is told.
+	Broken func(lock string)
+
 	storage func() Storage
 	keys    func(component string) *Keyring
 	turns   turns
@@ -162,7 +151,7 @@ func (v *Vault) StoreTicket(ctx context.Context, component string, t Ticket) (Ti
 	if err != nil {
 		return Ticket{}, err
 	}
-	unlock, err := v.lock(ctx, b.storage, ticketLock(component))
+	unlock, err := v.lock(ctx, b.storage, ticketLock(component), leastPatience)
 	if err != nil {
 		return Ticket{}, err
 	}
@@ -176,62 +165,6 @@ func (v *Vault) StoreTicket(ctx context.Context, component string, t Ticket) (Ti
 		return Ticket{}, err
 	}
 	return merged, nil
-}
-
-// Lock waits until this node, and this caller on it, may change the record of
-// s, or until ctx ends (ErrUnavailable). As with every storage lock, it can be
-// lost while it is held; Merge is what makes that harmless.
-//
-// unlock releases it, on the storage it was taken from and also after ctx has
-// ended, within five seconds. Its error means that others must wait until the
-// lock expires. Calling it again does nothing.
-func (v *Vault) Lock(ctx context.Context, s subject.Subject) (unlock func() error, err error) {
-	name, err := recordLock(s)
-	if err != nil {
-		return nil, err
-	}
-	return v.lock(ctx, v.storage(), name)
-}
-
-func (v *Vault) lock(ctx context.Context, storage Storage, name string) (func() error, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, unavailable("locking", name, err)
-	}
-	done, err := v.turns.take(ctx, name)
-	if err != nil {
-		return nil, unavailable("locking", name, err)
-	}
-	if err := storage.Lock(ctx, name); err != nil {
-		done()
-		return nil, unavailable("locking", name, err)
-	}
-	return sync.OnceValue(func() error {
-		defer done()
-		ctx := context.WithoutCancel(ctx)
-		err := unlock(ctx, storage, name)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) { // then it has expired, and may be another's
-			go unlockLater(ctx, storage, name)
-		}
-		return unavailable("unlocking", name, err)
-	}), nil
-}
-
-func unlockLater(ctx context.Context, storage Storage, name string) {
-	for end := time.Now().Add(unlockAgain); time.Now().Before(end); {
-		time.Sleep(unlockEvery)
-		if err := unlock(ctx, storage, name); err == nil || errors.Is(err, fs.ErrNotExist) {
-			return
-		}
-	}
-}
-
-func unlock(ctx context.Context, storage Storage, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, unlockTimeout)
-	defer cancel()
-	return storage.Unlock(ctx, name)
 }
 
 // unavailable wraps cause beside ErrUnavailable. fs.ErrNotExist is cut off, so
