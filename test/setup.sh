@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # Installs what the tests run beside Go: a C compiler for the race detector, a
-# browser, Node.js. What is there already is left alone. What cannot be had is
+# browser, Redis, Node.js. What is there already is left alone. What cannot be had is
 # named and its tests are skipped, except under CI=true: there it is an error.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -42,6 +42,7 @@ want() {
 
 want "the race detector" "gcc libc6-dev" gcc clang
 want "the tests with a browser" "chromium" chromium chromium-browser google-chrome google-chrome-stable
+want "the tests with Redis" "redis-server" redis-server
 want "the tests with Node.js" "nodejs npm" node
 for folder in npm sdk/node transparent; do
 	if has node && ! [ "$folder/node_modules/.package-lock.json" -nt "$folder/package-lock.json" ]; then

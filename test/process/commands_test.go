@@ -13,14 +13,15 @@ import (
 	"testing"
 
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
+	"github.com/caddy-wechat/caddy-wechat/test/caddy"
 )
 
 func TestDemoWalksThroughEveryStep(t *testing.T) {
-	p := launch(t, "wechat", "demo", "--once", "--proxy", freeAddress(t), "--platform", freeAddress(t), "--wechat", freeAddress(t))
-	if code := p.wait(); code != 0 {
+	p := caddy.Launch(t, "wechat", "demo", "--once", "--proxy", caddy.FreeAddress(t), "--platform", caddy.FreeAddress(t), "--wechat", caddy.FreeAddress(t))
+	if code := p.Wait(); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
-	printed := p.output.String()
+	printed := p.Printed()
 	for i, step := range []string{
 		"WeChat pushes the component_verify_ticket",
 		"An admin authorises an official account in the browser",
@@ -61,13 +62,13 @@ func TestTakenAddressIsAnsweredWithTheFlag(t *testing.T) {
 				arguments = append(arguments, "--once")
 				for _, flag := range []string{"--proxy", "--platform", "--wechat"} {
 					if flag != row.flag {
-						arguments = append(arguments, flag, freeAddress(t))
+						arguments = append(arguments, flag, caddy.FreeAddress(t))
 					}
 				}
 			}
-			p := launch(t, append(arguments, row.flag, taken.Addr().String())...)
+			p := caddy.Launch(t, append(arguments, row.flag, taken.Addr().String())...)
 			want := fmt.Sprintf("%s is in use: choose another address with %s", taken.Addr(), row.flag)
-			if code := p.wait(); code == 0 || !strings.Contains(p.output.String(), want) {
+			if code := p.Wait(); code == 0 || !strings.Contains(p.Printed(), want) {
 				t.Errorf("exit code %d, want an error and %q", code, want)
 			}
 		})
@@ -76,12 +77,12 @@ func TestTakenAddressIsAnsweredWithTheFlag(t *testing.T) {
 
 // Two processes, as somebody would start them in two terminals.
 func TestSandboxAndGateway(t *testing.T) {
-	weChat, platform, proxy := freeAddress(t), freeAddress(t), freeAddress(t)
-	gateway(t, caddyfile(t, "http://"+weChat, platform, proxy), platform, proxy)
+	weChat, platform, proxy := caddy.FreeAddress(t), caddy.FreeAddress(t), caddy.FreeAddress(t)
+	gateway(t, node(t, "http://"+weChat, platform, proxy))
 	levers := "http://" + weChat + "/_sandbox/"
-	p := launch(t, "wechat", "sandbox", "--listen", weChat,
+	p := caddy.Launch(t, "wechat", "sandbox", "--listen", weChat,
 		"--events-url", "http://"+platform+"/wechat/events", "--messages-url", "http://"+platform+"/wechat/messages/$APPID$")
-	p.until("pushing a ticket that is taken", func() bool {
+	p.Until("pushing a ticket that is taken", func() bool {
 		response, err := http.Get(levers + "pushes")
 		if err != nil {
 			return false
@@ -105,16 +106,16 @@ func TestSandboxAndGateway(t *testing.T) {
 // What a gateway has been given once, it keeps through a power cut: it calls at
 // once, and asks WeChat for nothing that it has been told before.
 func TestKilledGatewayGoesOnWhereItWas(t *testing.T) {
-	weChat, config, platform, proxy := newWeChat(t)
-	first := gateway(t, config, platform, proxy)
+	weChat, n := newWeChat(t)
+	first := gateway(t, n)
 	authorize(t, weChat)
-	gatewayToken := token(t, proxy)
-	send(t, proxy, gatewayToken)
-	first.kill()
+	gatewayToken := token(t, n.Proxy)
+	send(t, n.Proxy, gatewayToken)
+	first.Kill()
 	weChat.ResetCounts()
 
-	second := gateway(t, config, platform, proxy)
-	send(t, proxy, gatewayToken)
+	second := gateway(t, n)
+	send(t, n.Proxy, gatewayToken)
 	for _, path := range []string{"api_start_push_ticket", "api_component_token", "api_query_auth", "api_authorizer_token", "api_get_authorizer_info"} {
 		if n := weChat.Count("/cgi-bin/component/" + path); n != 0 {
 			t.Errorf("the second process called %s %d times, want never", path, n)
@@ -123,35 +124,35 @@ func TestKilledGatewayGoesOnWhereItWas(t *testing.T) {
 	if n := len(weChat.Pushes()); n != 0 {
 		t.Errorf("WeChat pushed %d times, want never", n)
 	}
-	wantNoCredential(t, weChat, first.output.String()+second.output.String())
+	caddy.WantNoCredential(t, weChat.Credentials(), "what was printed", first.Printed()+second.Printed())
 }
 
 // Until the code of an authorisation is exchanged there is no refresh token, and
 // WeChat does not tell it again: what is acknowledged must be on disk.
 func TestGatewayKilledBeforeTheExchangeMakesUpForIt(t *testing.T) {
-	weChat, config, platform, proxy := newWeChat(t)
+	weChat, n := newWeChat(t)
 	weChat.Inject(sandbox.Fault{Path: queryAuth, Reset: true})
-	first := gateway(t, config, platform, proxy)
+	first := gateway(t, n)
 	authorize(t, weChat)
-	first.kill()
+	first.Kill()
 	weChat.ClearFaults()
 	weChat.ResetCounts()
 
-	second := gateway(t, config, platform, proxy)
-	send(t, proxy, token(t, proxy))
+	second := gateway(t, n)
+	send(t, n.Proxy, token(t, n.Proxy))
 	if n := weChat.Count(queryAuth); n != 1 {
 		t.Errorf("the second process exchanged %d codes, want the one left over", n)
 	}
-	wantNoCredential(t, weChat, first.output.String()+second.output.String())
+	caddy.WantNoCredential(t, weChat.Credentials(), "what was printed", first.Printed()+second.Printed())
 }
 
 const queryAuth = "/cgi-bin/component/api_query_auth"
 
 // newWeChat starts a sandbox in this process, so that it outlives the gateway, and
-// writes a Caddyfile for it.
-func newWeChat(t *testing.T) (weChat *sandbox.Sandbox, config, platform, proxy string) {
+// describes a gateway for it.
+func newWeChat(t *testing.T) (*sandbox.Sandbox, caddy.Node) {
 	t.Helper()
-	platform, proxy = freeAddress(t), freeAddress(t)
+	platform := caddy.FreeAddress(t)
 	weChat, err := sandbox.New(sandbox.Config{EventsURL: "http://" + platform + "/wechat/events"})
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +162,7 @@ func newWeChat(t *testing.T) (weChat *sandbox.Sandbox, config, platform, proxy s
 	}
 	api := httptest.NewServer(weChat)
 	t.Cleanup(api.Close)
-	return weChat, caddyfile(t, api.URL, platform, proxy), platform, proxy
+	return weChat, node(t, api.URL, platform, caddy.FreeAddress(t))
 }
 
 // authorize pushes a ticket and lets the account authorise.
@@ -172,14 +173,5 @@ func authorize(t *testing.T, weChat *sandbox.Sandbox) {
 	}
 	if _, err := weChat.Authorize(t.Context(), officialAccount); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func wantNoCredential(t *testing.T, weChat *sandbox.Sandbox, printed string) {
-	t.Helper()
-	for _, credential := range weChat.Credentials() {
-		if strings.Contains(printed, credential) {
-			t.Errorf("a real credential (%.14s…) is printed", credential)
-		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
+	"github.com/caddy-wechat/caddy-wechat/test/caddy"
 )
 
 // Two processes with one storage and one configuration: what the one issues the
@@ -31,38 +32,38 @@ func TestGatewayTokensHoldAndDieOnEveryNode(t *testing.T) {
 	api := httptest.NewServer(weChat)
 	t.Cleanup(api.Close)
 
-	storage := t.TempDir()
-	var nodes [2]node
+	storage := inFolder(t.TempDir())
+	var nodes [2]caddy.Node
 	var files [2]string
-	var processes [2]*process
+	var processes [2]*caddy.Process
 	for i := range nodes {
 		files[i] = filepath.Join(t.TempDir(), "Caddyfile")
-		nodes[i] = node{
-			"unix/" + filepath.Join(t.TempDir(), "admin"), storage, api.URL, freeAddress(t), freeAddress(t),
-			shop + crm(oldSecret+" "+newSecret),
+		nodes[i] = caddy.Node{
+			Admin: "unix/" + filepath.Join(t.TempDir(), "admin"), Storage: storage, WeChat: api.URL,
+			Platform: caddy.FreeAddress(t), Proxy: caddy.FreeAddress(t), Clients: caddy.Shop + crm(oldSecret+" "+newSecret),
 		}
-		nodes[i].write(t, files[i])
-		processes[i] = gateway(t, files[i], nodes[i].platform, nodes[i].proxy)
+		processes[i] = nodes[i].Run(t, files[i])
+		processes[i].Serves(nodes[i].Platform, nodes[i].Proxy)
 	}
-	weChat.SetURLs("http://"+nodes[0].platform+"/wechat/events", "")
+	weChat.SetURLs("http://"+nodes[0].Platform+"/wechat/events", "")
 	authorize(t, weChat)
 
 	get := func(n int, token string) string {
-		return call(t, "http://"+nodes[n].proxy+getPath+"?access_token="+token, "")
+		return call(t, "http://"+nodes[n].Proxy+getPath+"?access_token="+token, "")
 	}
 	fetch := func(n int, secret string) string {
-		answer := call(t, "http://"+nodes[n].proxy+"/cgi-bin/token?grant_type=client_credential&appid="+officialAccount+"&secret="+secret, "")
+		answer := call(t, "http://"+nodes[n].Proxy+"/cgi-bin/token?grant_type=client_credential&appid="+officialAccount+"&secret="+secret, "")
 		_, rest, _ := strings.Cut(answer, `"access_token":"`)
 		token, _, _ := strings.Cut(rest, `"`)
 		return token
 	}
-	tokens := map[string]string{"shop": fetch(0, clientSecret), "crm, old": fetch(0, oldSecret), "crm, new": fetch(1, newSecret)}
+	tokens := map[string]string{"shop": fetch(0, caddy.ClientSecret), "crm, old": fetch(0, oldSecret), "crm, new": fetch(1, newSecret)}
 	reload := func(clients string) {
 		for i := range nodes {
-			nodes[i].clients = clients
-			nodes[i].write(t, files[i])
-			p := launch(t, "reload", "--config", files[i], "--address", nodes[i].admin)
-			if code := p.wait(); code != 0 {
+			nodes[i].Clients = clients
+			nodes[i].Write(t, files[i])
+			p := caddy.Launch(t, "reload", "--config", files[i], "--address", nodes[i].Admin)
+			if code := p.Wait(); code != 0 {
 				t.Fatalf("reloading node %d: exit code %d", i, code)
 			}
 		}
@@ -84,17 +85,17 @@ func TestGatewayTokensHoldAndDieOnEveryNode(t *testing.T) {
 		}
 	}
 	check("at first")
-	reload(shop + crm(newSecret))
+	reload(caddy.Shop + crm(newSecret))
 	check("without crm's old secret", "crm, old")
 	reload(crm(newSecret))
 	check("without shop", "crm, old", "shop")
 	for n := range nodes {
-		if token := fetch(n, clientSecret); token != "" {
+		if token := fetch(n, caddy.ClientSecret); token != "" {
 			t.Errorf("node %d issues a token to a client that was removed", n)
 		}
 	}
 	if n := weChat.Count("/cgi-bin/component/api_component_token"); n != 1 {
 		t.Errorf("%d component tokens were fetched, want 1", n)
 	}
-	wantNoCredential(t, weChat, processes[0].output.String()+processes[1].output.String())
+	caddy.WantNoCredential(t, weChat.Credentials(), "what was printed", processes[0].Printed()+processes[1].Printed())
 }

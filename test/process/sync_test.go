@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
+	"github.com/caddy-wechat/caddy-wechat/test/caddy"
 )
 
 // After the storage was lost, sync brings every refresh token back beforehand,
@@ -26,11 +27,15 @@ func TestSyncRebuildsTheStorage(t *testing.T) {
 	}
 	api := httptest.NewServer(weChat)
 	t.Cleanup(api.Close)
-	n := node{"unix/" + filepath.Join(t.TempDir(), "admin"), t.TempDir(), api.URL, freeAddress(t), freeAddress(t), shop}
+	folder := t.TempDir()
+	n := caddy.Node{
+		Admin: "unix/" + filepath.Join(t.TempDir(), "admin"), Storage: inFolder(folder), WeChat: api.URL,
+		Platform: caddy.FreeAddress(t), Proxy: caddy.FreeAddress(t), Clients: caddy.Shop,
+	}
 	file := filepath.Join(t.TempDir(), "Caddyfile")
-	n.write(t, file)
-	p := gateway(t, file, n.platform, n.proxy)
-	weChat.SetURLs("http://"+n.platform+"/wechat/events", "")
+	p := n.Run(t, file)
+	p.Serves(n.Platform, n.Proxy)
+	weChat.SetURLs("http://"+n.Platform+"/wechat/events", "")
 	if err := weChat.PushTicket(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -39,22 +44,22 @@ func TestSyncRebuildsTheStorage(t *testing.T) {
 	}
 
 	weChat.Inject(sandbox.Fault{Path: "/cgi-bin/component/api_get_authorizer_list", ErrCode: 45009, Times: 1})
-	refused := launch(t, "wechat", "sync", "--address", n.admin)
-	if code, want := refused.wait(), "--from 0"; code == 0 || !strings.Contains(refused.output.String(), want) || !strings.Contains(refused.output.String(), "45009") {
-		t.Errorf("sync without quota: exit code %d, %s", code, refused.output)
+	refused := caddy.Launch(t, "wechat", "sync", "--address", n.Admin)
+	if code, want := refused.Wait(), "--from 0"; code == 0 || !strings.Contains(refused.Printed(), want) || !strings.Contains(refused.Printed(), "45009") {
+		t.Errorf("sync without quota: exit code %d, %s", code, refused.Printed())
 	}
-	half := launch(t, "wechat", "sync", "--config", file, "--from", "500")
-	if code, want := half.wait(), "1203 of 1203"; code != 0 || !strings.Contains(half.output.String(), want) {
-		t.Errorf("sync from 500: exit code %d, %s", code, half.output)
+	half := caddy.Launch(t, "wechat", "sync", "--config", file, "--from", "500")
+	if code, want := half.Wait(), "1203 of 1203"; code != 0 || !strings.Contains(half.Printed(), want) {
+		t.Errorf("sync from 500: exit code %d, %s", code, half.Printed())
 	}
-	if got := records(t, n.storage); got != accounts-500 {
+	if got := records(t, folder); got != accounts-500 {
 		t.Errorf("%d records after the last two pages, want %d", got, accounts-500)
 	}
-	whole := launch(t, "wechat", "sync", "--address", n.admin)
-	if code := whole.wait(); code != 0 || !strings.Contains(whole.output.String(), "[########################################] 1203 of 1203") {
-		t.Errorf("sync: exit code %d, %s", code, whole.output)
+	whole := caddy.Launch(t, "wechat", "sync", "--address", n.Admin)
+	if code := whole.Wait(); code != 0 || !strings.Contains(whole.Printed(), "[########################################] 1203 of 1203") {
+		t.Errorf("sync: exit code %d, %s", code, whole.Printed())
 	}
-	if got := records(t, n.storage); got != accounts {
+	if got := records(t, folder); got != accounts {
 		t.Errorf("%d records, want %d", got, accounts)
 	}
 	if got := weChat.Count("/cgi-bin/component/api_get_authorizer_list"); got != 1+2+3 {
@@ -63,20 +68,20 @@ func TestSyncRebuildsTheStorage(t *testing.T) {
 
 	// What was stored is what is used: nobody asks again.
 	weChat.ResetCounts()
-	answer := call(t, "http://"+n.proxy+"/cgi-bin/token?grant_type=client_credential&appid="+appid(7)+"&secret="+clientSecret, "")
+	answer := call(t, "http://"+n.Proxy+"/cgi-bin/token?grant_type=client_credential&appid="+appid(7)+"&secret="+caddy.ClientSecret, "")
 	if !strings.Contains(answer, "gw1.") {
 		t.Errorf("token of an account: %s", answer)
 	}
 	if got := weChat.Count("/cgi-bin/component/api_get_authorizer_info"); got != 0 {
 		t.Errorf("WeChat was asked %d times what it had told", got)
 	}
-	wantNoCredential(t, weChat, p.output.String()+whole.output.String()+half.output.String())
+	caddy.WantNoCredential(t, weChat.Credentials(), "what is printed", p.Printed()+whole.Printed()+half.Printed())
 }
 
 func TestSyncSaysWhatIsWrong(t *testing.T) {
-	p := launch(t, "wechat", "sync", "--address", "unix/"+filepath.Join(t.TempDir(), "nobody"))
-	if code := p.wait(); code == 0 || !strings.Contains(p.output.String(), "connect") {
-		t.Errorf("without a gateway: exit code %d, %s", code, p.output)
+	p := caddy.Launch(t, "wechat", "sync", "--address", "unix/"+filepath.Join(t.TempDir(), "nobody"))
+	if code := p.Wait(); code == 0 || !strings.Contains(p.Printed(), "connect") {
+		t.Errorf("without a gateway: exit code %d, %s", code, p.Printed())
 	}
 }
 

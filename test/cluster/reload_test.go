@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/sandbox"
+	"github.com/caddy-wechat/caddy-wechat/test/caddy"
+	"github.com/caddy-wechat/caddy-wechat/test/need"
+)
+
+// reloadsVariable tells how many reloads there are, if not the few of an
+// ordinary run.
+const reloadsVariable = "CLUSTER_RELOADS"
+
+const sendPath = "/cgi-bin/message/custom/send"
+
+// Configurations are changed again and again on two nodes that are called all
+// the time: no call fails, none is made twice, and nothing is left behind.
+func TestReloads(t *testing.T) {
+	need.File(t, "the test reads what Linux tells of processes", "/proc/self/status")
+	reloads := 50
+	if text := os.Getenv(reloadsVariable); text != "" {
+		var err error
+		if reloads, err = strconv.Atoi(text); err != nil {
+			t.Fatalf("%s: %v", reloadsVariable, err)
+		}
+	}
+	eachStorage(t, func(t *testing.T, s storage) {
+		c := start(t, s, 2, sandbox.Config{History: 100})
+		c.authorize(shop)
+		c.load(10) // so that every pool and cache has its size
+		before := c.usage()
+		c.weChat.ResetCounts()
+		calls, took := c.load(reloads)
+		t.Logf("%d calls during %d reloads in %v", calls, reloads, took.Round(time.Millisecond))
+		if sent := c.weChat.Count(sendPath); int64(sent) != calls {
+			t.Errorf("%d calls were answered, WeChat saw %d", calls, sent)
+		}
+		c.wantCounts(nil)
+		for i, n := range c.nodes {
+			c.wantUsage(n, before[i])
+		}
+	})
+}
+
+// load makes so many reloads, on all nodes together, while they are called. A POST is not repeated
+// by the client itself, so none must be dropped.
+func (c *cluster) load(reloads int) (calls int64, took time.Duration) {
+	c.Helper()
+	const message = `{"touser":"o123","msgtype":"text","text":{"content":"你好"}}`
+	began := time.Now()
+	served := c.let(10, 10*time.Millisecond, func(n *node) answer {
+		return n.ask(n.Proxy, sendPath, message, http.Header{
+			"Authorization": {"Bearer " + caddy.ClientSecret}, "Wechat-Appid": {shop},
+		})
+	})
+	var reloading sync.WaitGroup
+	for _, n := range c.nodes {
+		reloading.Go(func() {
+			for i := range reloads / len(c.nodes) {
+				n.Wechat = fmt.Sprint("cache_size ", 1000+i%2)
+				if err := n.reload(); err != nil {
+					c.Errorf("node %s, reload %d: %v", n.name, i, err)
+					return
+				}
+				served.flow(int64(2 * len(c.nodes)))
+			}
+		})
+	}
+	reloading.Wait()
+	return served.stop(), time.Since(began)
+}
+
+// usage is what a process holds.
+type usage struct {
+	goroutines, files int
+	memory, heap      int // bytes
+}
+
+func (u usage) String() string {
+	return fmt.Sprintf("%d goroutines, %d files, %.1f MB of memory, %.1f MB of heap",
+		u.goroutines, u.files, float64(u.memory)/1e6, float64(u.heap)/1e6)
+}
+
+func (c *cluster) usage() (all []usage) {
+	c.Helper()
+	c.atRest()
+	for _, n := range c.nodes {
+		all = append(all, n.usage())
+	}
+	return all
+}
+
+// atRest closes the connections of both sides, which would otherwise be kept
+// for a while.
+func (c *cluster) atRest() {
+	client.CloseIdleConnections()
+	c.weChat.server.CloseClientConnections()
+}
+
+var (
+	goroutines = regexp.MustCompile(`goroutine profile: total (\d+)`)
+	resident   = regexp.MustCompile(`VmRSS:\s*(\d+) kB`)
+	heapInUse  = regexp.MustCompile(`# HeapAlloc = (\d+)`)
+)
+
+// usage measures after a garbage collection.
+func (n *node) usage() usage {
+	n.c.Helper()
+	heap := n.profile("heap?gc=1&debug=1")
+	stacks := n.profile("goroutine?debug=1")
+	process := fmt.Sprintf("/proc/%d/", n.Process.Process.Pid)
+	status, err := os.ReadFile(process + "status")
+	n.c.must(err)
+	files, err := os.ReadDir(process + "fd")
+	n.c.must(err)
+	return usage{number(goroutines, stacks), len(files), number(resident, string(status)) << 10, number(heapInUse, heap)}
+}
+
+func (n *node) profile(name string) string {
+	n.c.Helper()
+	text, err := n.admin(http.MethodGet, "/debug/pprof/"+name, "")
+	n.c.must(err)
+	return text
+}
+
+func number(in *regexp.Regexp, text string) int {
+	if found := in.FindStringSubmatch(text); found != nil {
+		n, _ := strconv.Atoi(found[1])
+		return n
+	}
+	return -1
+}
+
+// wantUsage waits until a node holds no more than before: some goroutines end
+// a little later, and memory is given back step by step.
+func (c *cluster) wantUsage(n *node, before usage) {
+	c.Helper()
+	var after usage
+	for began := time.Now(); time.Since(began) < 20*time.Second; time.Sleep(200 * time.Millisecond) {
+		c.atRest()
+		after = n.usage()
+		if after.goroutines <= before.goroutines && after.files <= before.files &&
+			after.memory <= before.memory*110/100 && after.heap <= before.heap*110/100 {
+			c.Logf("node %s: %v before, %v after", n.name, before, after)
+			return
+		}
+	}
+	c.Errorf("node %s: %v before, %v after", n.name, before, after)
+	c.Log(strings.TrimSpace(n.profile("goroutine?debug=1")))
+}
