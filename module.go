@@ -177,7 +177,7 @@ func (a *App) newSettings(ctx caddy.Context, rings map[string]*vault.Keyring) *s
 	}
 	v := vault.New(func() vault.Storage { return storage }, func(appid string) *vault.Keyring { return rings[appid] })
 	v.Broken = func(lock string) {
-		a.log.Warn("storage lock was not released and is broken; its owner was killed, or hangs", zap.String("lock", lock))
+		a.log.Warn("storage lock does not come free and is taken; its owner was killed, or hangs", zap.String("lock", lock))
 	}
 	return &settings{components: current, api: newAPIClient(a.hosts), vault: v, log: a.log}
 }

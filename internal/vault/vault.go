@@ -145,17 +145,19 @@ func (v *Vault) LoadTicket(ctx context.Context, component string) (Ticket, error
 // StoreTicket puts t in place of what stands, as MergeTicket decides, and
 // returns what stands now. It takes a lock of its own for the few milliseconds
 // that this needs: the component's is held while WeChat is asked for a token,
-// and a push must be acknowledged within five seconds.
+// and a push must be acknowledged within five seconds. If it cannot be had the
+// ticket is stored all the same, because pushes are ten minutes apart: only the
+// note of when WeChat was asked could be lost.
 func (v *Vault) StoreTicket(ctx context.Context, component string, t Ticket) (Ticket, error) {
 	b, err := v.ticketBox(component)
 	if err != nil {
 		return Ticket{}, err
 	}
-	unlock, err := v.lock(ctx, b.storage, ticketLock(component), leastPatience)
-	if err != nil {
-		return Ticket{}, err
+	waiting, cancel := context.WithTimeout(ctx, ticketPatience)
+	defer cancel()
+	if unlock, err := v.lock(waiting, b.storage, ticketLock(component), patience); err == nil {
+		defer unlock() // a lock that cannot be released expires; the ticket is stored
 	}
-	defer unlock() // a lock that cannot be released expires; the ticket is stored
 	old, err := loadOrKeepAside[ticketWire](ctx, b)
 	if err != nil {
 		return Ticket{}, err
