@@ -176,7 +176,7 @@ func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 	if p.app, err = appOf(ctx); err != nil {
 		return err
 	}
-	p.log = ctx.Logger()
+	p.log = newSparing(ctx.Logger())
 	if p.MaxReplayBody == 0 {
 		p.MaxReplayBody = 64 << 10
 	}
@@ -250,7 +250,12 @@ func fault(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error) {
 	if problem.Status >= http.StatusInternalServerError {
 		level = zapcore.WarnLevel
 	}
-	if entry := log.Check(level, "call refused"); entry != nil {
+	message := "call refused: " + problem.Slug
+	entry := log.Check(level, message)
+	if entry == nil { // it has just been said
+		entry = log.Check(zapcore.DebugLevel, message)
+	}
+	if entry != nil {
 		entry.Write(zap.String("path", r.URL.Path), zap.String("slug", problem.Slug), zap.Error(err))
 	}
 	w.Header().Set(openapi.GatewayHeader, problem.Slug)

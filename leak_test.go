@@ -180,7 +180,7 @@ func faults(t *testing.T, g *gwtest.Gateway) {
 		{Reset: true}, {DropAfter: true}, {CutHalf: true},
 	} {
 		for _, path := range []string{
-			"/cgi-bin/component/api_component_token", renewal, "/cgi-bin/component/api_query_auth",
+			renewal, "/cgi-bin/component/api_component_token", "/cgi-bin/component/api_query_auth",
 			"/cgi-bin/component/api_get_authorizer_info", "/cgi-bin/component/api_start_push_ticket", authorizerPath, "/sns/",
 		} {
 			if fault.ErrMsg != "" && !strings.HasPrefix(path, "/cgi-bin/component/") {
@@ -189,6 +189,8 @@ func faults(t *testing.T, g *gwtest.Gateway) {
 			fault.Path = path
 			g.WeChat.Inject(fault)
 			renew(t, g)
+			g.WeChat.KillTokens(both[0]) // this one has no code to fall back on
+			usual(g)
 			g.WeChat.ClearFaults()
 		}
 		restart(t, g, func() {}) // nor is this contention

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
@@ -25,7 +27,7 @@ var (
 	pushesTotal = counter("pushes_total",
 		"Pushes of WeChat's, by type and outcome: acknowledged, refused (not WeChat's, or a wrong key), failed (WeChat pushes again).", "type", "outcome")
 	storageFailuresTotal = counter("storage_failures_total",
-		"Operations on Caddy's storage that failed, by operation.", "operation")
+		"Operations on Caddy's storage that failed, by operation; open: a record was read and does not open.", "operation")
 	ticketReceived = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: "caddy", Subsystem: "wechat", Name: "ticket_received_timestamp_seconds",
 		Help: "When the component_verify_ticket in force was received. WeChat pushes one every 600 seconds.",
@@ -70,39 +72,57 @@ func noteTicket(component string, received time.Time) {
 	ticketReceived.WithLabelValues(component).Set(float64(received.UnixMilli()) / 1000)
 }
 
-// meteredStorage counts what fails. That a key is not there is no failure, nor
-// that somebody did not wait for a lock.
-type meteredStorage struct{ vault.Storage }
+// meteredStorage counts what fails and says so in the log, so that nobody else
+// has to. That a key is not there is no failure, nor that somebody did not wait
+// for a lock.
+type meteredStorage struct {
+	vault.Storage
+	log  *zap.Logger
+	said map[string]*rate.Sometimes // operation → when it is said that it fails
+}
 
-func metered(operation string, err error) error {
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, context.Canceled) {
+func newMeteredStorage(storage vault.Storage, log *zap.Logger) meteredStorage {
+	s := meteredStorage{storage, log, make(map[string]*rate.Sometimes)}
+	for _, operation := range []string{"lock", "unlock", "store", "load", "delete", "list"} {
+		s.said[operation] = &rate.Sometimes{Interval: 10 * time.Minute}
+	}
+	return s
+}
+
+func (s meteredStorage) metered(operation string, err error) error {
+	missing := errors.Is(err, fs.ErrNotExist) && operation != "unlock" // a lock that is not there was lost
+	if err != nil && !missing && !errors.Is(err, context.Canceled) {
 		storageFailuresTotal.WithLabelValues(operation).Inc()
+		s.said[operation].Do(func() {
+			s.log.Error("storage fails", zap.String("operation", operation), zap.Error(err),
+				zap.String("remedy", "check Caddy's storage: meanwhile only tokens in memory are served, until they expire"))
+		})
 	}
 	return err
 }
 
 func (s meteredStorage) Lock(ctx context.Context, name string) error {
-	return metered("lock", s.Storage.Lock(ctx, name))
+	return s.metered("lock", s.Storage.Lock(ctx, name))
 }
 
 func (s meteredStorage) Unlock(ctx context.Context, name string) error {
-	return metered("unlock", s.Storage.Unlock(ctx, name))
+	return s.metered("unlock", s.Storage.Unlock(ctx, name))
 }
 
 func (s meteredStorage) Store(ctx context.Context, key string, value []byte) error {
-	return metered("store", s.Storage.Store(ctx, key, value))
+	return s.metered("store", s.Storage.Store(ctx, key, value))
 }
 
 func (s meteredStorage) Load(ctx context.Context, key string) ([]byte, error) {
 	value, err := s.Storage.Load(ctx, key)
-	return value, metered("load", err)
+	return value, s.metered("load", err)
 }
 
 func (s meteredStorage) Delete(ctx context.Context, key string) error {
-	return metered("delete", s.Storage.Delete(ctx, key))
+	return s.metered("delete", s.Storage.Delete(ctx, key))
 }
 
 func (s meteredStorage) List(ctx context.Context, path string, recursive bool) ([]string, error) {
 	keys, err := s.Storage.List(ctx, path, recursive)
-	return keys, metered("list", err)
+	return keys, s.metered("list", err)
 }

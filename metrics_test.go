@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
@@ -85,7 +86,7 @@ func TestRenewalsAreCounted(t *testing.T) {
 // What storage fails to do is counted; that a key is not there is its answer.
 func TestStorageFailuresAreCounted(t *testing.T) {
 	storage := new(vaulttest.Memory)
-	metered := meteredStorage{storage}
+	metered := newMeteredStorage(storage, zap.NewNop())
 	count := func(operation string) float64 {
 		return counted(t, "caddy_wechat_storage_failures_total", operation)
 	}

@@ -170,7 +170,7 @@ func (a *App) Validate() error {
 
 // newSettings returns what the shared state takes from this configuration.
 func (a *App) newSettings(ctx caddy.Context, rings map[string]*vault.Keyring) *settings {
-	storage := meteredStorage{ctx.Storage()}
+	storage := newMeteredStorage(ctx.Storage(), a.log)
 	current := make(map[string]secret.Secret)
 	for appid, c := range a.components {
 		current[appid] = c.appSecrets[0]

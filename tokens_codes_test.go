@@ -263,29 +263,6 @@ func TestCallbackThatWeChatRefuses(t *testing.T) {
 	})
 }
 
-// An authorizer whose code cannot be exchanged does not cause a call per request.
-func TestExchangeThatFailsCoolsDown(t *testing.T) {
-	play(t, func(w *world) {
-		w.token(platform)
-		w.weixin.Inject(sandbox.Fault{Path: askQueryAuth, ErrCode: -1})
-		w.authorize(theShop)
-		w.weixin.ResetCounts()
-		for range 300 {
-			w.fails(shop, ErrRefused)
-			time.Sleep(time.Second)
-		}
-		if got := w.weixin.Count(askQueryAuth); got > 30 {
-			t.Errorf("%d calls in 5 minutes", got)
-		}
-		if got := w.logged(zap.ErrorLevel, ""); got != 1 {
-			t.Errorf("%d errors in the log, want one", got)
-		}
-		w.weixin.ClearFaults()
-		time.Sleep(2 * time.Minute)
-		w.isStored(w.token(shop))
-	})
-}
-
 // An account that grants no permission set has no tokens.
 func TestAccountWithoutAnyPermission(t *testing.T) {
 	play(t, func(w *world) {
@@ -337,6 +314,22 @@ func TestPermissionUpdateIsExchangedAgainUntilItSucceeds(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		if record, err := w.node.load(w.Context(), shop); err != nil || record.Code != nil {
 			t.Errorf("the code is still pending: %v", err)
+		}
+	})
+}
+
+// Meanwhile the account's refresh token works, and so do its calls.
+func TestFaultOfTheExchangeOfAnUpdateCostsNoCalls(t *testing.T) {
+	expired(t, func(w *world) {
+		tr := &trial{world: w, node: w.node, who: shop}
+		w.weixin.Inject(sandbox.Fault{Path: askQueryAuth, ErrCode: -1})
+		_, err := w.weixin.UpdateAuthorized(w.Context(), theShop)
+		w.must(err)
+		tr.isTold(tr.ask(8*time.Minute), served)
+		w.weixin.ClearFaults()
+		time.Sleep(2 * coolDown)
+		if w.record(shop).Code != nil {
+			t.Error("the code is still pending")
 		}
 	})
 }

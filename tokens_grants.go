@@ -63,6 +63,7 @@ func (t *Tokens) Authorized(ctx context.Context, g Grant) error {
 	t.tell(ctx, who, code)
 	t.emit(eventAuthorized, who, "")
 	t.troubles.heal(who)
+	t.troubles.heal(codeOf(who))
 	t.resume(who)
 	return nil
 }
@@ -148,10 +149,14 @@ func (t *Tokens) settled(who subject.Subject) {
 	}
 }
 
-// settle exchanges the code of a record that still has one.
+// settle exchanges the code of a record that still has one, unless that has
+// just failed.
 func (t *Tokens) settle(ctx context.Context, who subject.Subject, record vault.Record) error {
 	if record.Code == nil || time.Now().After(record.CodeExpires) {
 		return nil
+	}
+	if err := t.troubles.pause(codeOf(who), time.Now()); err != nil {
+		return err
 	}
 	t.codes.announce(idOf(who.Component(), record.Code), who.Authorizer()) // it may have come to another node, or before a restart
 	_, err := t.Exchange(ctx, who.Component(), record.Code)
@@ -191,7 +196,7 @@ func (t *Tokens) exchange(ctx context.Context, component string, code secret.Sec
 		return t.codeSpent(ctx, component, code, err)
 	}
 	if err != nil {
-		return "", t.exchangeFailed(ctx, component, code, err)
+		return "", t.exchangeFailed(component, code, err)
 	}
 	who := subject.Of(component, grant.AppID)
 	t.keep(ctx, who, func(record *vault.Record) {
@@ -210,21 +215,25 @@ func (t *Tokens) exchange(ctx context.Context, component string, code secret.Sec
 	t.codes.spend(idOf(component, code), grant.AppID, grant.Answer)
 	t.tell(ctx, who, idOf(component, code))
 	t.troubles.heal(who)
+	t.troubles.heal(codeOf(who))
 	t.settings().log.Info("authorizer authorized", zap.String("component", component),
 		zap.String("authorizer", grant.AppID), zap.Ints("functions", grant.Functions))
 	return grant.AppID, nil
 }
 
-// exchangeFailed returns what callers are to be shown. An authorizer that has
-// nothing but this code cools down; one with a refresh token can do without.
-func (t *Tokens) exchangeFailed(ctx context.Context, component string, code secret.Secret, err error) error {
+// codeOf names what cools down when the code of who cannot be exchanged. It is
+// not who: an account that only changes what it grants has a refresh token,
+// which goes on working.
+func codeOf(who subject.Subject) subject.Subject { return who + "/code" }
+
+// exchangeFailed returns what callers are to be shown. Where it is known whose
+// code it is, the code cools down.
+func (t *Tokens) exchangeFailed(component string, code secret.Secret, err error) error {
 	if appid, announced := t.codes.announced(idOf(component, code)); announced {
 		who := subject.Of(component, appid)
-		if record, failed := t.load(ctx, who); failed != nil || record.Refresh == nil {
-			return t.fail(who, err)
-		}
+		return t.failed(exchangeFailing, who, codeOf(who), err)
 	}
-	t.settings().log.Error("exchanging authorization_code failed",
+	t.settings().log.Error(exchangeFailing,
 		zap.String("component", component), zap.Error(err), remedyOf(err))
 	return publicOf(subject.Of(component, ""), err)
 }

@@ -22,7 +22,7 @@ func (t *Tokens) renewComponent(ctx context.Context, who subject.Subject, record
 	if !ok {
 		return record, ErrNoComponent.because("component %s is not configured", who.Component())
 	}
-	ticket, err := s.vault.LoadTicket(ctx, who.Component())
+	ticket, err := t.loadTicket(ctx, who.Component())
 	if err != nil && !recoverable(err) {
 		return record, err
 	}
@@ -195,9 +195,20 @@ type componentFault struct{ error }
 func (f *componentFault) Unwrap() error { return f.error }
 
 // fail notes a failed renewal, says so in the log, and returns what callers
-// are to be shown. Failures of another's making, of the component, of the
-// storage or by the end of everything, let nobody cool down.
+// are to be shown.
 func (t *Tokens) fail(who subject.Subject, err error) error {
+	return t.failed(renewalFailing, who, who, err)
+}
+
+const (
+	renewalFailing  = "renewing token failed"
+	exchangeFailing = "exchanging authorization_code failed"
+)
+
+// failed is fail for what the log calls doing and lets cool down. Failures of
+// another's making, of the component, of the storage or by the end of
+// everything, let nobody cool down.
+func (t *Tokens) failed(doing string, who, cooling subject.Subject, err error) error {
 	slug := problemOf(publicOf(who, err)).Slug
 	renewalsTotal.WithLabelValues(levelOf(who), slug).Inc()
 	if errors.Is(err, ErrRationed) {
@@ -211,13 +222,13 @@ func (t *Tokens) fail(who subject.Subject, err error) error {
 	if errors.As(err, &fault) && !who.IsComponent() || errors.Is(err, vault.ErrUnavailable) || t.life.Err() != nil {
 		return publicOf(who, err)
 	}
-	pause, news := t.troubles.note(who, err, time.Now())
+	pause, news := t.troubles.note(cooling, err, time.Now())
 	if news {
 		level := zap.ErrorLevel
 		if errors.Is(err, ErrUnauthorized) {
 			level = zap.InfoLevel // no fault of anybody
 		}
-		t.settings().log.Log(level, "renewing token failed", zap.String("component", who.Component()),
+		t.settings().log.Log(level, doing, zap.String("component", who.Component()),
 			zap.String("authorizer", who.Authorizer()), zap.Error(err), remedyOf(err), zap.Duration("retry_in", pause))
 		t.emit(eventRenewalFailed, who, slug)
 	}

@@ -13,8 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
@@ -233,34 +231,8 @@ func TestTombstoneWrittenDuringARenewalStands(t *testing.T) {
 	})
 }
 
-// Rule 10: another process uses the same credentials.
-func TestTokenThatDiesAgainAndAgain(t *testing.T) {
-	playAuthorized(t, func(w *world) {
-		token := w.token(shop)
-		var err error
-		for range 100 {
-			w.weixin.KillTokens(theShop)
-			var next *Token
-			if next, err = w.node.After(w.Context(), shop, token); err == nil {
-				token = next
-			}
-			time.Sleep(10 * time.Second)
-		}
-		if !errors.Is(err, ErrContended) {
-			t.Errorf("After: %v", err)
-		}
-		w.calls(askAuthorizerToken, forcedMost)
-		if got := w.logged(zap.ErrorLevel, "another process uses the same credentials"); got != 1 {
-			t.Errorf("%d lines say why, want one", got)
-		}
-		time.Sleep(time.Hour)
-		if _, err := w.node.After(w.Context(), shop, token); err != nil {
-			t.Errorf("an hour later: %v", err)
-		}
-	})
-}
-
-// WeChat's own trouble is not taken for that of another process.
+// Rule 10: another process uses the same credentials, see wechatFaults. WeChat's
+// own trouble is not taken for that.
 func TestRenewalsThatFailDoNotCountAsForced(t *testing.T) {
 	playAuthorized(t, func(w *world) {
 		refused := w.token(shop)
@@ -278,10 +250,22 @@ func TestRenewalsThatFailDoNotCountAsForced(t *testing.T) {
 	})
 }
 
+// It may have been WeChat that rejected every token, for a minute: that does
+// not cost the rest of the hour.
+func TestFaultOfAMinuteThatLooksLikeAnotherProcessIsOverInMinutes(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		tr := &trial{world: w, node: w.node, who: shop}
+		w.weixin.Inject(sandbox.Fault{Path: authorizerCall, ErrCode: 40001})
+		tr.isTold(tr.ask(time.Minute), "passed on, contended")
+		w.weixin.ClearFaults()
+		tr.heals(forcedEvery + coolDown)
+	})
+}
+
 // A token that WeChat refuses after its time has simply expired.
 func TestExpiredTokenIsNotForced(t *testing.T) {
 	playAuthorized(t, func(w *world) {
-		for range 3 * forcedMost {
+		for range 3 * forcedAtOnce {
 			token := w.token(shop)
 			w.weixin.ExpireTokens(theShop)
 			time.Sleep(time.Until(token.Expires))

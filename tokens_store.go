@@ -30,15 +30,39 @@ func (t *Tokens) load(ctx context.Context, who subject.Subject) (vault.Record, e
 // that is not there or does not open counts as empty.
 func (t *Tokens) loadToChange(ctx context.Context, who subject.Subject) (vault.Record, error) {
 	record, err := t.load(ctx, who)
-	var unreadable *vault.Unreadable
-	if errors.As(err, &unreadable) && t.troubles.unreadable(who, time.Now()) {
-		t.settings().log.Error("stored record does not open; it is kept aside and rebuilt from WeChat", zap.Error(err),
-			zap.String("remedy", "if the seal key or app secret was changed, configure the previous one as well"))
-	}
+	t.sayUnreadable(who, err)
 	if recoverable(err) {
 		return record, nil
 	}
 	return record, err
+}
+
+// loadTicket returns the ticket of a component.
+func (t *Tokens) loadTicket(ctx context.Context, component string) (vault.Ticket, error) {
+	ticket, err := t.settings().vault.LoadTicket(ctx, component)
+	t.sayUnreadable(subject.Of(component, ""), err)
+	return ticket, err
+}
+
+// sayUnreadable says once an hour that what is stored of who does not open, if
+// that is what err says.
+func (t *Tokens) sayUnreadable(who subject.Subject, err error) {
+	var unreadable *vault.Unreadable
+	if !errors.As(err, &unreadable) {
+		return
+	}
+	storageFailuresTotal.WithLabelValues("open").Inc()
+	if !t.troubles.unreadable(who, time.Now()) {
+		return
+	}
+	remedy := zap.Skip()
+	switch {
+	case errors.Is(err, vault.ErrOtherKey):
+		remedy = zap.String("remedy", "if the seal key or app secret was changed, configure the previous one as well")
+	case errors.Is(err, vault.ErrNewer):
+		remedy = zap.String("remedy", "run the newer release on every node")
+	}
+	t.settings().log.Error("stored record does not open; it is kept aside and rebuilt from WeChat", zap.Error(err), remedy)
 }
 
 // lock takes the storage lock of who.
@@ -83,6 +107,9 @@ func (t *Tokens) lockUnless(ctx context.Context, who subject.Subject, done func(
 			}
 			return func() { release(l) }, nil
 		case <-poll.C:
+			if len(taken) > 0 {
+				continue // a look at slow storage would leave the lock idle
+			}
 			if done() {
 				cancel()
 				t.work.Go(func() { release(<-taken) })

@@ -5,9 +5,7 @@ package wechat
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
-	"maps"
 	"net/http"
 	"regexp"
 	"strings"
@@ -232,74 +230,6 @@ func TestEveryRenewalRaisesTheGeneration(t *testing.T) {
 				t.Fatalf("generation %d follows %d", next, generation)
 			}
 			generation++
-		}
-	})
-}
-
-// Disaster: the storage is down. That is never taken for "not found".
-func TestStorageThatIsDownIsNotEmpty(t *testing.T) {
-	for _, broken := range []vaulttest.Op{vaulttest.Load, vaulttest.Lock} {
-		playAuthorized(t, func(w *world) {
-			before := w.storage.Files()
-			time.Sleep(3 * time.Hour)
-			w.breakStorage(broken)
-			for range 100 {
-				if _, err := w.node.Current(w.Context(), shop); !errors.Is(err, vault.ErrUnavailable) {
-					t.Fatalf("Current: %v, want ErrUnavailable", err)
-				}
-				time.Sleep(10 * time.Second)
-			}
-			w.fails(shop, ErrStorage)
-			w.silent()
-			for name, file := range w.storage.Files() {
-				if !bytes.Equal(file, before[name]) {
-					t.Errorf("%s was overwritten", name)
-				}
-			}
-			w.repairStorage()
-			w.token(shop) // at once, nothing cools down
-		})
-	}
-}
-
-func TestLiveTokenIsServedWhileTheStorageIsDown(t *testing.T) {
-	playAuthorized(t, func(w *world) {
-		first := w.token(shop)
-		w.breakStorage(vaulttest.Load, vaulttest.Lock, vaulttest.Store)
-		for time.Until(first.Expires) > 0 {
-			if token, err := w.node.Current(w.Context(), shop); err != nil || token != first {
-				t.Fatalf("%v before it expires: %v", time.Until(first.Expires), err)
-			}
-			time.Sleep(time.Second)
-		}
-	})
-}
-
-// Disaster: the seal key is another one.
-func TestRecordsSealedWithAnUnknownKeyAreKeptAsideAndRebuilt(t *testing.T) {
-	playAuthorized(t, func(w *world) {
-		before := w.storage.Files()
-		maps.DeleteFunc(before, func(name string, _ []byte) bool { return strings.Contains(name, "/news/") }) // sealed by nobody
-		w.node.Close()
-		w.node = w.start()
-		w.node.settings.Store(w.settings(2))
-		w.must(w.weixin.PushTicket(w.Context()))
-		w.token(shop)
-		w.calls(askAuthorizerInfo, 1)
-		kept := 0
-		for name, file := range w.storage.Files() {
-			if original, _, aside := strings.Cut(name, ".unreadable-"); aside && bytes.Equal(file, before[original]) {
-				kept++
-			}
-		}
-		if kept != len(before) {
-			t.Errorf("%d of %d files were kept aside", kept, len(before))
-		}
-		if got := w.logged(zap.ErrorLevel, "does not open"); got != 2 {
-			t.Errorf("%d lines about two records", got)
-		}
-		if w.logged(zap.ErrorLevel, "configure the previous one") == 0 {
-			t.Error("no line names the remedy")
 		}
 	})
 }

@@ -75,8 +75,7 @@ func (t *Tokens) Watch(ctx context.Context) {
 func (t *Tokens) watchTicket(ctx context.Context, component string) {
 	ctx, cancel := context.WithTimeout(ctx, obtainLimit)
 	defer cancel()
-	v := t.settings().vault
-	ticket, err := v.LoadTicket(ctx, component)
+	ticket, err := t.loadTicket(ctx, component)
 	if ticket.Value != nil {
 		noteTicket(component, ticket.Received) // it may have come to another node
 	}
@@ -88,7 +87,7 @@ func (t *Tokens) watchTicket(ctx context.Context, component string) {
 		return
 	}
 	defer unlock()
-	ticket, err = v.LoadTicket(ctx, component)
+	ticket, err = t.loadTicket(ctx, component)
 	if ticketsMissing(ticket, err) {
 		t.askForTicket(ctx, component, ticket)
 	}
@@ -111,8 +110,7 @@ func (t *Tokens) askForTicket(ctx context.Context, component string, ticket vaul
 	// Written down before the call: a crash in between must not let every
 	// restart ask again.
 	if _, err := s.vault.StoreTicket(ctx, component, vault.Ticket{Asked: time.Now()}); err != nil {
-		s.log.Error("noting the request for tickets failed", zap.String("component", component), zap.Error(err))
-		return
+		return // the storage says so itself, and this is tried again in a minute at the latest
 	}
 	last := "never"
 	if !ticket.Received.IsZero() {

@@ -4,6 +4,7 @@ package wechat
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -147,22 +148,6 @@ func TestTicketsThatComeAreNotAskedFor(t *testing.T) {
 	})
 }
 
-func TestTicketThatWeChatRefusesAsksForAnother(t *testing.T) {
-	for _, code := range []int{61005, 61006} {
-		play(t, func(w *world) {
-			w.weixin.Inject(sandbox.Fault{Path: askComponentToken, ErrCode: code})
-			for range 300 {
-				w.fails(platform, ErrNoComponent)
-				time.Sleep(time.Second)
-			}
-			w.calls(askStartPushTicket, 1)
-			w.weixin.ClearFaults()
-			w.must(w.weixin.PushTicket(w.Context()))
-			w.token(platform)
-		})
-	}
-}
-
 // The ticket is stored while the component's lock is held: WeChat pushes it
 // before it answers api_start_push_ticket.
 func TestTicketThatArrivesDuringTheQuestion(t *testing.T) {
@@ -174,6 +159,31 @@ func TestTicketThatArrivesDuringTheQuestion(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		w.token(platform)
+	})
+}
+
+// A gateway that starts with a full disk cannot note that it asks, so it does
+// not ask. It does not say so at every call.
+func TestFaultOfTheStorageAtTheFirstStartIsSaidOnce(t *testing.T) {
+	playEmpty(t, func(w *world) {
+		tr := &trial{world: w, node: w.node, who: platform}
+		w.storage.Intercept(func(_ context.Context, op vaulttest.Op, _ string) error {
+			if op == vaulttest.Store {
+				return errors.New("disk full")
+			}
+			return nil
+		})
+		tr.begin()
+		w.watch(w.node)
+		tr.isTold(tr.ask(9*time.Minute), "no_ticket")
+		for message, lines := range tr.said() {
+			if len(lines) != 1 {
+				t.Errorf("%d lines %q, want one", len(lines), message)
+			}
+		}
+		w.calls(askStartPushTicket, 0)
+		w.repairStorage()
+		tr.heals(coolDown)
 	})
 }
 

@@ -21,9 +21,12 @@ const (
 	coolDownMost  = time.Minute
 	// negativeFor is how long "not authorized" is believed without asking again.
 	negativeFor = time.Minute
-	// forcedMost is how many renewals an hour one subject may be forced to by
-	// rejected tokens. More means that somebody else renews them as well.
-	forcedMost = 12
+	// forcedAtOnce is how many renewals one subject may be forced to by rejected
+	// tokens one after another. More means that somebody else renews them as well.
+	// From then on one is tried every forcedEvery, 12 an hour in all: it may as
+	// well have been WeChat that rejected good tokens for a minute.
+	forcedAtOnce = 9
+	forcedEvery  = 15 * time.Minute
 	// inVainMost and inVainEvery ration the questions about appids that turn
 	// out to be unknown, so that trying appids cannot spend WeChat's quota.
 	inVainMost  = 60
@@ -168,7 +171,8 @@ func (t *troubles) contended(who subject.Subject, now time.Time) bool {
 	defer t.mu.Unlock()
 	trouble := t.at(who)
 	trouble.forget(now)
-	return len(trouble.forced) >= forcedMost
+	n := len(trouble.forced)
+	return n >= forcedAtOnce && now.Sub(trouble.forced[n-1]) < forcedEvery
 }
 
 // force counts a renewal of a rejected token. Attempts that fail do not count:

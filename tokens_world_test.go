@@ -57,6 +57,7 @@ type world struct {
 	mu   sync.Mutex
 	wire http.RoundTripper // between the gateway and WeChat
 	node *node             // receives the pushes; nil: they fail
+	deaf atomic.Bool       // they fail as well
 }
 
 // node is one gateway process.
@@ -118,10 +119,11 @@ func (w *world) restart() *node {
 func (w *world) settings(key byte) *settings {
 	ring, err := vault.NewKeyring(bytes.Repeat([]byte{key}, vault.KeySize))
 	w.must(err)
+	storage := newMeteredStorage(w.storage, w.log)
 	return &settings{
 		components: map[string]secret.Secret{theComponent: secret.New(sandbox.DefaultAppSecret)},
 		api:        &openapi.Client{Transport: transportFunc(w.carry)},
-		vault:      vault.New(func() vault.Storage { return w.storage }, func(string) *vault.Keyring { return ring }),
+		vault:      vault.New(func() vault.Storage { return storage }, func(string) *vault.Keyring { return ring }),
 		log:        w.log,
 		emit:       func(string, map[string]any) {},
 	}
@@ -146,7 +148,7 @@ func (w *world) rewire(change func(r *http.Request, next http.RoundTripper) (*ht
 // push takes WeChat's pushes to the node, as push.go does.
 func (w *world) push(r *http.Request) (*http.Response, error) {
 	answer := &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader("success"))}
-	if w.node == nil {
+	if w.node == nil || w.deaf.Load() {
 		answer.StatusCode = http.StatusServiceUnavailable
 		return answer, nil
 	}

@@ -22,6 +22,12 @@ const KeySize = 32
 // leaves newer ones alone.
 const schema = 1
 
+// What Unreadable may hold, besides damage of any kind.
+var (
+	ErrOtherKey = errors.New("sealed with another key")
+	ErrNewer    = errors.New("sealed by a newer release")
+)
+
 // envelope is the JSON of a stored file.
 type envelope struct {
 	Schema int    `json:"schema"`
@@ -96,11 +102,11 @@ func (k *Keyring) open(name string, file []byte) ([]byte, error) {
 		return nil, errors.New("not a sealed record")
 	}
 	if e.Schema > schema {
-		return nil, fmt.Errorf("sealed by a newer release (schema %d, known is %d)", e.Schema, schema)
+		return nil, fmt.Errorf("%w (schema %d, known is %d)", ErrNewer, e.Schema, schema)
 	}
 	box, ok := k.boxes[e.Key]
 	if !ok {
-		return nil, fmt.Errorf("sealed with another key (id %.16q)", e.Key)
+		return nil, fmt.Errorf("%w (id %.16q)", ErrOtherKey, e.Key)
 	}
 	plaintext, err := box.Open(nil, nil, e.Box, []byte(name))
 	if err != nil {
