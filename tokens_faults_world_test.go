@@ -184,3 +184,7 @@ func attempts(d time.Duration, hopes int) (n int) {
 
 // coolDown is the longest pause, and the second until the next call.
 const coolDown = coolDownMost*5/4 + time.Second
+
+// suspicion is how long tokens that were all rejected are taken for the work of
+// another process.
+const suspicion = 15*time.Minute + coolDown

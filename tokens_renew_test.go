@@ -258,7 +258,7 @@ func TestFaultOfAMinuteThatLooksLikeAnotherProcessIsOverInMinutes(t *testing.T) 
 		w.weixin.Inject(sandbox.Fault{Path: authorizerCall, ErrCode: 40001})
 		tr.isTold(tr.ask(time.Minute), "passed on, contended")
 		w.weixin.ClearFaults()
-		tr.heals(forcedEvery + coolDown)
+		tr.heals(suspicion)
 	})
 }
 

@@ -91,11 +91,11 @@ var wechatFaults = []wechatFault{
 		error: "errcode 40001", remedy: "check app_secret"},
 	{name: "40001 to every component token", fault: sandbox.Fault{ErrCode: 40001},
 		told:  told{authorizer: "component_token, contended", info: "component_token, contended"},
-		error: another, most: 2*forcedMost + 1, heals: forcedEvery + coolDown},
+		error: another, most: 2*forcedMost + 1, heals: suspicion},
 	{name: "40001 to every call", happen: storm, told: told{component: "passed on, contended", authorizer: "passed on, contended"},
-		error: another, most: forcedMost + 1, heals: forcedEvery + coolDown},
+		error: another, most: forcedMost + 1, heals: suspicion},
 	{name: "another process with the same credentials", happen: otherProcess, told: told{component: "served, contended", authorizer: "served, contended"},
-		error: another, most: forcedMost + 1, heals: forcedEvery + coolDown},
+		error: another, most: forcedMost + 1, heals: suspicion},
 
 	// Clocks an hour apart.
 	{name: "expires_in is an hour too long", happen: lifetime(3 * time.Hour), told: told{component: served, authorizer: served}, most: 1},

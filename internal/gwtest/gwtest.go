@@ -161,7 +161,9 @@ func (g *Gateway) Load() {
 	g.LoadCaddyfile(g.Caddyfile())
 }
 
-// LoadCaddyfile loads a variation of what Caddyfile returns.
+// LoadCaddyfile loads a variation of what Caddyfile returns. When it returns,
+// the configuration before takes no more connections; those that it has taken
+// are served to their end.
 func (g *Gateway) LoadCaddyfile(text string) {
 	g.t.Helper()
 	if err := g.TryCaddyfile(text); err != nil {
@@ -189,6 +191,14 @@ func (g *Gateway) TryCaddyfile(text string) error {
 	}
 	if err := caddy.Load(adapted, true); err != nil {
 		return fmt.Errorf("loading: %w", err)
+	}
+	for _, address := range g.listens {
+		network, file, _ := strings.Cut(address, "/")
+		for end := time.Now().Add(10 * time.Second); caddy.ListenerUsage(network, file) > 1; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				g.t.Fatal("the servers before still listen")
+			}
+		}
 	}
 	return nil
 }

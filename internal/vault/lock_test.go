@@ -209,6 +209,7 @@ func TestLockOfADeadOwnerIsBroken(t *testing.T) {
 				if waited := time.Since(start); waited < row.least || waited > row.most {
 					t.Errorf("locked after %v, want %v to %v", waited, row.least, row.most)
 				}
+				synctest.Wait()
 				if len(broken) != 1 || broken[0] != "wechat_"+component+"_"+authorizer {
 					t.Errorf("broken locks: %q", broken)
 				}
