@@ -42,7 +42,7 @@ const (
 	// which WeChat gives five seconds.
 	leastPatience = 3 * time.Second
 	// ticketPatience is after how long a ticket is stored without a lock.
-	ticketPatience = 2 * time.Second
+	ticketPatience = 3 * time.Second
 	// queuePatience is for the locks of queues, whose owners deliver.
 	queuePatience = 10 * time.Minute
 )
