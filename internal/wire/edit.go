@@ -42,6 +42,7 @@ func (e editor) value(raw, clean []byte, depth int) ([]byte, error) {
 		return nil, errTooDeep
 	}
 	decoder := json.NewDecoder(bytes.NewReader(clean))
+	decoder.UseNumber() // a number too large for a float64 is JSON all the same
 	opening, err := decoder.Token()
 	if err != nil {
 		return nil, errNotJSON
