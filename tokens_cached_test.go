@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
@@ -56,8 +57,7 @@ func TestTokenSoonDueIsServedAtOnceAndRenewedOnceBehind(t *testing.T) {
 	playAuthorized(t, func(w *world) {
 		first := w.token(shop)
 		time.Sleep(time.Until(first.Expires) - 7*time.Minute)
-		w.token(platform) // both are due; the component is not what is counted here
-		synctest.Wait()
+		w.soonDue(w.node, platform) // both are; the component is not what is counted here
 		w.weixin.ResetCounts()
 		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, Latency: 3 * time.Second, Times: 1})
 		began := time.Now()
@@ -81,17 +81,23 @@ func TestTokenSoonDueIsServedAtOnceAndRenewedOnceBehind(t *testing.T) {
 	})
 }
 
+// soonDue calls for a token that is soon due, and waits until it has been renewed
+// behind.
+func (w *world) soonDue(n *node, who subject.Subject) {
+	w.Helper()
+	_, err := n.Current(w.Context(), who)
+	w.must(err)
+	synctest.Wait()
+}
+
 func TestRenewalAheadTakesWhatAnotherNodeHasRenewed(t *testing.T) {
 	playAuthorized(t, func(w *world) {
 		other := w.start()
 		first := w.tokenFrom(other, shop)
 		time.Sleep(time.Until(first.Expires) - 7*time.Minute)
-		w.token(shop)
-		synctest.Wait()
+		w.soonDue(w.node, shop)
 		w.weixin.ResetCounts()
-		_, err := other.Current(w.Context(), shop) // served from memory, and looked up behind
-		w.must(err)
-		synctest.Wait()
+		w.soonDue(other, shop) // served from memory, and looked up behind
 		w.tokenFrom(other, shop)
 		w.silent()
 	})
