@@ -38,6 +38,7 @@ type push struct {
 	component string
 	event     bizmsg.Event
 	plain     []byte // what event was read from
+	previous  bool   // made with a token or key before the current one
 	signature pushID
 }
 
@@ -54,7 +55,7 @@ func (a *App) open(w http.ResponseWriter, r *http.Request) (*push, error) {
 	if event.AppID != sealed.component {
 		return nil, fmt.Errorf("opening push: AppId %.32q is not the component's", event.AppID)
 	}
-	return &push{sealed.component, event, sealed.message.Plain, sealed.signature}, nil
+	return &push{sealed.component, event, sealed.message.Plain, sealed.message.Previous, sealed.signature}, nil
 }
 
 // sealedPush is a push to either URL, verified and decrypted.
@@ -156,6 +157,9 @@ func (a *App) apply(ctx context.Context, p *push) error {
 			return nil
 		}
 		log.Debug("component_verify_ticket received", zap.Time("created", e.CreateTime))
+		if p.previous { // said with tickets alone, every ten minutes
+			log.Info("WeChat still pushes with the previous token or encoding_aes_key")
+		}
 		return tokens.Ticket(ctx, p.component, e.ComponentVerifyTicket, e.CreateTime)
 	case bizmsg.InfoAuthorized, bizmsg.InfoUpdateAuthorized, bizmsg.InfoFastRegister, bizmsg.InfoUnauthorized:
 		return a.applyAuthorization(ctx, p, log)

@@ -51,6 +51,9 @@ type Codec struct {
 type Message struct {
 	// Plain is the decrypted text. That of an event holds credentials: never log it.
 	Plain []byte
+	// Previous: made with a token or key that is not the current one. WeChat
+	// has not changed over yet.
+	Previous bool
 
 	receiveID string
 	token     secret.Secret
@@ -66,7 +69,7 @@ type Message struct {
 // also holds for timestamp and nonce exchanged, or cut elsewhere: a replay
 // window must remember the msg_signature, not the nonce.
 func (c *Codec) Open(msgSignature, timestamp, nonce, encrypt string) (*Message, error) {
-	token := c.signer(msgSignature, timestamp, nonce, encrypt)
+	token, previousToken := c.signer(msgSignature, timestamp, nonce, encrypt)
 	if token == nil {
 		return nil, ErrSignature
 	}
@@ -76,29 +79,30 @@ func (c *Codec) Open(msgSignature, timestamp, nonce, encrypt string) (*Message, 
 	}
 
 	failure := ErrCiphertext
-	for _, key := range c.Keys {
+	for i, key := range c.Keys {
 		plain, receiveID, ok := key.decrypt(sealed)
 		switch {
 		case !ok:
 		case subtle.ConstantTimeCompare(receiveID, []byte(c.ReceiveID)) != 1:
 			failure = ErrReceiveID
 		default:
-			return &Message{Plain: plain, receiveID: c.ReceiveID, token: token, key: key}, nil
+			return &Message{Plain: plain, Previous: previousToken || i > 0, receiveID: c.ReceiveID, token: token, key: key}, nil
 		}
 	}
 	return nil, failure
 }
 
-// signer returns the token that made the signature, nil if none did.
-func (c *Codec) signer(msgSignature, timestamp, nonce, encrypt string) secret.Secret {
-	for _, token := range c.Tokens {
+// signer returns the token that made the signature, nil if none did, and
+// whether it is a previous one.
+func (c *Codec) signer(msgSignature, timestamp, nonce, encrypt string) (token secret.Secret, previous bool) {
+	for i, token := range c.Tokens {
 		if token.Reveal() == "" {
 			continue
 		}
 		want := Sign(token, timestamp, nonce, encrypt)
 		if subtle.ConstantTimeCompare([]byte(want), []byte(msgSignature)) == 1 {
-			return token
+			return token, i > 0
 		}
 	}
-	return nil
+	return nil, false
 }

@@ -308,6 +308,9 @@ func TestPreviousTokenAndKeyStillOpen(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				if want := token == tokenText || key == keyText; m.Previous != want {
+					t.Errorf("Previous is %t", m.Previous)
+				}
 				reply := m.Seal([]byte("answer"), now, nonce)
 				got, err := pair.Open(reply.MsgSignature, reply.TimeStamp, reply.Nonce, reply.Encrypt)
 				if err != nil {
