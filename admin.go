@@ -29,10 +29,13 @@ func init() {
 //	GET  /wechat/dead-events   authorisation events that no delivery reached, by client
 //	GET  /wechat/authorizers   appids with a record, those that have withdrawn included; ?component=
 //	POST /wechat/sync          ask WeChat for a page of its authorizers and store what is missing; ?component=&offset=
+//	POST /wechat/reseal        seal a part of what is stored with the current key; ?component=&offset=
 //
 // The component may be left out where there is one. A page of /wechat/sync has
 // 500 authorizers; its answer says how many there are and where the next one
-// begins: {"component":"…","next":500,"total":1234}.
+// begins: {"component":"…","next":500,"total":1234}. That of /wechat/reseal, one
+// of 257 parts, says as well what it has done: {…,"resealed":12}, and names under
+// "unreadable" what no key opens.
 type Admin struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -46,6 +49,7 @@ func (Admin) Routes() []caddy.AdminRoute {
 		{Pattern: "/wechat/dead-events", Handler: inForce(http.MethodGet, deadEvents)},
 		{Pattern: "/wechat/authorizers", Handler: inForce(http.MethodGet, authorizers)},
 		{Pattern: "/wechat/sync", Handler: inForce(http.MethodPost, syncPage)},
+		{Pattern: "/wechat/reseal", Handler: inForce(http.MethodPost, resealPart)},
 	}
 }
 
@@ -97,33 +101,63 @@ func authorizers(state *shared, w http.ResponseWriter, r *http.Request) error {
 	return adminJSON(w, appids)
 }
 
-// synced is how far a sync has come.
-type synced struct {
+// progress is how far something has come that is done page by page.
+type progress struct {
 	Component string `json:"component"`
 	Next      int    `json:"next"` // offset of the next page; the total after the last
 	Total     int    `json:"total"`
 }
 
 func syncPage(state *shared, w http.ResponseWriter, r *http.Request) error {
-	component, err := state.settings.Load().componentOf(r)
+	component, offset, err := state.settings.Load().pageOf(r)
 	if err != nil {
 		return err
-	}
-	offset := 0
-	if text := r.URL.Query().Get("offset"); text != "" {
-		if offset, err = strconv.Atoi(text); err != nil || offset < 0 {
-			return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("offset is not a number from 0")}
-		}
 	}
 	list, err := state.tokens.AuthorizerList(r.Context(), component, offset, openapi.MaxListed)
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusBadGateway, Err: err}
 	}
-	page := synced{component, offset + len(list.Authorizers), list.Total}
+	page := progress{component, offset + len(list.Authorizers), list.Total}
 	if len(list.Authorizers) == 0 {
 		page.Next = list.Total
 	}
 	return adminJSON(w, page)
+}
+
+// resealed is what has been sealed anew on one page.
+type resealed struct {
+	progress
+	Resealed   int      `json:"resealed"`
+	Unreadable []string `json:"unreadable,omitempty"` // storage keys
+}
+
+func resealPart(state *shared, w http.ResponseWriter, r *http.Request) error {
+	s := state.settings.Load()
+	component, part, err := s.pageOf(r)
+	if err == nil && part >= vault.Parts {
+		err = caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("offset is not below %d", vault.Parts)}
+	}
+	if err != nil {
+		return err
+	}
+	done, err := s.vault.Reseal(r.Context(), component, part)
+	if err != nil {
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+	}
+	return adminJSON(w, resealed{progress{component, part + 1, vault.Parts}, done.Anew, done.Unreadable})
+}
+
+// pageOf returns the component and the offset that a request names.
+func (s *settings) pageOf(r *http.Request) (component string, offset int, err error) {
+	if component, err = s.componentOf(r); err != nil {
+		return "", 0, err
+	}
+	if text := r.URL.Query().Get("offset"); text != "" {
+		if offset, err = strconv.Atoi(text); err != nil || offset < 0 {
+			return "", 0, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("offset is not a number from 0")}
+		}
+	}
+	return component, offset, nil
 }
 
 // componentOf returns the component that a request is about.

@@ -3,6 +3,8 @@
 package wechat
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -61,4 +63,34 @@ func TestDeadEventsAreVisible(t *testing.T) {
 			t.Errorf("a DELETE of %s is answered", route.Pattern)
 		}
 	}
+}
+
+// A part that is not there is a mistake of the caller's, a storage that fails is not.
+func TestResealSaysWhatIsWrong(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		state := new(shared)
+		state.settings.Store(w.node.settings.Load())
+		ask := func(query string) (status int) {
+			err := resealPart(state, httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/wechat/reseal?"+query, nil))
+			var refused caddy.APIError
+			if errors.As(err, &refused) {
+				return refused.HTTPStatus
+			}
+			return http.StatusOK
+		}
+		for query, want := range map[string]int{
+			"": http.StatusOK, "offset=256": http.StatusOK, "offset=0&component=" + theComponent: http.StatusOK,
+			"offset=257": http.StatusBadRequest, "offset=-1": http.StatusBadRequest, "offset=x": http.StatusBadRequest,
+			"component=wx0000000000000000": http.StatusBadRequest,
+		} {
+			if got := ask(query); got != want {
+				t.Errorf("%q is answered %d, want %d", query, got, want)
+			}
+		}
+		w.storage.Intercept(func(context.Context, vaulttest.Op, string) error { return errors.New("storage fails") })
+		if got := ask(""); got != http.StatusServiceUnavailable {
+			t.Errorf("without storage: %d", got)
+		}
+		w.storage.Intercept(nil)
+	})
 }

@@ -25,7 +25,7 @@ func init() {
 		Name:  "wechat",
 		Short: "Tools of the WeChat gateway",
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(syncCommand(), sandboxCommand(), demoCommand())
+			cmd.AddCommand(syncCommand(), resealCommand(), sandboxCommand(), demoCommand())
 		},
 	})
 }

@@ -52,18 +52,28 @@ func (v *Vault) box(component, key string) (box, error) {
 // load opens b and decodes it into W. W is zero whenever there is an error.
 func load[W any](ctx context.Context, b box) (W, error) {
 	var none, w W
-	file, err := b.read(ctx)
+	plaintext, _, err := b.openAt(ctx, b.key)
 	if err != nil {
 		return none, err
-	}
-	plaintext, err := b.keys.open(b.key, file)
-	if err != nil {
-		return none, &Unreadable{Key: b.key, Err: err}
 	}
 	if json.Unmarshal(plaintext, &w) != nil { // its error would quote a secret
 		return none, &Unreadable{Key: b.key, Err: errors.New("not a record inside")}
 	}
 	return w, nil
+}
+
+// openAt opens the file at key, b's own or where b was set aside. It returns
+// the id of the seal key as well.
+func (b box) openAt(ctx context.Context, key string) (plaintext []byte, sealKey string, err error) {
+	file, err := box{storage: b.storage, keys: b.keys, key: key}.read(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	plaintext, sealKey, err = b.keys.open(b.key, file)
+	if err != nil {
+		return nil, "", &Unreadable{Key: key, Err: err}
+	}
+	return plaintext, sealKey, nil
 }
 
 // loadOrKeepAside loads what a write is about to replace, W's zero where
@@ -86,6 +96,11 @@ func store[W any](ctx context.Context, b box, w W) error {
 	if err != nil {
 		return fmt.Errorf("storing %s: %w", b.key, err)
 	}
+	return b.seal(ctx, plaintext)
+}
+
+// seal puts plaintext into b with the current key.
+func (b box) seal(ctx context.Context, plaintext []byte) error {
 	file, err := b.keys.seal(b.key, plaintext)
 	if err != nil {
 		return fmt.Errorf("storing %s: %w", b.key, err)

@@ -146,8 +146,10 @@ func (v *Vault) LockQueue(ctx context.Context, q Queue) (unlock func() error, er
 	if err := q.check(); err != nil {
 		return nil, err
 	}
-	return v.lock(ctx, v.storage(), "wechat_"+q.Component+"_events_"+q.Client, queuePatience)
+	return v.lock(ctx, v.storage(), q.lock(), queuePatience)
 }
+
+func (q Queue) lock() string { return "wechat_" + q.Component + "_events_" + q.Client }
 
 func (v *Vault) eventBox(key EventKey) (box, error) {
 	folder, err := key.folder(key.Dead)

@@ -94,23 +94,23 @@ func (k *Keyring) seal(name string, plaintext []byte) ([]byte, error) {
 	})
 }
 
-// open returns what seal was given. Its errors show nothing of the contents
-// but the key id, which is public.
-func (k *Keyring) open(name string, file []byte) ([]byte, error) {
+// open returns what seal was given, and the id of the key that sealed it. Its
+// errors show nothing of the contents but the key id, which is public.
+func (k *Keyring) open(name string, file []byte) (plaintext []byte, key string, err error) {
 	var e envelope
 	if json.Unmarshal(file, &e) != nil || e.Schema < 1 {
-		return nil, errors.New("not a sealed record")
+		return nil, "", errors.New("not a sealed record")
 	}
 	if e.Schema > schema {
-		return nil, fmt.Errorf("%w (schema %d, known is %d)", ErrNewer, e.Schema, schema)
+		return nil, "", fmt.Errorf("%w (schema %d, known is %d)", ErrNewer, e.Schema, schema)
 	}
 	box, ok := k.boxes[e.Key]
 	if !ok {
-		return nil, fmt.Errorf("%w (id %.16q)", ErrOtherKey, e.Key)
+		return nil, "", fmt.Errorf("%w (id %.16q)", ErrOtherKey, e.Key)
 	}
-	plaintext, err := box.Open(nil, nil, e.Box, []byte(name))
+	plaintext, err = box.Open(nil, nil, e.Box, []byte(name))
 	if err != nil {
-		return nil, errors.New("damaged, or moved from another name")
+		return nil, "", errors.New("damaged, or moved from another name")
 	}
-	return plaintext, nil
+	return plaintext, e.Key, nil
 }
