@@ -76,7 +76,7 @@ func deadEvents(state *shared, w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	slices.SortFunc(dead, func(a, b deadEvent) int {
-		return cmp.Or(cmp.Compare(a.Client, b.Client), a.Queued.Compare(b.Queued))
+		return cmp.Or(cmp.Compare(a.Client, b.Client), a.Queued.Compare(b.Queued), cmp.Compare(a.AppID, b.AppID))
 	})
 	return adminJSON(w, dead)
 }

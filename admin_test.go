@@ -38,8 +38,17 @@ func TestDeadEventsAreVisible(t *testing.T) {
 	if err := v.Enqueue(t.Context(), dead); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.BuryEvent(t.Context(), dead); err != nil {
-		t.Fatal(err)
+	damaged := dead
+	damaged.AppID = "wxbbbbbbbbbbbbbbbb"
+	for _, letter := range []vault.Event{dead, damaged} {
+		if err := v.BuryEvent(t.Context(), letter); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for file := range storage.Files() {
+		if strings.Contains(file, damaged.AppID) {
+			storage.Put(file, []byte("{"))
+		}
 	}
 	in := &settings{vault: v, log: zap.NewNop(), deliveries: delivery.Settings{
 		Vault: v, Log: zap.NewNop(), Targets: map[vault.Queue]*delivery.Target{queue: {Client: "shop"}},
@@ -54,7 +63,10 @@ func TestDeadEventsAreVisible(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `[{"component":"wx134c8103faa5a59e","client":"shop","appid":"wxaaaaaaaaaaaaaaaa","info_type":"unauthorized",` +
-		`"queued":"1970-01-01T00:00:01Z","attempts":150,"failure":"HTTP status 500"}]`
+		`"queued":"1970-01-01T00:00:01Z","attempts":150,"failure":"HTTP status 500"},` +
+		`{"component":"wx134c8103faa5a59e","client":"shop","appid":"wxbbbbbbbbbbbbbbbb","info_type":"",` +
+		`"queued":"1970-01-01T00:00:01Z","attempts":0,"failure":"reading wechat/wx134c8103faa5a59e/dead-events/shop/` +
+		`0000000001-wxbbbbbbbbbbbbbbbb-00000000000000000000000000000000.json: not a sealed record"}]`
 	if got := strings.TrimSpace(w.Body.String()); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}

@@ -120,7 +120,8 @@ func (c *Courier) Enqueue(ctx context.Context, e Event, clients []string) error 
 }
 
 // DeadLetters returns the events for a client that were given up, oldest
-// first, the newest thousand of them. It walks the storage, so it is for people.
+// first, the newest thousand of them. One that does not open is there by its name
+// and says so. It walks the storage, so it is for people.
 func (c *Courier) DeadLetters(ctx context.Context, queue vault.Queue) ([]vault.Event, error) {
 	v := c.settings().Vault
 	keys, err := v.Events(ctx, queue, true)
@@ -130,13 +131,16 @@ func (c *Courier) DeadLetters(ctx context.Context, queue vault.Queue) ([]vault.E
 	var letters []vault.Event
 	for _, key := range keys {
 		letter, err := v.LoadEvent(ctx, key)
-		if errors.Is(err, vault.ErrNotFound) {
-			continue
-		}
-		if err != nil {
+		var unreadable *vault.Unreadable
+		switch {
+		case errors.Is(err, vault.ErrNotFound): // removed since it was listed
+		case errors.As(err, &unreadable):
+			letters = append(letters, vault.Event{EventKey: key, Queued: time.Unix(int64(key.CreateTime), 0), Failure: err.Error()})
+		case err != nil:
 			return nil, err
+		default:
+			letters = append(letters, letter)
 		}
-		letters = append(letters, letter)
 	}
 	return letters, nil
 }
