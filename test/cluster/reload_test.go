@@ -18,23 +18,13 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/test/need"
 )
 
-// reloadsVariable tells how many reloads there are, if not the few of an
-// ordinary run.
-const reloadsVariable = "CLUSTER_RELOADS"
-
 const sendPath = "/cgi-bin/message/custom/send"
 
 // Configurations are changed again and again on two nodes that are called all
 // the time: no call fails, none is made twice, and nothing is left behind.
 func TestReloads(t *testing.T) {
 	need.File(t, "the test reads what Linux tells of processes", "/proc/self/status")
-	reloads := 50
-	if text := os.Getenv(reloadsVariable); text != "" {
-		var err error
-		if reloads, err = strconv.Atoi(text); err != nil {
-			t.Fatalf("%s: %v", reloadsVariable, err)
-		}
-	}
+	const reloads = 200
 	eachStorage(t, func(t *testing.T, s storage) {
 		c := start(t, s, 2, sandbox.Config{History: 100})
 		c.authorize(shop)
