@@ -116,29 +116,39 @@ func TestRotationOfTheAppSecret(t *testing.T) {
 	r.wantNothingLost(newAccount)
 }
 
-func TestRotationOfThePushToken(t *testing.T) {
-	r := newRotation(t, "")
-	_, old, aesKey := r.WeChat.Keys()
-	r.give("token", old)
-	const next = "REALPUSHTOKENnext"
-	r.underLoad(func() {
-		r.give("token", next, old)
-		r.served()
-		if err := r.WeChat.RotatePushKeys(next, aesKey); err != nil { // WeChat's console
-			t.Fatal(err)
-		}
-		r.authorizes(newAccount)
-		r.wantChangedOver()
-		if status := r.oldPush(old, aesKey); status != http.StatusOK {
-			t.Errorf("a push with the old token on the way: %d", status)
-		}
-		r.give("token", next)
-	})
-	if status := r.oldPush(old, aesKey); status != http.StatusForbidden {
-		t.Errorf("a push with the old token in the end: %d", status)
+func TestRotationOfWhatPushesAreMadeWith(t *testing.T) {
+	for option, next := range map[string]string{
+		"token":            "REALPUSHTOKENnext",
+		"encoding_aes_key": "REALAESKEYnext" + strings.Repeat("0", 29),
+	} {
+		t.Run(option, func(t *testing.T) {
+			r := newRotation(t, "")
+			_, oldToken, oldKey := r.WeChat.Keys()
+			old, token, aesKey := oldToken, next, oldKey
+			if option == "encoding_aes_key" {
+				old, token, aesKey = oldKey, oldToken, next
+			}
+			r.give(option, old)
+			r.underLoad(func() {
+				r.give(option, next, old)
+				r.served()
+				if err := r.WeChat.RotatePushKeys(token, aesKey); err != nil { // WeChat's console
+					t.Fatal(err)
+				}
+				r.authorizes(newAccount)
+				r.wantChangedOver()
+				if status := r.oldPush(oldToken, oldKey); status != http.StatusOK {
+					t.Errorf("a push with the old value on the way: %d", status)
+				}
+				r.give(option, next)
+			})
+			if status := r.oldPush(oldToken, oldKey); status != http.StatusForbidden {
+				t.Errorf("a push with the old value in the end: %d", status)
+			}
+			r.wantAsked(map[string]int{queryAuth: 1})
+			r.wantNothingLost(newAccount)
+		})
 	}
-	r.wantAsked(map[string]int{queryAuth: 1})
-	r.wantNothingLost(newAccount)
 }
 
 // wantChangedOver fails unless the log tells that WeChat pushed with the
@@ -157,29 +167,4 @@ func (r *rotation) wantChangedOver() {
 	if now := said(); now != before {
 		r.Errorf("the log says %d times more that WeChat has not changed over yet", now-before)
 	}
-}
-
-func TestRotationOfTheEncodingAESKey(t *testing.T) {
-	r := newRotation(t, "")
-	_, token, old := r.WeChat.Keys()
-	r.give("encoding_aes_key", old)
-	next := "REALAESKEYnext" + strings.Repeat("0", 29)
-	r.underLoad(func() {
-		r.give("encoding_aes_key", next, old)
-		r.served()
-		if err := r.WeChat.RotatePushKeys(token, next); err != nil { // WeChat's console
-			t.Fatal(err)
-		}
-		r.authorizes(newAccount)
-		r.wantChangedOver()
-		if status := r.oldPush(token, old); status != http.StatusOK {
-			t.Errorf("a push with the old key on the way: %d", status)
-		}
-		r.give("encoding_aes_key", next)
-	})
-	if status := r.oldPush(token, old); status != http.StatusForbidden {
-		t.Errorf("a push with the old key in the end: %d", status)
-	}
-	r.wantAsked(map[string]int{queryAuth: 1})
-	r.wantNothingLost(newAccount)
 }
