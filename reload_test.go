@@ -3,6 +3,9 @@
 package wechat_test
 
 import (
+	"context"
+	"crypto/tls"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -16,13 +19,44 @@ import (
 // A configuration is changed while applications call: no call fails, not even a
 // POST, which clients do not repeat by themselves, and the tokens in memory
 // outlive the configuration that fetched them. Without drain a fifth of these
-// calls would be dropped unread.
+// calls would be dropped unread. What TLS and HTTP/2 do with their connections is
+// nothing of drain.go, and no less a promise.
 func TestReloadUnderLoad(t *testing.T) {
-	const workers, reloads, pause = 20, 20, 20 * time.Millisecond
-	g := start(t, gwtest.Options{})
-	token := g.Token(gwtest.OfficialAccount)
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}}
+	for name, test := range map[string]struct {
+		sites   string
+		scheme  string
+		http2   bool
+		workers int
+	}{
+		"HTTP":     {sites: "http://localhost:18083 {\nwechat_proxy\n}", scheme: "http", workers: 20},
+		"HTTPS":    {sites: "https://localhost:18083 {\ntls internal\nwechat_proxy\n}", scheme: "https", workers: 10},
+		"HTTPS, 2": {sites: "https://localhost:18083 {\ntls internal\nwechat_proxy\n}", scheme: "https", http2: true, workers: 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := start(t, gwtest.Options{Global: "skip_install_trust\nauto_https disable_redirects\nservers {\nprotocols h1 h2\n}", Sites: test.sites})
+			g.Proxy = test.scheme + "://localhost:18083"
+			reloadUnderLoad(t, g, test.workers, &http.Client{Transport: &http.Transport{
+				MaxIdleConnsPerHost: test.workers,
+				ForceAttemptHTTP2:   test.http2,
+				TLSClientConfig:     &tls.Config{InsecureSkipVerify: true},
+				DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+					return new(net.Dialer).DialContext(ctx, network, g.Sites)
+				},
+			}})
+		})
+	}
+}
+
+func reloadUnderLoad(t *testing.T, g *gwtest.Gateway, workers int, client *http.Client) {
+	const reloads, pause = 10, 20 * time.Millisecond
 	defer client.CloseIdleConnections()
+	var token string
+	for end := time.Now().Add(20 * time.Second); token == ""; { // Caddy makes the certificate in the background
+		answer, err := try(client, g, http.MethodGet, tokenPath(gwtest.OfficialAccount, gwtest.ClientSecret), "", nil)
+		if token = answer.Token; token == "" && time.Now().After(end) {
+			t.Fatal(answer.Body, err)
+		}
+	}
 
 	var done atomic.Bool
 	var calls atomic.Int64
@@ -49,8 +83,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	for range reloads {
 		// Each configuration serves before the next one takes its place.
-		for seen := calls.Load(); calls.Load() < seen+workers && len(fault) == 0; {
-			get(g, authorizerPath+"?access_token="+token)
+		for seen := calls.Load(); calls.Load() < seen+int64(workers) && len(fault) == 0; {
+			_, _ = try(client, g, http.MethodGet, authorizerPath+"?access_token="+token, "", nil)
 		}
 		g.Load()
 	}
