@@ -40,7 +40,7 @@ const (
 	componentToken = "/cgi-bin/component/api_component_token"
 	authorizerInfo = "/cgi-bin/component/api_get_authorizer_info"
 
-	rotationDeadline = 20 * time.Second
+	rotationDeadline = time.Minute
 )
 
 // rotation is a gateway whose operator follows docs/rotation.md while
