@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/wire"
@@ -36,30 +37,29 @@ func (b *body) Read(p []byte) (int, error) {
 	return b.rest.Read(p)
 }
 
-// readBody keeps a body of at most limit bytes before anything is sent. Of a
+// keep keeps a body of at most limit bytes before anything is sent. Of a
 // longer one that announces its length it reads nothing.
-func readBody(r *http.Request, limit int64) (*body, error) {
-	if r.Body == nil || r.Body == http.NoBody {
-		return &body{replayable: true}, nil
+func (b *body) keep(r *http.Request, limit int64) (err error) {
+	b.length = r.ContentLength
+	if b.length > limit {
+		b.rest = r.Body
+		return nil
 	}
-	if r.ContentLength > limit {
-		return &body{rest: r.Body, length: r.ContentLength}, nil
+	if b.length >= 0 {
+		b.kept = make([]byte, b.length)
+		_, err = io.ReadFull(r.Body, b.kept)
+	} else {
+		b.kept, err = io.ReadAll(io.LimitReader(r.Body, limit+1))
 	}
-	if r.ContentLength >= 0 {
-		kept := make([]byte, r.ContentLength)
-		if _, err := io.ReadFull(r.Body, kept); err != nil {
-			return nil, brokenOff(err)
-		}
-		return &body{kept: kept, length: r.ContentLength, replayable: true}, nil
-	}
-	kept, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	if err != nil {
-		return nil, brokenOff(err)
+		return brokenOff(err)
 	}
-	if int64(len(kept)) > limit {
-		return &body{kept: kept, rest: r.Body, length: r.ContentLength}, nil
+	if int64(len(b.kept)) > limit {
+		b.rest = r.Body
+		return nil
 	}
-	return &body{kept: kept, length: int64(len(kept)), replayable: true}, nil
+	b.length, b.replayable = int64(len(b.kept)), true
+	return nil
 }
 
 // brokenOff tells a body that a limit has cut from one that did not arrive.
@@ -72,16 +72,18 @@ func brokenOff(err error) error {
 }
 
 // next returns a reader over the whole body, which the server and not the
-// transport closes.
-func (b *body) next(method string) io.ReadCloser {
-	kept := bytes.NewReader(b.kept)
+// transport closes, and the transfer encoding to send it with, nil for what
+// net/http thinks right.
+func (b *body) next(method string) (content io.ReadCloser, encoding []string) {
 	switch {
 	case b.rest != nil:
-		return io.NopCloser(io.MultiReader(kept, b))
-	case len(b.kept) == 0 && !sentAgain(method):
-		return http.NoBody
+		return io.NopCloser(io.MultiReader(bytes.NewReader(b.kept), b)), nil
+	case len(b.kept) > 0:
+		return io.NopCloser(bytes.NewReader(b.kept)), nil
+	case sentAgain(method):
+		return emptyBody, identity
 	default:
-		return io.NopCloser(kept)
+		return http.NoBody, nil
 	}
 }
 
@@ -97,21 +99,29 @@ func sentAgain(method string) bool {
 	return false
 }
 
+// A body that net/http takes for one. Without this encoding it would start a
+// goroutine to find out whether it is empty; with it nothing is sent that says
+// there is a body.
+var (
+	emptyBody = io.NopCloser(http.NoBody)
+	identity  = []string{"identity"}
+)
+
 // peekSize is how much of an answer is looked at: WeChat's refusals are
 // shorter.
 const peekSize = 1 << 10
 
 // errcodeOf returns the errcode at the beginning of an answer, 0 if there is
 // none. It looks at the first bytes of small JSON and text answers, holds back
-// no other, and puts back what it has read.
-func errcodeOf(response *http.Response) (code int) {
+// no other, and leaves p as a body that begins with what it has read.
+func (p *peeked) errcodeOf(response *http.Response) (code int) {
 	if !mayRefuse(response) {
 		return 0
 	}
-	p := &peeked{body: response.Body}
+	p.ReadCloser, p.bytes = response.Body, peeks.Get().(*[peekSize]byte)
 	for decided := false; !decided && p.err == nil && p.end < peekSize; {
 		var n int
-		n, p.err = p.body.Read(p.bytes[p.end:])
+		n, p.err = p.ReadCloser.Read(p.bytes[p.end:])
 		p.end += n
 		complete := p.err == io.EOF || int64(p.end) == response.ContentLength
 		code, decided = wire.Errcode(p.bytes[:p.end], complete)
@@ -122,11 +132,13 @@ func errcodeOf(response *http.Response) (code int) {
 
 // peeked is a body whose beginning was read and is read again.
 type peeked struct {
-	body       io.ReadCloser
-	begin, end int   // of what is in bytes and to be read again
-	err        error // of reading that
-	bytes      [peekSize]byte
+	io.ReadCloser
+	begin, end int             // of what is in bytes and to be read again
+	err        error           // of reading that
+	bytes      *[peekSize]byte // from peeks
 }
+
+var peeks = sync.Pool{New: func() any { return new([peekSize]byte) }}
 
 func (p *peeked) Read(b []byte) (n int, err error) {
 	if p.begin < p.end {
@@ -137,10 +149,16 @@ func (p *peeked) Read(b []byte) (n int, err error) {
 	if p.err != nil {
 		return 0, p.err
 	}
-	return p.body.Read(b)
+	return p.ReadCloser.Read(b)
 }
 
-func (p *peeked) Close() error { return p.body.Close() }
+func (p *peeked) Close() error {
+	if p.bytes != nil {
+		peeks.Put(p.bytes)
+		p.bytes, p.begin, p.end = nil, 0, 0
+	}
+	return p.ReadCloser.Close()
+}
 
 // mayRefuse reports whether an answer could be a refusal: a small one in JSON
 // or text, or of unknown size.

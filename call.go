@@ -21,15 +21,16 @@ type call struct {
 	shown   secretDigest    // the client secret that was shown, now or for the token
 	subject subject.Subject // whose real token is attached; "" for none
 	route   grant.Route
-	path    string            // WeChat's
-	query   string            // as received
-	drop    func(string) bool // which values in it may not travel on
+	path    string // WeChat's
+	query   string // as received
+	body    body
+	answer  peeked // the first; that of a repeated call is not looked at
 }
 
 // identify decides who calls, for whom, and whether the client may. It reads
 // no body.
 func (a *App) identify(r *http.Request, path string, route grant.Route) (*call, error) {
-	c := &call{route: route, path: path, query: r.URL.RawQuery, drop: a.clients.isCredential}
+	c := &call{route: route, path: path, query: r.URL.RawQuery}
 	if route.Rewrite != "" {
 		c.path = route.Rewrite
 	}
@@ -38,7 +39,7 @@ func (a *App) identify(r *http.Request, path string, route grant.Route) (*call, 
 		// The answer to a TRACE would be the request, real token included.
 		return nil, ErrNotAllowed.because("WeChat uses GET and POST")
 	case route.Kind == grant.User:
-		c.query = wire.Without(c.query, c.drop)
+		c.query = wire.Without(c.query, a.clients.isCredential)
 		return c, nil
 	case route.Kind == grant.Login:
 		return c, a.login(r, c, path)

@@ -60,6 +60,7 @@ type Client struct {
 // client is a Client with its secrets resolved.
 type client struct {
 	id        string
+	name      any // id, as placeholders take it
 	component string
 	rights    grant.Rights
 	signers   []signer                      // one for each client secret and app secret
@@ -123,7 +124,7 @@ func (c *Client) provision(id string, components map[string]*component, resolve 
 	if err != nil {
 		return nil, nil, err
 	}
-	out := &client{id: id, component: under.appid, issuer: make(map[secretDigest]*gwtoken.Key)}
+	out := &client{id: id, name: id, component: under.appid, issuer: make(map[secretDigest]*gwtoken.Key)}
 	if out.rights, err = c.rights(); err != nil {
 		return nil, nil, err
 	}

@@ -24,13 +24,12 @@ type forwarder struct {
 
 // forward makes the call and passes the answer on as it comes.
 func (f *forwarder) forward(w http.ResponseWriter, r *http.Request, call *call) {
-	body, err := readBody(r, f.maxReplay)
-	if err != nil {
+	if err := call.body.keep(r, f.maxReplay); err != nil {
 		f.fail(w, r, err)
 		return
 	}
-	defer body.abandon()
-	response, err := f.call(r, call, body)
+	defer call.body.abandon()
+	response, err := f.call(r, call)
 	if err != nil {
 		f.fail(w, r, err)
 		return
@@ -129,13 +128,17 @@ func upward(in http.Header) http.Header {
 		}
 	}
 	if _, told := out["User-Agent"]; !told {
-		out["User-Agent"] = []string{""} // or net/http would add its own
+		out["User-Agent"] = noValue // or net/http would add its own
 	}
 	out[openapi.HopHeader] = mark
 	return out
 }
 
-var mark = []string{"1"}
+// Values of headers, shared by all requests: nobody writes to them.
+var (
+	mark    = []string{"1"}
+	noValue = []string{""}
+)
 
 // downward adds the header of an answer to out, without what is for WeChat's
 // own connections, such as the address of another server.

@@ -183,7 +183,7 @@ func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 	if err := p.provisionTransport(ctx); err != nil {
 		return err
 	}
-	p.forward = forwarder{&attacher{p.app.shared.tokens, p.app.hosts, p.Transport}, p.MaxReplayBody, p.log}
+	p.forward = forwarder{&attacher{p.app.shared.tokens, p.app.clients.isCredential, p.app.hosts, p.Transport}, p.MaxReplayBody, p.log}
 	return nil
 }
 
@@ -218,7 +218,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Ha
 // authenticated tells access logs and later handlers who calls.
 func authenticated(r *http.Request, client *client) {
 	if client != nil {
-		r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", client.id)
+		r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", client.name)
 	}
 }
 

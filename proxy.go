@@ -5,10 +5,8 @@ package wechat
 import (
 	"errors"
 	"fmt"
-	"html"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -21,6 +19,7 @@ import (
 // its own, so that no log, placeholder or other handler can see one.
 type attacher struct {
 	tokens    *Tokens
+	drop      func(string) bool // which values in a query may not travel on
 	hosts     []*url.URL
 	transport http.RoundTripper
 }
@@ -29,19 +28,19 @@ type attacher struct {
 // renewed and the call made once more, provided that the body was kept; nothing
 // else is ever sent twice, except to the next host when a connection could not
 // even be made.
-func (a *attacher) call(r *http.Request, call *call, body *body) (*http.Response, error) {
+func (a *attacher) call(r *http.Request, call *call) (*http.Response, error) {
 	if call.subject == "" {
-		return a.send(r, call, call.query, body)
+		return a.send(r, call, call.query)
 	}
 	token, err := a.tokens.Current(r.Context(), call.subject)
 	if err != nil {
 		return nil, err
 	}
-	response, err := a.sendWith(r, call, token, body)
+	response, err := a.sendWith(r, call, token)
 	if err != nil {
 		return nil, err
 	}
-	switch code := errcodeOf(response); {
+	switch code := call.answer.errcodeOf(response); {
 	case code == 61003:
 		a.tokens.Doubt(call.subject, token)
 		return response, nil
@@ -49,7 +48,7 @@ func (a *attacher) call(r *http.Request, call *call, body *body) (*http.Response
 		return response, nil
 	}
 	renewed, err := a.tokens.After(r.Context(), call.subject, token)
-	if err == nil && !body.replayable {
+	if err == nil && !call.body.replayable {
 		return response, nil // the client's own retry meets the new token
 	}
 	response.Body.Close()
@@ -57,15 +56,15 @@ func (a *attacher) call(r *http.Request, call *call, body *body) (*http.Response
 		return nil, err
 	}
 	repeatedCalls.Inc()
-	return a.sendWith(r, call, renewed, body)
+	return a.sendWith(r, call, renewed)
 }
 
 // sendWith attaches token and removes it wherever the answer, or the error in
 // its place, repeats it: WeChat never does, but a redirect or an error page of
 // some server on the way may quote the address.
-func (a *attacher) sendWith(r *http.Request, call *call, token *Token, body *body) (*http.Response, error) {
+func (a *attacher) sendWith(r *http.Request, call *call, token *Token) (*http.Response, error) {
 	real := token.Value.Reveal()
-	response, err := a.send(r, call, wire.Splice(call.query, call.route.Param, real, call.drop), body)
+	response, err := a.send(r, call, wire.Splice(call.query, call.route.Param, real, a.drop))
 	if err != nil {
 		return nil, withhold(err, real)
 	}
@@ -77,17 +76,8 @@ func (a *attacher) sendWith(r *http.Request, call *call, token *Token, body *bod
 		response.Header.Del("Content-Length")
 		response.Body, response.ContentLength = http.NoBody, 0
 	}
-	for _, form := range formsOf(real) {
-		response.Body = wire.Scrub(response.Body, form)
-	}
+	response.Body = wire.Scrub(response.Body, real)
 	return response, nil
-}
-
-// formsOf are the ways in which a page may write the token: mostly one.
-func formsOf(token string) []string {
-	forms := []string{token, url.QueryEscape(token), html.EscapeString(token)}
-	slices.Sort(forms)
-	return slices.Compact(forms)
 }
 
 // withhold returns err without a text that quotes the token, as that of a
@@ -100,17 +90,21 @@ func withhold(err error, token string) error {
 }
 
 // send tries the hosts in turn as long as no connection can be made.
-func (a *attacher) send(r *http.Request, call *call, query string, body *body) (*http.Response, error) {
+func (a *attacher) send(r *http.Request, call *call, query string) (*http.Response, error) {
 	header := upward(r.Header)
 	var err error
 	for _, host := range a.hosts {
-		out := r.WithContext(r.Context()) // a copy
-		out.URL = &url.URL{Scheme: host.Scheme, Host: host.Host, Path: call.path, RawQuery: query}
-		out.Host, out.RequestURI, out.Header = host.Host, "", header
-		out.Body, out.ContentLength, out.GetBody = body.next(r.Method), body.length, nil
-		out.TransferEncoding, out.Trailer, out.Close = nil, nil, false
+		var out struct { // at once, for one allocation
+			http.Request
+			url url.URL
+		}
+		out.Request = *r
+		out.url = url.URL{Scheme: host.Scheme, Host: host.Host, Path: call.path, RawQuery: query}
+		out.URL, out.Host, out.RequestURI, out.Header = &out.url, host.Host, "", header
+		out.Body, out.TransferEncoding = call.body.next(r.Method)
+		out.ContentLength, out.GetBody, out.Trailer, out.Close = call.body.length, nil, nil, false
 		var response *http.Response
-		response, err = a.transport.RoundTrip(out)
+		response, err = a.transport.RoundTrip(&out.Request)
 		switch {
 		case err == nil && response.Header.Get(openapi.GatewayHeader) != "":
 			response.Body.Close()

@@ -27,8 +27,8 @@ const (
 )
 
 // benchApp knows one client of one component, with rules to look through.
-func benchApp(b *testing.B) *App {
-	b.Helper()
+func benchApp(tb testing.TB) *App {
+	tb.Helper()
 	app := &App{components: map[string]*component{
 		benchComponent: {appid: benchComponent, appSecrets: []secret.Secret{secret.New(strings.Repeat("s", 32))}},
 	}}
@@ -39,7 +39,7 @@ func benchApp(b *testing.B) *App {
 		Allow:       []grant.Rule{{Method: "GET", Path: "/wxa/*"}, {Path: "/cgi-bin/*"}},
 	}}, app.components, resolver{caddy.NewReplacer()})
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	return app
 }
@@ -90,33 +90,85 @@ func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d *discard) WriteHeader(int)             {}
 func (d *discard) Flush()                      {}
 
-// BenchmarkProxyCall is a whole call but for the sockets: it is identified,
-// given its token from memory, sent, looked at, and passed back.
-func BenchmarkProxyCall(b *testing.B) {
-	app := benchApp(b)
+// cannedCall returns a whole call but for the sockets: it is identified, given
+// its token from memory, sent, looked at, and passed back. Its content is that
+// of a POST, none makes it a GET.
+func cannedCall(tb testing.TB, content string) (call func()) {
+	tb.Helper()
+	app := benchApp(tb)
 	tokens, err := newTokens(nil, 100)
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	defer tokens.Close()
+	tb.Cleanup(tokens.Close)
 	who := subject.Of(benchComponent, benchAuthorizer)
 	token := &Token{Value: secret.New(strings.Repeat("t", 157)), Expires: time.Now().Add(time.Hour)}
 	token.due.Store(token.Expires.UnixNano())
 	tokens.cache.set(who, token)
 	tokens.cache.tokens.Wait() // a new token is not seen at once
 	host := &url.URL{Scheme: "https", Host: "api.weixin.qq.com"}
-	f := forwarder{&attacher{tokens, []*url.URL{host}, cannedTransport{}}, 64 << 10, zap.NewNop()}
+	f := forwarder{&attacher{tokens, app.clients.isCredential, []*url.URL{host}, cannedTransport{}}, 64 << 10, zap.NewNop()}
 	template := benchRequest(app)
+	template.Method, template.ContentLength = http.MethodGet, int64(len(content))
+	if content != "" {
+		template.Method = http.MethodPost
+	}
 	body := strings.NewReader("")
-	b.ReportAllocs()
-	for b.Loop() {
-		body.Reset(`{"touser":"o1"}`)
+	return func() {
+		body.Reset(content)
 		r := *template
 		r.Body = io.NopCloser(body)
 		call, err := app.identify(&r, benchPath, grant.Lookup(benchPath))
 		if err != nil {
-			b.Fatal(err)
+			tb.Fatal(err)
 		}
 		f.forward(&discard{http.Header{}}, &r, call)
+	}
+}
+
+const benchContent = `{"touser":"o1"}`
+
+func BenchmarkProxyCall(b *testing.B) {
+	for name, content := range map[string]string{"GET": "", "POST": benchContent} {
+		b.Run(name, func(b *testing.B) {
+			call := cannedCall(b, content)
+			b.ReportAllocs()
+			for b.Loop() {
+				call()
+			}
+		})
+	}
+}
+
+// What is counted here are also the nine allocations of the two ends that are
+// played.
+func TestProxyCallAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	for content, most := range map[string]float64{"": 17, benchContent: 20} {
+		if n := testing.AllocsPerRun(200, cannedCall(t, content)); n > most {
+			t.Errorf("%v allocations with the content %q, want at most %v", n, content, most)
+		}
+	}
+}
+
+// BenchmarkPeek looks at an answer of 100 bytes that is no refusal.
+func BenchmarkPeek(b *testing.B) {
+	const text = `{"subscribe":1,"openid":"o6_bmjrPTlm6_2sgVt7hMZOPfL2M","language":"zh_CN","subscribe_time":13826949}`
+	reader := strings.NewReader("")
+	body := io.NopCloser(reader)
+	response := &http.Response{
+		StatusCode: http.StatusOK, ContentLength: int64(len(text)),
+		Header: http.Header{"Content-Type": {"application/json; encoding=utf-8"}},
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		reader.Reset(text)
+		response.Body = body
+		if new(peeked).errcodeOf(response) != 0 {
+			b.Fatal("taken for a refusal")
+		}
+		response.Body.Close()
 	}
 }

@@ -81,6 +81,40 @@ func okay(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, `{"errcode":0,"errmsg":"ok"}`)
 }
 
+// A call without a body says so by silence: no length, no encoding, no byte.
+func TestCallWithoutABodyHasNone(t *testing.T) {
+	for _, proto := range []string{"plain", "TLS", "HTTP/2"} {
+		t.Run(proto, func(t *testing.T) {
+			var seen *http.Request
+			var body []byte
+			u := &upstream{asked: make(chan struct{}), routes: map[string]http.HandlerFunc{sendPath: func(w http.ResponseWriter, r *http.Request) {
+				seen = r
+				body, _ = io.ReadAll(r.Body)
+				okay(w, r)
+			}}}
+			options := gwtest.Options{Quiet: true, Upstream: u, API: []string{serve(t, u, proto)}}
+			if proto != "plain" {
+				options.Proxy = "transport http {\ntls_insecure_skip_verify\n}"
+			}
+			g := gwtest.Start(t, options)
+			<-u.asked
+			u.wechat.Store(g.WeChat)
+			g.Authorize()
+			for _, method := range []string{http.MethodGet, http.MethodHead} {
+				if answer := ask(g, method, sendPath, "", bearer(gwtest.ClientSecret, gwtest.OfficialAccount)); answer.Status != http.StatusOK {
+					t.Fatalf("%s: answered %d %s", method, answer.Status, answer.Body)
+				}
+				if length := seen.Header["Content-Length"]; length != nil || seen.TransferEncoding != nil || len(body) > 0 || seen.ContentLength > 0 {
+					t.Errorf("%s: WeChat saw the length %v, the encoding %v, the body %q", method, length, seen.TransferEncoding, body)
+				}
+				if seen.ProtoMajor == 1 && seen.ContentLength != 0 {
+					t.Errorf("%s: WeChat saw the length %d", method, seen.ContentLength)
+				}
+			}
+		})
+	}
+}
+
 // WeChat learns nothing of who calls the gateway and how; what the client
 // meant for WeChat arrives as it was sent.
 func TestHeadersOnTheWayUp(t *testing.T) {

@@ -5,7 +5,6 @@ package wire
 import (
 	"bytes"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 )
@@ -109,7 +108,7 @@ func ScrubHeader(h http.Header, token, replacement string) {
 	if token == "" {
 		return
 	}
-	escaped := url.QueryEscape(token)
+	escaped := escape(token)
 	for _, values := range h {
 		for i, value := range values {
 			value = strings.ReplaceAll(value, token, replacement)

@@ -73,13 +73,11 @@ type removal struct {
 
 // edit puts name=value in front of what the removal leaves of rawQuery.
 func edit(rawQuery, name, value string, r removal) string {
-	value = url.QueryEscape(value)
-	var out strings.Builder
-	out.Grow(len(name) + len("=") + len(value) + len("&") + len(rawQuery))
+	out := make([]byte, 0, 512) // on the stack, unless more is needed
 	if name != "" {
-		out.WriteString(name)
-		out.WriteByte('=')
-		out.WriteString(value)
+		out = append(out, name...)
+		out = append(out, '=')
+		out = append(out, escape(value)...)
 	}
 	first := name == ""
 	for rest, more := rawQuery, rawQuery != ""; more; {
@@ -90,12 +88,12 @@ func edit(rawQuery, name, value string, r removal) string {
 			continue
 		}
 		if !first {
-			out.WriteByte('&')
+			out = append(out, '&')
 		}
 		first = false
-		out.WriteString(segment)
+		out = append(out, segment...)
 	}
-	return out.String()
+	return string(out)
 }
 
 // strip returns what is left of the text between two "&", false if nothing.
@@ -169,6 +167,33 @@ func skipNonLetters(name string) string {
 }
 
 func letter(c byte) bool { return 'a' <= c && c <= 'z' }
+
+// escape is url.QueryEscape, at less cost for what needs no escape, as tokens
+// mostly do not.
+func escape(value string) string {
+	if isPlain(value) {
+		return value
+	}
+	return url.QueryEscape(value)
+}
+
+// isPlain reports whether text consists of what is unreserved in URLs
+// (RFC 3986 §2.3), and so is written alike wherever it stands.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if !unreserved[text[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+var unreserved = func() (set [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~") {
+		set[c] = true
+	}
+	return set
+}()
 
 // unescape decodes a value. One with a broken escape stays as it is: it is
 // likely to be a text that nobody escaped.

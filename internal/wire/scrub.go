@@ -4,27 +4,45 @@ package wire
 
 import (
 	"bytes"
+	"html"
 	"io"
 )
 
 // Scrub returns body with asterisks in the place of the token, as many as it
-// has characters, so that a Content-Length stays true. It streams: held back
-// are only the last bytes of what has arrived, and those only while they could
-// be the beginning of the token.
+// has characters, so that a Content-Length stays true: of the token as it is,
+// escaped as in a query, and as in HTML. It streams: held back are only the
+// last bytes of what has arrived, and those only while they could be the
+// beginning of the token.
 func Scrub(body io.ReadCloser, token string) io.ReadCloser {
 	if token == "" {
 		return body
 	}
-	return &scrubber{body: body, token: []byte(token)}
+	body = newScrubber(body, token)
+	if isPlain(token) {
+		return body // it is always written alike
+	}
+	for _, form := range []string{escape(token), html.EscapeString(token)} {
+		if form != token {
+			body = newScrubber(body, form)
+		}
+	}
+	return body
 }
 
 type scrubber struct {
 	body  io.ReadCloser
 	token []byte
-	ready []byte // searched, for the next Read
-	held  []byte // the end of what has arrived, which may be the beginning of the token
-	err   error  // of body, to be told after ready
-	room  []byte // what ready and held lie in
+	ready []byte    // searched, for the next Read
+	held  []byte    // the end of what has arrived, which may be the beginning of the token
+	err   error     // of body, to be told after ready
+	room  []byte    // what ready and held lie in
+	short [192]byte // what most tokens lie in
+}
+
+func newScrubber(body io.ReadCloser, token string) *scrubber {
+	s := &scrubber{body: body}
+	s.token = append(s.short[:0], token...)
+	return s
 }
 
 func (s *scrubber) Read(p []byte) (int, error) {

@@ -49,6 +49,16 @@ func TestScrub(t *testing.T) {
 	}
 }
 
+// A page may write the token as text, as part of an address, or as HTML.
+func TestScrubFindsEveryForm(t *testing.T) {
+	const token = `78+a&b"c`
+	const text = `78+a&b"c 78%2Ba%26b%22c 78+a&amp;b&#34;c`
+	got, err := io.ReadAll(wire.Scrub(io.NopCloser(strings.NewReader(text)), token))
+	if want := "******** ************** ****************"; err != nil || string(got) != want {
+		t.Errorf("%v, %q, want %q", err, got, want)
+	}
+}
+
 // What has arrived is passed on before more does, but for what may be the
 // beginning of the token.
 func TestScrubHoldsNothingElseBack(t *testing.T) {
