@@ -39,6 +39,7 @@ func (f *forwarder) forward(w http.ResponseWriter, r *http.Request, call *call) 
 	downward(w.Header(), response.Header)
 	w.WriteHeader(response.StatusCode)
 	if err := stream(w, response); err != nil {
+		flush(w)                    // after silence clients make a GET again by themselves
 		panic(http.ErrAbortHandler) // all that can be said of an answer that broke off
 	}
 }
