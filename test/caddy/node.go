@@ -25,6 +25,8 @@ type Node struct {
 	Platform, Proxy string // addresses
 	Clients         string // blocks
 	Wechat          string // more lines in the wechat block
+	Global          string // more global options
+	Site            string // more lines in the site of the proxy
 }
 
 // Caddyfile returns the whole text.
@@ -32,6 +34,7 @@ func (n Node) Caddyfile() string {
 	return fmt.Sprintf(`{
 	admin %s
 	auto_https off
+	%s
 	storage %s
 	wechat {
 		component %s {
@@ -41,18 +44,19 @@ func (n Node) Caddyfile() string {
 		}
 		%s
 		%s
-		api   %[9]s
-		pages %[9]s
+		api   %[10]s
+		pages %[10]s
 	}
 }
-http://%[10]s {
+http://%[11]s {
 	wechat_platform
 }
-http://%[11]s {
+http://%[12]s {
+	%[13]s
 	wechat_proxy
 }
-`, n.Admin, n.Storage, sandbox.DefaultComponent, sandbox.DefaultAppSecret, sandbox.DefaultToken,
-		sandbox.DefaultEncodingAESKey, n.Clients, n.Wechat, n.WeChat, n.Platform, n.Proxy)
+`, n.Admin, n.Global, n.Storage, sandbox.DefaultComponent, sandbox.DefaultAppSecret, sandbox.DefaultToken,
+		sandbox.DefaultEncodingAESKey, n.Clients, n.Wechat, n.WeChat, n.Platform, n.Proxy, n.Site)
 }
 
 // Write writes the Caddyfile.

@@ -4,6 +4,7 @@ package cluster_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -26,6 +27,7 @@ type weChat struct {
 	mu    sync.Mutex
 	stops []*stop
 	spans map[string][]span
+	about map[[2]string]int // path and account → calls
 }
 
 // span is how long a call took.
@@ -52,7 +54,7 @@ func newWeChat(t *testing.T, config sandbox.Config) *weChat {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &weChat{Sandbox: s, spans: make(map[string][]span)}
+	w := &weChat{Sandbox: s, spans: make(map[string][]span), about: make(map[[2]string]int)}
 	w.server = httptest.NewServer(w)
 	t.Cleanup(w.server.Close)
 	w.url = w.server.URL
@@ -100,6 +102,7 @@ func (w *weChat) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	body, _ := io.ReadAll(r.Body) // or the server would not notice a caller that dies
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	w.noteAccount(r.URL.Path, body)
 	taken := span{asked: time.Now()}
 	w.pass(r, asked)
 	answer := httptest.NewRecorder()
@@ -114,6 +117,25 @@ func (w *weChat) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	rw.WriteHeader(answer.Code)
 	_, _ = rw.Write(answer.Body.Bytes())
+}
+
+// noteAccount counts a call that names an account.
+func (w *weChat) noteAccount(path string, body []byte) {
+	var named struct {
+		Authorizer string `json:"authorizer_appid"`
+	}
+	if json.Unmarshal(body, &named) == nil && named.Authorizer != "" {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.about[[2]string{path, named.Authorizer}]++
+	}
+}
+
+// times tells how often an endpoint was asked about an account.
+func (w *weChat) times(endpoint, appid string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.about[[2]string{componentAPI + endpoint, appid}]
 }
 
 // last tells when the last call of an endpoint was asked and answered.
