@@ -18,7 +18,7 @@ SOURCES  := go.mod go.sum $(wildcard assets/*) $(shell find . -name '*.go' -not 
 packages = $(shell grep -rlE '^func $(1)' --include='*_test.go' --exclude-dir=test . | xargs -r -n1 dirname | sort -u)
 
 .NOTPARALLEL:
-.PHONY: help demo build test setup format vet race allocs fuzz bench fmt clean
+.PHONY: help demo build test setup format vet race allocs fuzz bench soak fmt clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ fuzz: ## run every fuzz target (FUZZTIME=50000x)
 
 bench: ## measure
 	@go test -run '^$$' -bench . -benchmem $(call packages,Benchmark)
+
+soak: caddy ## ten minutes in which everything goes wrong, then 100,000 accounts (SOAK_TIME=10m SOAK_STORAGE=redis ARGS=scale)
+	@go -C test run ./soak $(CURDIR)/caddy $(ARGS)
 
 fmt: ## format the code
 	@gofmt -w .
