@@ -149,7 +149,7 @@ func (t *Tokens) Current(ctx context.Context, who subject.Subject) (*Token, erro
 	now := time.Now()
 	token := t.cache.get(who)
 	if !token.live(now) {
-		return t.await(ctx, who, nil)
+		return t.await(ctx, who)
 	}
 	if due := token.due.Load(); now.UnixNano() >= due &&
 		token.due.CompareAndSwap(due, now.Add(time.Second).UnixNano()) {
@@ -166,7 +166,7 @@ func (t *Tokens) After(ctx context.Context, who subject.Subject, refused *Token)
 	if token := t.cache.get(who); token.other(refused, time.Now()) {
 		return token, nil
 	}
-	return t.await(ctx, who, refused)
+	return t.await(ctx, who)
 }
 
 // Doubt is told that WeChat has answered "not authorized" (61003) to a call
@@ -181,8 +181,8 @@ func (t *Tokens) Doubt(who subject.Subject, token *Token) {
 }
 
 // await joins or starts the one renewal of who on this node. A caller that
-// joined a renewal begun without knowledge of refused looks once more.
-func (t *Tokens) await(ctx context.Context, who subject.Subject, refused *Token) (*Token, error) {
+// joined a renewal whose token was rejected before it returned looks once more.
+func (t *Tokens) await(ctx context.Context, who subject.Subject) (*Token, error) {
 	for range 2 {
 		done := t.join(string(who), func(ctx context.Context) (any, error) { return t.obtain(ctx, who, nil) })
 		select {
@@ -190,8 +190,7 @@ func (t *Tokens) await(ctx context.Context, who subject.Subject, refused *Token)
 			if result.Err != nil {
 				return nil, result.Err
 			}
-			token := result.Val.(*Token)
-			if refused == nil || !token.Value.Equal(refused.Value) {
+			if token := result.Val.(*Token); !t.troubles.isRefused(who, token.Value) {
 				return token, nil
 			}
 		case <-ctx.Done():

@@ -110,10 +110,11 @@ func (t *Tokens) learn(ctx context.Context, who subject.Subject, refresh secret.
 			return
 		}
 		defer t.work.Done()
-		err = t.update(ctx, who, func(record *vault.Record) {
+		err = t.update(ctx, who, func(record *vault.Record) error {
 			if record.State != vault.Unauthorized && !asked.Before(record.Obtained) { // else it was renewed meanwhile
 				record.Refresh = refresh
 			}
+			return nil
 		})
 	}
 	if err != nil {

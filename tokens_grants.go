@@ -4,10 +4,7 @@ package wechat
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -45,17 +42,16 @@ func (t *Tokens) Authorized(ctx context.Context, g Grant) error {
 	appid, spent := t.codes.spent(code)
 	spent = spent && appid == g.Authorizer
 	t.codes.announce(code, g.Authorizer)
-	if err := t.settings().vault.MarkPending(ctx, who); err != nil && !spent {
-		return err
-	}
-	err := t.update(ctx, who, func(record *vault.Record) {
+	err := t.update(ctx, who, func(record *vault.Record) error {
 		if g.Time.Before(record.EventTime) {
-			return
+			return nil
 		}
 		record.EventTime, record.State = g.Time, vault.Authorized
-		if !spent {
-			record.Code, record.CodeExpires = g.Code, time.Now().Add(codeLifetime)
+		if spent {
+			return nil
 		}
+		record.Code, record.CodeExpires = g.Code, time.Now().Add(codeLifetime)
+		return t.settings().vault.MarkPending(ctx, who)
 	})
 	if err != nil {
 		return err
@@ -122,12 +118,12 @@ func (t *Tokens) resume(who subject.Subject) {
 func (t *Tokens) exchangePending(who subject.Subject) {
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
 		record, err := t.load(t.life, who)
-		if recoverable(err) || err == nil && (record.Code == nil || time.Now().After(record.CodeExpires)) {
-			t.settled(who)
+		if err == nil && codePending(record) {
+			if t.settle(t.life, who, record) == nil {
+				continue // to see whether another code has come meanwhile
+			}
+		} else if t.settled(who) {
 			return
-		}
-		if err == nil && t.settle(t.life, who, record) == nil {
-			continue // to see whether another code has come meanwhile
 		}
 		select {
 		case <-time.After(jitter(wait)):
@@ -137,30 +133,56 @@ func (t *Tokens) exchangePending(who subject.Subject) {
 	}
 }
 
-// settled takes the mark of a pending code away, unless another code has come
-// in the same moment: then it stays, and is looked at again in a minute.
-func (t *Tokens) settled(who subject.Subject) {
-	v := t.settings().vault
-	if v.ClearPending(t.life, who) != nil {
-		return
+// settled takes the mark of a pending code away, and reports whether it is
+// gone: not while nobody knows what is stored, nor if another code has come.
+// Marks are put and taken under the lock.
+func (t *Tokens) settled(who subject.Subject) bool {
+	unlock, err := t.lock(t.life, who)
+	if err != nil {
+		return false
 	}
-	if record, err := t.load(t.life, who); err == nil && record.Code != nil && time.Now().Before(record.CodeExpires) {
-		_ = v.MarkPending(t.life, who)
+	defer unlock()
+	record, err := t.load(t.life, who)
+	if codePending(record) || err != nil && !errors.Is(err, vault.ErrNotFound) {
+		return false
 	}
+	return t.settings().vault.ClearPending(t.life, who) == nil
+}
+
+// codePending reports whether a record has a code that may be good.
+func codePending(record vault.Record) bool {
+	return record.Code != nil && time.Now().Before(record.CodeExpires)
 }
 
 // settle exchanges the code of a record that still has one, unless that has
 // just failed.
 func (t *Tokens) settle(ctx context.Context, who subject.Subject, record vault.Record) error {
-	if record.Code == nil || time.Now().After(record.CodeExpires) {
+	if !codePending(record) {
 		return nil
 	}
 	if err := t.troubles.pause(codeOf(who), time.Now()); err != nil {
 		return err
 	}
-	t.codes.announce(idOf(who.Component(), record.Code), who.Authorizer()) // it may have come to another node, or before a restart
+	id := idOf(who.Component(), record.Code)
+	if _, spent := t.codes.spent(id); spent { // it came to another node after this one had exchanged it
+		_, err := t.clearCode(ctx, who, record.Code)
+		return err
+	}
+	t.codes.announce(id, who.Authorizer()) // it may have come to another node, or before a restart
 	_, err := t.Exchange(ctx, who.Component(), record.Code)
 	return err
+}
+
+// clearCode takes a spent code out of the record of who, and returns what stands.
+func (t *Tokens) clearCode(ctx context.Context, who subject.Subject, code secret.Secret) (stands vault.Record, err error) {
+	err = t.update(ctx, who, func(record *vault.Record) error {
+		if record.Code.Equal(code) {
+			record.Code = nil
+		}
+		stands = *record
+		return nil
+	})
+	return stands, err
 }
 
 // Exchange turns an authorization_code into stored tokens and returns the
@@ -200,6 +222,9 @@ func (t *Tokens) exchange(ctx context.Context, component string, code secret.Sec
 	}
 	who := subject.Of(component, grant.AppID)
 	t.keep(ctx, who, func(record *vault.Record) {
+		if record.State == vault.Unauthorized && began.Before(record.EventTime) {
+			return // withdrawn meanwhile
+		}
 		record.State, record.Functions = vault.Authorized, grant.Functions
 		if record.Code.Equal(code) {
 			record.Code = nil
@@ -252,87 +277,15 @@ func (t *Tokens) codeSpent(ctx context.Context, component string, code secret.Se
 		t.settings().log.Warn("authorization_code refused", zap.String("component", component), zap.Error(refused))
 		return "", refused
 	}
+	t.codes.spend(id, appid, nil) // whatever follows, asking again is of no use
 	who := subject.Of(component, appid)
-	var held bool
-	err := t.update(ctx, who, func(record *vault.Record) {
-		if record.Code.Equal(code) {
-			record.Code = nil
-		}
-		held = record.Refresh != nil && record.State == vault.Authorized
-	})
-	if err == nil && !held {
+	stands, err := t.clearCode(ctx, who, code)
+	if err == nil && (stands.Refresh == nil || stands.State == vault.Unauthorized) {
 		t.troubles.heal(who) // of the failures before this answer
 		_, err = t.renewOnce(ctx, who, vault.Record{}, nil)
 	}
 	if err != nil {
 		return "", errors.Join(refused, err)
 	}
-	t.codes.spend(id, appid, nil)
 	return appid, nil
-}
-
-// codes remembers, for a while, which authorizer a code belongs to and
-// whether it has been exchanged here. Codes are known by idOf.
-type codes struct {
-	mu    sync.Mutex
-	known map[string]codeFate
-}
-
-type codeFate struct {
-	appid  string
-	spent  bool
-	answer []byte // WeChat's, without tokens; nil if it was not given here
-	until  time.Time
-}
-
-func newCodes() *codes { return &codes{known: make(map[string]codeFate)} }
-
-// idOf names a code without telling it, on every node the same.
-func idOf(component string, code secret.Secret) string {
-	digest := sha256.Sum256([]byte(component + " " + code.Reveal()))
-	return hex.EncodeToString(digest[:16])
-}
-
-// announce notes whose code this is. Only signed events announce codes.
-func (c *codes) announce(id, appid string) { c.put(id, codeFate{appid: appid}) }
-
-// spend notes that the code has been exchanged, and for what.
-func (c *codes) spend(id, appid string, answer []byte) {
-	c.put(id, codeFate{appid: appid, spent: true, answer: answer})
-}
-
-func (c *codes) put(id string, fate codeFate) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.known[id].spent {
-		return // a code that is announced late stays spent
-	}
-	now := time.Now()
-	for id, fate := range c.known {
-		if now.After(fate.until) {
-			delete(c.known, id)
-		}
-	}
-	fate.until = now.Add(codeLifetime)
-	c.known[id] = fate
-}
-
-func (c *codes) announced(id string) (appid string, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	fate, ok := c.known[id]
-	return fate.appid, ok
-}
-
-func (c *codes) spent(id string) (appid string, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	fate := c.known[id]
-	return fate.appid, fate.spent
-}
-
-func (c *codes) answer(id string) []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.known[id].answer
 }

@@ -46,7 +46,7 @@ func (t *Tokens) renewComponent(ctx context.Context, who subject.Subject, record
 // finds the refresh token again where it is lost.
 func (t *Tokens) renewAuthorizer(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
 	if record.State == vault.Unauthorized {
-		return record, ErrUnauthorized
+		return t.revive(ctx, who, record)
 	}
 	renewed, err := record, error(nil)
 	if record.Refresh != nil {
@@ -58,7 +58,7 @@ func (t *Tokens) renewAuthorizer(ctx context.Context, who subject.Subject, recor
 	switch {
 	case kindOf(err) == openapi.RefreshDead:
 		return record, ErrNeedsAdmin
-	case kindOf(err) == openapi.Withdrawn && record.Code == nil: // a code would be of a new authorization
+	case kindOf(err) == openapi.Withdrawn && !codePending(record): // a code would be of a new authorization
 		t.withdraw(ctx, who, record)
 		return record, ErrUnauthorized
 	}
@@ -99,6 +99,21 @@ func (t *Tokens) recover(ctx context.Context, who subject.Subject, record vault.
 	}
 	record.Refresh, record.State, record.Functions = info.Refresh, vault.Authorized, info.Functions
 	return t.refresh(ctx, who, record)
+}
+
+// revive asks whether an account that has withdrawn is back: its authorized
+// event may be lost, or the unauthorized one of the time before came after it.
+// That is asked every ten minutes at most, and not soon after the withdrawal.
+func (t *Tokens) revive(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
+	now := time.Now()
+	if now.Sub(record.EventTime) < doubtEvery || !t.troubles.doubt(who, now) {
+		return record, ErrUnauthorized
+	}
+	revived, err := t.recover(ctx, who, record)
+	if err != nil {
+		return record, ErrUnauthorized
+	}
+	return revived, nil
 }
 
 // ask calls api_get_authorizer_info. Questions about authorizers that are not
@@ -144,6 +159,7 @@ func (t *Tokens) withdraw(ctx context.Context, who subject.Subject, record vault
 			t.refuse(who, token)
 		}
 	}
+	t.troubles.doubt(who, time.Now()) // there is none about what WeChat has just told
 	record.State = vault.Unauthorized
 	record.Token, record.Refresh, record.Code = nil, nil, nil
 	_, err := t.store(ctx, who, record)

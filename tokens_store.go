@@ -123,8 +123,8 @@ func (t *Tokens) lockUnless(ctx context.Context, who subject.Subject, done func(
 }
 
 // update changes the record of who under its lock and stores it. Nothing is
-// changed if it returns an error.
-func (t *Tokens) update(ctx context.Context, who subject.Subject, change func(*vault.Record)) error {
+// changed if it returns an error, which may be that of change.
+func (t *Tokens) update(ctx context.Context, who subject.Subject, change func(*vault.Record) error) error {
 	unlock, err := t.lock(ctx, who)
 	if err != nil {
 		return err
@@ -134,7 +134,9 @@ func (t *Tokens) update(ctx context.Context, who subject.Subject, change func(*v
 	if err != nil {
 		return err
 	}
-	change(&record)
+	if err := change(&record); err != nil {
+		return err
+	}
 	if _, err = t.settings().vault.Store(ctx, who, record); err == nil {
 		t.unstored.remove(who, record)
 	}

@@ -79,7 +79,7 @@ var wechatFaults = []wechatFault{
 	{name: "61003, unknown authorizer", fault: sandbox.Fault{ErrCode: 61003}, told: told{info: "not_authorized"},
 		says: nothing, most: minutes, heals: negativeFor + time.Second},
 	{name: "61003 to a refresh, until the account authorizes again", happen: withdrawn, told: told{authorizer: "not_authorized"},
-		says: "warn, authorizer has withdrawn its authorization", most: 1},
+		says: "warn, authorizer has withdrawn its authorization", most: 1 + int(time.Hour/doubtEvery)},
 	{name: "61023, refresh token lost", fault: sandbox.Fault{ErrCode: 61023},
 		told:  told{authorizer: "needs_authorization", info: "needs_authorization"},
 		error: "refresh_token is lost, the account's admin must authorize again", most: minutes, heals: negativeFor + time.Second},

@@ -111,6 +111,7 @@ func (w *world) start() *node {
 // restart replaces the node like a crash: what is in memory is lost.
 func (w *world) restart() *node {
 	w.node.Close()
+	synctest.Wait() // the calls that it broke off are counted
 	w.node = w.start()
 	return w.node
 }

@@ -22,8 +22,9 @@ const (
 	// A lock that could not be released is tried again for unlockAgain: file
 	// storage keeps the locks of a living process alive, with a write every
 	// five seconds. If none succeeds by then that has ended, and the lock
-	// expires five seconds later at the earliest: nobody else's is ever
-	// released here.
+	// expires five seconds later at the earliest. Somebody else's is released
+	// here only where a release has acted and reported a failure; Merge makes
+	// that harmless as well.
 	unlockAgain = 5 * time.Second
 	unlockEvery = 100 * time.Millisecond
 
