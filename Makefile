@@ -11,6 +11,8 @@ export GOFLAGS := $(filter-out -tags=%,$(GOFLAGS)) -tags=nobadger,nomysql,nopgx
 # A count and not a time: at the end of a time go test may fail by itself with
 # "context deadline exceeded".
 FUZZTIME ?= 50000x
+# Random sequences of all that can happen to tokens; the race detector sees 100.
+SEQUENCES ?= 10000
 RACE      = $(shell command -v gcc clang >/dev/null && echo -race)
 SOURCES  := go.mod go.sum $(wildcard assets/*) $(shell find . -name '*.go' -not -name '*_test.go' -not -path './test/*')
 
@@ -18,7 +20,7 @@ SOURCES  := go.mod go.sum $(wildcard assets/*) $(shell find . -name '*.go' -not 
 packages = $(shell grep -rlE '^func $(1)' --include='*_test.go' --exclude-dir=test . | xargs -r -n1 dirname | sort -u)
 
 .NOTPARALLEL:
-.PHONY: help demo build test setup format vet race allocs fuzz bench soak fmt clean
+.PHONY: help demo build test setup format vet race model allocs fuzz bench soak fmt clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +34,7 @@ caddy: $(SOURCES)
 	@echo "Building ./caddy; the first time takes minutes."
 	@go build -o $@ ./cmd/caddy
 
-test: setup format vet race allocs fuzz ## install what the tests need, then run everything
+test: setup format vet race model allocs fuzz ## install what the tests need, then run everything
 	@echo "== All tests passed."
 
 # Modules are downloaded in silence: what fails here fails again below, aloud.
@@ -56,6 +58,10 @@ race:
 	@go test $(RACE) -shuffle=on ./... | sed '/no test files/d'
 	@echo "== Tests with SDKs, browser and processes"
 	@go -C test test $(RACE) -shuffle=on ./... | sed '/no test files/d'
+
+model: ## hold tokens against a model of what is valid (SEQUENCES=10000)
+	@echo "== $(SEQUENCES) sequences against the model"
+	@go test -count=1 -timeout 20m -v -run '^TestModel' . -rapid.checks $(SEQUENCES) | sed '/^=== /d'
 
 # The race detector allocates too, so allocations are counted without it.
 allocs:
