@@ -89,6 +89,10 @@ func (t *Tokens) Unauthorized(ctx context.Context, component, authorizer string,
 	return t.withdraw(ctx, who, record)
 }
 
+// leftToOthers is how long a code that is pending is left to the node which has
+// stored it, and which mostly exchanges it in this moment.
+const leftToOthers = 5 * time.Second
+
 // resumePending goes on with the codes that a process which ended, this or
 // another, has stored and not exchanged.
 func (t *Tokens) resumePending(ctx context.Context, component string) {
@@ -97,7 +101,13 @@ func (t *Tokens) resumePending(ctx context.Context, component string) {
 		return // the storage says so elsewhere, and this is tried again in a minute
 	}
 	for _, appid := range appids {
-		t.resume(subject.Of(component, appid))
+		t.background(func() {
+			select {
+			case <-time.After(leftToOthers):
+				t.resume(subject.Of(component, appid))
+			case <-t.life.Done():
+			}
+		})
 	}
 }
 

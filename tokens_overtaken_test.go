@@ -232,6 +232,20 @@ func TestMarkOfACodeThatIsBeingStoredIsNotTakenAway(t *testing.T) {
 	})
 }
 
+// While one node exchanges a code another one looks for codes that nobody is
+// at. WeChat would refuse it the code, and the token would be renewed for nothing.
+func TestPendingCodeIsLeftToTheNodeThatIsAtIt(t *testing.T) {
+	play(t, func(w *world) {
+		other := w.start()
+		w.weixin.Inject(sandbox.Fault{Path: askQueryAuth, Latency: 2 * time.Second})
+		w.authorize(theShop)
+		other.resumePending(w.Context(), theComponent)
+		time.Sleep(time.Minute)
+		w.calls(askQueryAuth, 1)
+		w.isMarked()
+	})
+}
+
 // isMarked checks whose codes are marked as pending.
 func (w *world) isMarked(want ...string) {
 	w.Helper()
