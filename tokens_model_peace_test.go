@@ -87,14 +87,14 @@ func (m *model) everythingIsKept() {
 
 // hopeful are the subjects that must get a token: the component, and every
 // account that WeChat has a refresh token for, or whose code stands in the
-// storage and is good for long enough. For any other account the code was lost
+// storage, is its newest, and is good for long enough. For any other account the code was lost
 // before it was exchanged, and only its admin can help.
 func (m *model) hopeful() (all []subject.Subject) {
 	for _, who := range m.subjects() {
 		record, _ := m.truth.Load(context.Background(), who)
 		m.mu.Lock()
 		code := m.codes[record.Code.Reveal()]
-		pending := code.who == who && !code.asked && time.Since(code.at) < 5*time.Minute
+		pending := code.who == who && !code.asked && !code.at.Before(m.changed[who]) && time.Since(code.at) < 5*time.Minute
 		m.mu.Unlock()
 		switch authorized := m.weixin.Authorized(who.Authorizer()); {
 		case who.IsComponent(), authorized && m.weixin.ValidToken(sandbox.KindRefresh, who.Authorizer()) != "", authorized && pending:

@@ -171,6 +171,7 @@ func (m *model) stored(p *process, key string) {
 	held, now := p.believes[lockOf(who)], time.Now()
 	if held == nil || held.lost || now.Sub(p.storeFailed) < time.Minute {
 		m.loose[key] = now.Add(time.Minute)
+		m.forgetWithdrawal(who)
 	}
 	m.trace("%s stores %s: generation %d, %s, refresh %v, code %v", p.name, nameOf(who), stands.Generation, stands.State,
 		stands.Refresh != nil, stands.Code != nil)
@@ -189,6 +190,17 @@ func (m *model) stored(p *process, key string) {
 		m.breaks(notBack, "%s: an event older than the withdrawal revives it", nameOf(who))
 	case rotated != "" && !stands.Token.Equal(before.Token) && stands.Refresh.Reveal() != rotated:
 		m.breaks(notBack, "%s: not the refresh token that came with the token", nameOf(who))
+	}
+}
+
+// forgetWithdrawal: whoever writes without the lock can write over a tombstone.
+// Then WeChat alone refuses the account, as long as its token lives.
+func (m *model) forgetWithdrawal(who subject.Subject) {
+	delete(m.withdrawn, who)
+	for _, p := range m.running {
+		if p != nil {
+			delete(p.withdrawn, who)
+		}
 	}
 }
 
@@ -211,8 +223,8 @@ func (m *model) storedTicket(p *process) {
 }
 
 // acknowledged is told that a process has acknowledged an event. It must stand
-// in the storage then, unless somebody whose lock was taken away has written
-// over it at the same instant.
+// in the storage then, unless somebody whose lock was taken away, or who could
+// not have it, has written over it at the same instant.
 func (m *model) acknowledged(p *process, who subject.Subject, e bizmsg.Event, began time.Time) {
 	stands, err := m.truth.Load(context.Background(), who)
 	m.mu.Lock()
@@ -222,7 +234,7 @@ func (m *model) acknowledged(p *process, who subject.Subject, e bizmsg.Event, be
 	case e.InfoType == bizmsg.InfoUnauthorized && stands.State == vault.Unauthorized && stands.EventTime.Equal(e.CreateTime):
 		p.withdrawn[who] = withdrawal{e.CreateTime, time.Now()}
 		m.withdrawn[who] = p.withdrawn[who]
-	case m.damaged.After(began), time.Since(m.lockLost) < time.Minute:
+	case m.damaged.After(began), time.Since(m.lockLost) < time.Minute, m.isLoose(who):
 	case stands.EventTime.Before(e.CreateTime):
 		m.breaks(notBack, "%s has acknowledged an event of %s and not stored it", p.name, nameOf(who))
 	case m.codes[code.Reveal()].asked, stands.EventTime.After(e.CreateTime):
@@ -230,6 +242,16 @@ func (m *model) acknowledged(p *process, who subject.Subject, e bizmsg.Event, be
 	case err != nil || !stands.Code.Equal(code):
 		m.breaks(notLost, "%s has acknowledged the code of %s and not stored it", p.name, nameOf(who))
 	}
+}
+
+// isLoose reports whether the record of who was just written without its lock.
+func (m *model) isLoose(who subject.Subject) bool {
+	for key, until := range m.loose {
+		if recordOf(key) == who && time.Now().Before(until) {
+			return true
+		}
+	}
+	return false
 }
 
 // nothingLeaked looks for credentials by the words that the sandbox puts into

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,7 +25,8 @@ import (
 // tokens_model_news_test.go and tokens_model_faults_test.go.
 //
 //	go test -run TestModel .                                   # 100 sequences
-//	make model                                                 # 10,000
+//	make model                                                 # 10,000, the same every time
+//	go test -run TestModel/0 -rapid.seed N -rapid.checks 1 .   # one that has failed
 //	go test -run TestModel -timeout 0 -rapid.checks 1000000 .  # a night
 //
 // A sequence that breaks a promise is printed with its seed, shortened as far
@@ -44,7 +46,7 @@ func TestModelNoTokenIsLostOrRaced(t *testing.T) {
 	for shard := range shards {
 		t.Run(strconv.Itoa(shard), func(t *testing.T) {
 			t.Parallel()
-			checkModel(t, share, &total)
+			checkModel(t, shard, share, &total)
 		})
 	}
 }
@@ -68,8 +70,23 @@ func shareSequences(t *testing.T, shards int) int {
 	return share
 }
 
-// checkModel plays the sequences of one shard and adds them to the total.
-func checkModel(t *testing.T, share int, total *atomic.Int64) {
+// seeding is held until rapid has read the seed of a shard.
+var seeding sync.Mutex
+
+// checkModel plays the sequences of one shard and adds them to the total. Where
+// a seed is given, each shard has one of its own.
+func checkModel(t *testing.T, shard, share int, total *atomic.Int64) {
+	seeding.Lock()
+	seed := goflag.Lookup("rapid.seed").Value
+	given := must(strconv.ParseUint(seed.String(), 10, 64))
+	if given != 0 {
+		must(0, seed.Set(strconv.FormatUint(given+uint64(shard)<<32, 10)))
+	}
+	seeded := sync.OnceFunc(func() {
+		must(0, seed.Set(strconv.FormatUint(given, 10)))
+		seeding.Unlock()
+	})
+	defer seeded()
 	played := 0
 	defer func() { total.Add(int64(played)) }()
 	var failed *model // the last one, which is the shortest
@@ -79,6 +96,7 @@ func checkModel(t *testing.T, share int, total *atomic.Int64) {
 		}
 	})
 	rapid.Check(t, func(rt *rapid.T) {
+		seeded()
 		sequence := sequences.Draw(rt, "sequence")
 		times := 1
 		if failed != nil {
