@@ -27,6 +27,9 @@ const (
 	// pollEvery is how often a waiter for the storage lock looks whether
 	// somebody else has renewed meanwhile; storage locks poll only every second.
 	pollEvery = 50 * time.Millisecond
+	// aheadMost is how many renewals ahead run at a time. Nobody waits for them,
+	// and a burst of calls for many accounts that are due must not fill memory.
+	aheadMost = 100
 	// storeLimit bounds the storing of what WeChat has handed out, which goes on
 	// when callers leave and when the gateway ends.
 	storeLimit = 15 * time.Second
@@ -64,7 +67,8 @@ type Tokens struct {
 	codes    *codes
 	news     news
 	unstored unstored
-	pending  sync.Map // subject.Subject → whose code is being exchanged here
+	pending  sync.Map      // subject.Subject → whose code is being exchanged here
+	ahead    chan struct{} // holds an element per renewal ahead
 
 	life   context.Context // ends with Close; bounds work that nobody waits for
 	stop   context.CancelFunc
@@ -89,7 +93,7 @@ func newTokens(current func() *settings, cacheSize int) (*Tokens, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tokens{settings: current, cache: cache, troubles: newTroubles(), codes: newCodes()}
+	t := &Tokens{settings: current, cache: cache, troubles: newTroubles(), codes: newCodes(), ahead: make(chan struct{}, aheadMost)}
 	t.life, t.stop = context.WithCancel(context.Background())
 	return t, nil
 }
@@ -153,9 +157,23 @@ func (t *Tokens) Current(ctx context.Context, who subject.Subject) (*Token, erro
 	}
 	if due := token.due.Load(); now.UnixNano() >= due &&
 		token.due.CompareAndSwap(due, now.Add(time.Second).UnixNano()) {
-		t.join(string(who)+" ahead", func(ctx context.Context) (any, error) { return t.obtain(ctx, who, token) })
+		t.renewAhead(who, token)
 	}
 	return token, nil
+}
+
+// renewAhead renews a token that is soon due, unless too many others are being
+// renewed: then a later call does it.
+func (t *Tokens) renewAhead(who subject.Subject, token *Token) {
+	select {
+	case t.ahead <- struct{}{}:
+	default:
+		return
+	}
+	t.background(func() {
+		defer func() { <-t.ahead }()
+		<-t.join(string(who)+" ahead", func(ctx context.Context) (any, error) { return t.obtain(ctx, who, token) })
+	})
 }
 
 // After returns a token of who other than refused, which WeChat has just

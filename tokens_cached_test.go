@@ -4,6 +4,7 @@ package wechat
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -100,6 +101,50 @@ func TestRenewalAheadTakesWhatAnotherNodeHasRenewed(t *testing.T) {
 		w.soonDue(other, shop) // served from memory, and looked up behind
 		w.tokenFrom(other, shop)
 		w.silent()
+	})
+}
+
+// Many accounts that are due are called for at once: their renewals take turns,
+// and none is forgotten.
+func TestRenewalsAheadTakeTurns(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		all := w.fill(3 * aheadMost)
+		call := func() {
+			for _, who := range all {
+				_, _ = w.node.Current(w.Context(), who)
+			}
+		}
+		call()
+		time.Sleep(23 * time.Hour)
+		w.must(w.weixin.PushTicket(w.Context()))
+		w.token(platform)
+		var mu sync.Mutex
+		var asked, most, now int
+		count := func(change int) {
+			mu.Lock()
+			defer mu.Unlock()
+			now += change
+			asked += max(0, change)
+			most = max(most, now)
+		}
+		w.rewire(func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+			if r.URL.Path == askAuthorizerToken {
+				count(1)
+				defer count(-1)
+				time.Sleep(time.Second)
+			}
+			return next.RoundTrip(r)
+		})
+		for range 10 {
+			call()
+			time.Sleep(2 * time.Second)
+		}
+		if most != aheadMost {
+			t.Errorf("%d renewals at a time, want %d", most, aheadMost)
+		}
+		if asked != len(all) {
+			t.Errorf("%d renewals for %d accounts", asked, len(all))
+		}
 	})
 }
 
