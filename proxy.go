@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -63,7 +62,7 @@ func (a *attacher) call(r *http.Request, call *call) (*http.Response, error) {
 // its place, repeats it: WeChat never does, but a redirect or an error page of
 // some server on the way may quote the address.
 func (a *attacher) sendWith(r *http.Request, call *call, token *Token) (*http.Response, error) {
-	real := token.Value.Reveal()
+	real := wire.TokenOf(token.Value.Reveal())
 	response, err := a.send(r, call, wire.Splice(call.query, call.route.Param, real, a.drop))
 	if err != nil {
 		return nil, withhold(err, real)
@@ -82,8 +81,8 @@ func (a *attacher) sendWith(r *http.Request, call *call, token *Token) (*http.Re
 
 // withhold returns err without a text that quotes the token, as that of a
 // "malformed HTTP response" does whose sender echoes what it gets.
-func withhold(err error, token string) error {
-	if text := err.Error(); strings.Contains(text, token) || strings.Contains(text, url.QueryEscape(token)) {
+func withhold(err error, token wire.Token) error {
+	if token.In(err.Error()) {
 		return fmt.Errorf("%T whose text repeats the request", err)
 	}
 	return err

@@ -172,3 +172,10 @@ func BenchmarkPeek(b *testing.B) {
 		response.Body.Close()
 	}
 }
+
+func TestSecretIsFoundWithoutAllocations(t *testing.T) {
+	clients := benchApp(t).clients
+	if n := testing.AllocsPerRun(100, func() { clients.withBearer("Bearer " + benchSecret) }); n > 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}

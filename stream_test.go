@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"runtime/metrics"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -257,4 +258,38 @@ func TestUploadsAreNotHeldBack(t *testing.T) {
 	if response.StatusCode != 200 {
 		t.Errorf("answered %d", response.StatusCode)
 	}
+}
+
+// As many connections are kept as calls are made at once: with Caddy's 32, most
+// of a hundred would have to dial each time.
+func TestConnectionsAreKept(t *testing.T) {
+	const callers = 100
+	arrived, goOn := make(chan string, callers), make(chan struct{}, callers)
+	g := startUpstream(t, gwtest.Options{}, map[string]http.HandlerFunc{sendPath: func(w http.ResponseWriter, r *http.Request) {
+		arrived <- r.RemoteAddr
+		<-goOn // when all have arrived
+		okay(w, r)
+	}})
+	known := make(map[string]bool)
+	for range 50 { // a connection may not be idle again at once
+		before := len(known)
+		var all sync.WaitGroup
+		for range callers {
+			all.Go(func() {
+				if answer := ask(g, http.MethodGet, sendPath, "", bearer(gwtest.ClientSecret, gwtest.OfficialAccount)); answer.ErrCode != 0 {
+					t.Errorf("answered %s", answer.Body)
+				}
+			})
+		}
+		for range callers {
+			known[<-arrived] = true
+		}
+		for range callers {
+			goOn <- struct{}{}
+		}
+		if all.Wait(); len(known) == before {
+			return
+		}
+	}
+	t.Errorf("%d connections were made for %d calls at once", len(known), callers)
 }

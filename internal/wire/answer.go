@@ -4,7 +4,6 @@ package wire
 
 import (
 	"bytes"
-	"net/http"
 	"strconv"
 	"strings"
 )
@@ -100,19 +99,4 @@ func skipSpace(p []byte) []byte {
 		p = p[1:]
 	}
 	return p
-}
-
-// ScrubHeader puts the replacement in place of the token, plain and escaped as
-// in a query, wherever it stands in a value of h. An empty token is none.
-func ScrubHeader(h http.Header, token, replacement string) {
-	if token == "" {
-		return
-	}
-	escaped := escape(token)
-	for _, values := range h {
-		for i, value := range values {
-			value = strings.ReplaceAll(value, token, replacement)
-			values[i] = strings.ReplaceAll(value, escaped, replacement)
-		}
-	}
 }

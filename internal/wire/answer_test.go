@@ -5,12 +5,9 @@ package wire_test
 import (
 	"bytes"
 	"encoding/json"
-	"net/http"
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/wire"
 )
@@ -166,40 +163,6 @@ func jsonErrcode(body []byte) (code int, ok bool) {
 	return 0, true
 }
 
-func TestScrubHeader(t *testing.T) {
-	header := func() http.Header {
-		return http.Header{
-			"Location":   {"https://a.example/?access_token=a%40b&x=1"},
-			"Set-Cookie": {"t=a@b", "u=1"},
-			"X-Twice":    {"a@b, a@b"},
-			"Date":       {"now"},
-		}
-	}
-	tests := []struct {
-		name  string
-		token string
-		want  http.Header
-	}{
-		{"plain and escaped, in every value", "a@b", http.Header{
-			"Location":   {"https://a.example/?access_token=gw&x=1"},
-			"Set-Cookie": {"t=gw", "u=1"},
-			"X-Twice":    {"gw, gw"},
-			"Date":       {"now"},
-		}},
-		{"a token that is not there", "other", header()},
-		{"no token", "", header()},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got := header()
-			wire.ScrubHeader(got, tt.token, "gw")
-			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Errorf("header (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
 func TestErrcodeDoesNotAllocate(t *testing.T) {
 	body := []byte(refusal)
 	if n := testing.AllocsPerRun(100, func() { wire.Errcode(body, true) }); n > 0 {
@@ -228,15 +191,4 @@ func BenchmarkErrcode(b *testing.B) {
 			wire.Errcode(data, false)
 		}
 	})
-}
-
-func BenchmarkScrubHeader(b *testing.B) {
-	h := http.Header{
-		"Content-Type": {"application/json; encoding=utf-8"}, "Date": {"Sun, 22 Nov 2026 12:00:00 GMT"},
-		"Content-Length": {"120"}, "Connection": {"keep-alive"}, "Logicret": {"0"},
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		wire.ScrubHeader(h, realToken, "gw")
-	}
 }

@@ -3,7 +3,7 @@
 // Package wire reads and edits what passes between a client and WeChat
 // without taking it apart: query strings ([Splice], [Without], [Set],
 // [First]), the first bytes of an answer ([Errcode]), its members ([Edit]), and
-// takes a token out of its body and headers ([Scrub], [ScrubHeader]).
+// takes a [Token] out of its body and headers ([Scrub], [ScrubHeader]).
 //
 // Queries are not decoded and encoded again: WeChat sees them as the client
 // wrote them, and it takes a fifth of the time.
@@ -26,9 +26,9 @@ import (
 // and without any parameter whose decoded value drop reports true for. A
 // parameter without "=" is its own value; drop may be nil and is not asked
 // about empty values. Every other byte stays. Then, if name is not empty,
-// Splice puts name and the escaped token in front; name needs no escape.
-func Splice(rawQuery, name, token string, drop func(value string) bool) string {
-	return edit(rawQuery, name, token, removal{drop: drop, names: tokenNames})
+// Splice puts name and the token in front; name needs no escape.
+func Splice(rawQuery, name string, token Token, drop func(value string) bool) string {
+	return edit(rawQuery, name, token.query, removal{drop: drop, names: tokenNames})
 }
 
 // Without returns rawQuery without the named parameters and those drop reports
@@ -41,7 +41,7 @@ func Without(rawQuery string, drop func(value string) bool, names ...string) str
 // Set returns rawQuery with exactly one parameter of that name, put in front,
 // so that no server can read another one than was checked.
 func Set(rawQuery, name, value string) string {
-	return edit(rawQuery, name, value, removal{names: []string{name}})
+	return edit(rawQuery, name, url.QueryEscape(value), removal{names: []string{name}})
 }
 
 // First returns the decoded value of the first parameter in the query that has
@@ -71,13 +71,13 @@ type removal struct {
 	drop  func(value string) bool // may be nil
 }
 
-// edit puts name=value in front of what the removal leaves of rawQuery.
-func edit(rawQuery, name, value string, r removal) string {
+// edit puts name=escaped in front of what the removal leaves of rawQuery.
+func edit(rawQuery, name, escaped string, r removal) string {
 	out := make([]byte, 0, 512) // on the stack, unless more is needed
 	if name != "" {
 		out = append(out, name...)
 		out = append(out, '=')
-		out = append(out, escape(value)...)
+		out = append(out, escaped...)
 	}
 	first := name == ""
 	for rest, more := rawQuery, rawQuery != ""; more; {
@@ -167,33 +167,6 @@ func skipNonLetters(name string) string {
 }
 
 func letter(c byte) bool { return 'a' <= c && c <= 'z' }
-
-// escape is url.QueryEscape, at less cost for what needs no escape, as tokens
-// mostly do not.
-func escape(value string) string {
-	if isPlain(value) {
-		return value
-	}
-	return url.QueryEscape(value)
-}
-
-// isPlain reports whether text consists of what is unreserved in URLs
-// (RFC 3986 §2.3), and so is written alike wherever it stands.
-func isPlain(text string) bool {
-	for i := range len(text) {
-		if !unreserved[text[i]] {
-			return false
-		}
-	}
-	return true
-}
-
-var unreserved = func() (set [256]bool) {
-	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~") {
-		set[c] = true
-	}
-	return set
-}()
 
 // unescape decodes a value. One with a broken escape stays as it is: it is
 // likely to be a text that nobody escaped.

@@ -68,7 +68,7 @@ func TestSplice(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := wire.Splice(tt.query, "access_token", "T", isSecret); got != tt.want {
+			if got := wire.Splice(tt.query, "access_token", wire.TokenOf("T"), isSecret); got != tt.want {
 				t.Errorf("Splice(%q) = %q, want %q", tt.query, got, tt.want)
 			}
 		})
@@ -76,7 +76,7 @@ func TestSplice(t *testing.T) {
 }
 
 func TestSpliceEscapesTheToken(t *testing.T) {
-	got := wire.Splice("a=1", "component_access_token", "ticket@@@ &", nil)
+	got := wire.Splice("a=1", "component_access_token", wire.TokenOf("ticket@@@ &"), nil)
 	if want := "component_access_token=ticket%40%40%40+%26&a=1"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -90,7 +90,7 @@ func TestSpliceWithoutAName(t *testing.T) {
 		"a=1&access_token=gw":    "a=1",
 		"&a=1&access_token=gw&b": "&a=1&b",
 	} {
-		if got := wire.Splice(query, "", "", nil); got != want {
+		if got := wire.Splice(query, "", wire.TokenOf(""), nil); got != want {
 			t.Errorf("Splice(%q) = %q, want %q", query, got, want)
 		}
 	}
@@ -147,7 +147,7 @@ func TestLoginRewrite(t *testing.T) {
 	query := "appid=wx1&secret=gw&js_code=c&grant_type=authorization_code"
 	query = wire.Without(query, isSecret, "secret")
 	query = wire.Set(query, "component_appid", "wx2")
-	query = wire.Splice(query, "component_access_token", "T", isSecret)
+	query = wire.Splice(query, "component_access_token", wire.TokenOf("T"), isSecret)
 	want := "component_access_token=T&component_appid=wx2&appid=wx1&js_code=c&grant_type=authorization_code"
 	if query != want {
 		t.Errorf("got %q, want %q", query, want)
@@ -179,7 +179,8 @@ func TestFirst(t *testing.T) {
 }
 
 func TestQueryAllocations(t *testing.T) {
-	if n := testing.AllocsPerRun(100, func() { wire.Splice(typicalQuery, "access_token", realToken, isSecret) }); n > 1 {
+	token := wire.TokenOf(realToken)
+	if n := testing.AllocsPerRun(100, func() { wire.Splice(typicalQuery, "access_token", token, isSecret) }); n > 1 {
 		t.Errorf("Splice: %v allocations, want 1", n)
 	}
 	if n := testing.AllocsPerRun(100, func() { wire.First(typicalQuery, "access_token", "component_access_token") }); n > 0 {
@@ -199,7 +200,7 @@ func FuzzSplice(f *testing.F) {
 	f.Add("a=1;x=s;t", "T&", "s;t")
 	f.Fuzz(func(t *testing.T, query, token, hidden string) {
 		drop := func(value string) bool { return value == hidden }
-		got := wire.Splice(query, "access_token", token, drop)
+		got := wire.Splice(query, "access_token", wire.TokenOf(token), drop)
 		ours, rest, _ := strings.Cut(got, "&")
 		if want := "access_token=" + url.QueryEscape(token); ours != want {
 			t.Fatalf("Splice(%q) = %q, does not begin with %q", query, got, want)
@@ -285,9 +286,10 @@ func BenchmarkSplice(b *testing.B) {
 		"semicolon": "a=1;access_token=gw",
 	} {
 		b.Run(name, func(b *testing.B) {
+			token := wire.TokenOf(realToken)
 			b.ReportAllocs()
 			for b.Loop() {
-				wire.Splice(query, "access_token", realToken, isSecret)
+				wire.Splice(query, "access_token", token, isSecret)
 			}
 		})
 	}

@@ -4,29 +4,39 @@ package wire
 
 import (
 	"bytes"
-	"html"
 	"io"
+	"net/http"
+	"strings"
 )
 
-// Scrub returns body with asterisks in the place of the token, as many as it
-// has characters, so that a Content-Length stays true: of the token as it is,
-// escaped as in a query, and as in HTML. It streams: held back are only the
-// last bytes of what has arrived, and those only while they could be the
-// beginning of the token.
-func Scrub(body io.ReadCloser, token string) io.ReadCloser {
-	if token == "" {
+// Scrub returns body with asterisks in the place of the token, however it is
+// written, as many as it has characters there, so that a Content-Length stays
+// true. It streams: held back are only the last bytes of what has arrived, and
+// those only while they could be the beginning of the token.
+func Scrub(body io.ReadCloser, token Token) io.ReadCloser {
+	if token.plain == "" {
 		return body
 	}
-	body = newScrubber(body, token)
-	if isPlain(token) {
-		return body // it is always written alike
-	}
-	for _, form := range []string{escape(token), html.EscapeString(token)} {
-		if form != token {
+	body = newScrubber(body, token.plain)
+	for _, form := range []string{token.query, token.html} {
+		if form != token.plain {
 			body = newScrubber(body, form)
 		}
 	}
 	return body
+}
+
+// ScrubHeader puts the replacement in place of the token, plain and as in a
+// query, wherever it stands in a value of h.
+func ScrubHeader(h http.Header, token Token, replacement string) {
+	for _, values := range h {
+		for i, value := range values {
+			if token.In(value) {
+				value = strings.ReplaceAll(value, token.plain, replacement)
+				values[i] = strings.ReplaceAll(value, token.query, replacement)
+			}
+		}
+	}
 }
 
 type scrubber struct {

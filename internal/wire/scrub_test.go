@@ -6,9 +6,12 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/wire"
 )
@@ -39,7 +42,7 @@ func TestScrub(t *testing.T) {
 			"with the end": iotest.DataErrReader,
 		} {
 			for _, size := range []int{1, 7, 1 << 10, 32 << 10} {
-				body := wire.Scrub(io.NopCloser(reader(strings.NewReader(text))), echoed)
+				body := wire.Scrub(io.NopCloser(reader(strings.NewReader(text))), wire.TokenOf(echoed))
 				var got bytes.Buffer
 				if _, err := io.CopyBuffer(&got, struct{ io.Reader }{body}, make([]byte, size)); err != nil || got.String() != want {
 					t.Errorf("%s, read %s into %d bytes: %v, %.60q, want %.60q", name, how, size, err, got.String(), want)
@@ -53,7 +56,7 @@ func TestScrub(t *testing.T) {
 func TestScrubFindsEveryForm(t *testing.T) {
 	const token = `78+a&b"c`
 	const text = `78+a&b"c 78%2Ba%26b%22c 78+a&amp;b&#34;c`
-	got, err := io.ReadAll(wire.Scrub(io.NopCloser(strings.NewReader(text)), token))
+	got, err := io.ReadAll(wire.Scrub(io.NopCloser(strings.NewReader(text)), wire.TokenOf(token)))
 	if want := "******** ************** ****************"; err != nil || string(got) != want {
 		t.Errorf("%v, %q, want %q", err, got, want)
 	}
@@ -63,7 +66,7 @@ func TestScrubFindsEveryForm(t *testing.T) {
 // beginning of the token.
 func TestScrubHoldsNothingElseBack(t *testing.T) {
 	arriving, body := io.Pipe()
-	scrubbed := wire.Scrub(arriving, echoed)
+	scrubbed := wire.Scrub(arriving, wire.TokenOf(echoed))
 	go func() {
 		_, _ = io.WriteString(body, "first")
 		_, _ = io.WriteString(body, "second 78_")
@@ -84,12 +87,46 @@ func TestScrubHoldsNothingElseBack(t *testing.T) {
 	}
 }
 
+func TestScrubHeader(t *testing.T) {
+	header := func() http.Header {
+		return http.Header{
+			"Location":   {"https://a.example/?access_token=a%40b&x=1"},
+			"Set-Cookie": {"t=a@b", "u=1"},
+			"X-Twice":    {"a@b, a@b"},
+			"Date":       {"now"},
+		}
+	}
+	tests := []struct {
+		name  string
+		token string
+		want  http.Header
+	}{
+		{"plain and escaped, in every value", "a@b", http.Header{
+			"Location":   {"https://a.example/?access_token=gw&x=1"},
+			"Set-Cookie": {"t=gw", "u=1"},
+			"X-Twice":    {"gw, gw"},
+			"Date":       {"now"},
+		}},
+		{"a token that is not there", "other", header()},
+		{"no token", "", header()},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := header()
+			wire.ScrubHeader(got, wire.TokenOf(tt.token), "gw")
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("header (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func FuzzScrub(f *testing.F) {
 	f.Add([]byte("78_ab78_abab78_abc"), uint8(3), uint8(2))
 	f.Add([]byte(echoed+echoed), uint8(200), uint8(1))
 	f.Fuzz(func(t *testing.T, text []byte, size, chunk uint8) {
 		want := bytes.ReplaceAll(text, []byte(echoed), []byte(stars))
-		body := wire.Scrub(io.NopCloser(&chunked{text, int(chunk)%20 + 1}), echoed)
+		body := wire.Scrub(io.NopCloser(&chunked{text, int(chunk)%20 + 1}), wire.TokenOf(echoed))
 		var got bytes.Buffer
 		if _, err := io.CopyBuffer(&got, struct{ io.Reader }{body}, make([]byte, int(size)+1)); err != nil || !bytes.Equal(got.Bytes(), want) {
 			t.Errorf("%v, %q, want %q", err, got.Bytes(), want)
@@ -117,9 +154,9 @@ func BenchmarkScrub(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
-			buffer := make([]byte, 32<<10)
+			buffer, token := make([]byte, 32<<10), wire.TokenOf(realToken)
 			for b.Loop() {
-				body := wire.Scrub(io.NopCloser(strings.NewReader(text)), strings.Repeat("t", 1)+echoed)
+				body := wire.Scrub(io.NopCloser(strings.NewReader(text)), token)
 				for {
 					if _, err := body.Read(buffer); err != nil {
 						break
@@ -127,5 +164,16 @@ func BenchmarkScrub(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func BenchmarkScrubHeader(b *testing.B) {
+	h := http.Header{
+		"Content-Type": {"application/json; encoding=utf-8"}, "Date": {"Sun, 22 Nov 2026 12:00:00 GMT"},
+		"Content-Length": {"120"}, "Connection": {"keep-alive"}, "Logicret": {"0"},
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		wire.ScrubHeader(h, wire.TokenOf(realToken), "gw")
 	}
 }

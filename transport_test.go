@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// Nobody has to tune the transport, and what somebody tunes stays.
+func TestTransportDefaults(t *testing.T) {
+	tuned := &reverseproxy.HTTPTransport{
+		KeepAlive:             &reverseproxy.KeepAlive{MaxIdleConnsPerHost: 7, IdleConnTimeout: caddy.Duration(time.Second)},
+		DialTimeout:           caddy.Duration(time.Minute),
+		ResponseHeaderTimeout: caddy.Duration(time.Hour),
+		Versions:              []string{"1.1"},
+	}
+	for name, row := range map[string]struct {
+		transport        *reverseproxy.HTTPTransport
+		idle             int
+		keep, dial, wait time.Duration
+		h2               bool
+	}{
+		"as it is": {nil, 512, 2 * time.Minute, dialLimit, 30 * time.Second, true},
+		"tuned":    {tuned, 7, time.Second, time.Minute, time.Hour, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+			defer cancel()
+			p := &Proxy{Transport: row.transport}
+			if err := p.provisionTransport(ctx); err != nil {
+				t.Fatal(err)
+			}
+			defer p.Cleanup()
+			got := p.Transport.Transport
+			if got.MaxIdleConnsPerHost != row.idle || got.MaxIdleConns != 0 || got.MaxConnsPerHost != 0 {
+				t.Errorf("keeps %d idle connections per host, %d in all, and makes %d at most", got.MaxIdleConnsPerHost, got.MaxIdleConns, got.MaxConnsPerHost)
+			}
+			if got.IdleConnTimeout != row.keep || time.Duration(p.Transport.DialTimeout) != row.dial || got.ResponseHeaderTimeout != row.wait {
+				t.Errorf("keeps them for %v, dials for %v, waits for %v", got.IdleConnTimeout, time.Duration(p.Transport.DialTimeout), got.ResponseHeaderTimeout)
+			}
+			if h2 := got.TLSClientConfig != nil && slices.Contains(got.TLSClientConfig.NextProtos, "h2"); h2 != row.h2 {
+				t.Errorf("HTTP/2 is spoken: %v", h2)
+			}
+		})
+	}
+}
