@@ -17,10 +17,10 @@ FUZZTIME ?= 50000x
 SEQUENCES ?= 10000
 SEED      ?= 1
 RACE      = $(shell command -v gcc clang >/dev/null && echo -race)
-SOURCES  := go.mod go.sum $(wildcard assets/*) $(shell find . -name '*.go' -not -name '*_test.go' -not -path './test/*')
+SOURCES  := go.mod go.sum $(wildcard assets/*) $(shell find . -name '*.go' -not -name '*_test.go' -not -path './test/*' -not -path './bench/*')
 
 # $(call packages,Regexp) lists the packages with a top-level function that matches.
-packages = $(shell grep -rlE '^func $(1)' --include='*_test.go' --exclude-dir=test . | xargs -r -n1 dirname | sort -u)
+packages = $(shell grep -rlE '^func $(1)' --include='*_test.go' --exclude-dir=test --exclude-dir=bench . | xargs -r -n1 dirname | sort -u)
 
 .NOTPARALLEL:
 .PHONY: help demo build test setup format vet race model allocs fuzz bench soak fmt clean
@@ -46,6 +46,7 @@ setup:
 	@test/setup.sh
 	@go list -deps -test ./... tool >/dev/null 2>&1 || true
 	@go -C test list -deps -test ./... >/dev/null 2>&1 || true
+	@go -C bench list -deps -test ./... tool >/dev/null 2>&1 || true
 
 format:
 	@echo "== gofmt"
@@ -53,14 +54,15 @@ format:
 
 vet:
 	@echo "== go vet, staticcheck"
-	@go vet ./... && go -C test vet ./...
-	@staticcheck=$$(go tool -n staticcheck); $$staticcheck ./... && cd test && $$staticcheck ./...
+	@for module in . test bench; do go -C $$module vet ./...; done
+	@staticcheck=$$(go tool -n staticcheck); for module in . test bench; do (cd $$module && $$staticcheck ./...); done
 
 race:
 	@echo "== Tests$(if $(RACE),, without the race detector: it needs a C compiler)"
 	@go test $(RACE) -shuffle=on ./... | sed '/no test files/d'
 	@echo "== Tests with SDKs, browser and processes"
 	@go -C test test $(RACE) -shuffle=on ./... | sed '/no test files/d'
+	@go -C bench test $(RACE) -shuffle=on ./...
 
 model: ## hold tokens against a model of what is valid (SEQUENCES=10000 SEED=1)
 	@echo "== $(SEQUENCES) sequences against the model"
@@ -77,8 +79,9 @@ fuzz: ## run every fuzz target (FUZZTIME=50000x)
 		go test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$(dirname "$$file")" </dev/null \
 			| sed -E '/^fuzz: elapsed|^PASS$$/d'"; s/^ok/ok  $${target#func }/"; done
 
-bench: ## measure
-	@go test -run '^$$' -bench . -benchmem $(call packages,Benchmark)
+bench: caddy ## compare with reverse_proxy and nginx, write bench/RESULTS.md (20 minutes)
+	@bench/setup.sh
+	@PATH=$$PATH:/usr/sbin go -C bench run .
 
 soak: caddy ## ten minutes in which everything goes wrong, then 100,000 accounts (SOAK_TIME=10m SOAK_STORAGE=redis ARGS=scale)
 	@go -C test run ./soak $(CURDIR)/caddy $(ARGS)

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import "slices"
+
+// goal is a promise and what became of it.
+type goal struct {
+	what     string
+	found    spread
+	decimals int
+	least    bool // else at most
+	limit    float64
+}
+
+// enough is how many rounds a verdict wants.
+const enough = 6
+
+func (g goal) verdict() string {
+	switch {
+	case g.found.n < enough:
+		return "too few rounds to say"
+	case g.least && g.found.median >= g.limit, !g.least && g.found.median <= g.limit:
+		return "met"
+	}
+	return "**missed**"
+}
+
+// sign is how the limit is written.
+func (g goal) sign() string {
+	if g.least {
+		return "≥"
+	}
+	return "≤"
+}
+
+// goals are those of whole calls, as ratios to stock where no unit is named.
+func (r *results) goals() []goal {
+	var all []goal
+	for _, who := range []string{gateway, bearer} {
+		name := map[string]string{gateway: "gateway token", bearer: "client secret"}[who]
+		all = append(all,
+			goal{"requests/s, " + name, r.ratio(centre, who, stock, rate), 2, true, 1.4},
+			goal{"CPU per request, " + name, r.ratio(centre, who, stock, cpu), 2, false, 0.7},
+			goal{"p99, " + name, r.ratio(centre, who, stock, p99), 2, false, 0.85},
+			goal{"allocations per request, " + name, spreadOf(r.series(centre, who, allocs)), 1, false, 125},
+		)
+	}
+	worst, row := r.worst()
+	return append(all,
+		goal{"first byte of a slow download, ms", spreadOf(r.firstBytes[gateway]), 2, false, 2},
+		goal{"requests/s in the worst row: " + row, worst, 2, true, 0.95},
+		goal{"p99, " + openLoop, r.ratio(openLoop, gateway, stock, p99), 2, false, 0.8},
+		goal{"requests/s with 100,000 authorizers, to one", r.ratio(scale, within, one, rate), 2, true, 0.95},
+		goal{"CPU per request with 100,000 authorizers, to one", r.ratio(scale, within, one, cpu), 2, false, 1.05},
+		goal{"requests/s with more than fit into memory, to all in memory", r.ratio(scale, beyond, within, rate), 2, true, 0.9},
+		goal{"memory with more than fit into it, to all in memory", r.ratio(scale, beyond, within, rss), 2, false, 1.25},
+	)
+}
+
+// worst returns the row in which the gateway is slowest, compared with stock.
+func (r *results) worst() (lowest spread, row string) {
+	row = "none"
+	for _, name := range r.rows() {
+		found := r.ratio(name, gateway, stock, rate)
+		if found.n > 0 && name != openLoop && (lowest.n == 0 || found.median < lowest.median) {
+			lowest, row = found, name
+		}
+	}
+	return lowest, row
+}
+
+// rows returns the names of the rows that were measured, in order.
+func (r *results) rows() []string {
+	var names []string
+	for _, c := range r.cells {
+		if !slices.Contains(names, c.row) {
+			names = append(names, c.row)
+		}
+	}
+	return names
+}
+
+// who returns the contestants of a row, in order.
+func (r *results) who(row string) []string {
+	var names []string
+	for _, c := range r.cells {
+		if c.row == row {
+			names = append(names, c.who)
+		}
+	}
+	return names
+}

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+// The storages.
+const (
+	inFiles = "files"
+	inRedis = "Redis"
+)
+
+// growth is the name of these measurements for BENCH_ROWS.
+const growth = "growth"
+
+// size is what a gateway takes whose storage has so many records.
+type size struct {
+	where               string
+	records             int
+	start, reload, list []float64 // milliseconds
+	rss                 float64   // megabytes, after all of them
+}
+
+// traffic is what a gateway asks of WeChat when all of its tokens are due and
+// one account of ten is in use.
+type traffic struct {
+	where                    string
+	known, inUse             int
+	renewals, renewed        int     // how many, and of how many accounts
+	seconds, cpu, rss, calls float64 // until the last one; microseconds for each; megabytes; of applications
+}
+
+// measureGrowth fills both storages, ever more, and looks at a gateway before
+// each.
+func (r *results) measureGrowth(ctx context.Context, f *fleet) error {
+	address, err := f.startRedis()
+	if err != nil {
+		return err
+	}
+	steps := []int{1_000, 10_000, 100_000}
+	if r.authorizers > steps[len(steps)-1] {
+		steps = append(steps, r.authorizers)
+	}
+	for _, n := range steps {
+		for _, where := range []string{inFiles, inRedis} {
+			storage, err := f.records(where, address, n, lifetime)
+			if err != nil {
+				return err
+			}
+			s, err := f.size(ctx, where, storage, n)
+			if err != nil {
+				return fmt.Errorf("%d records in %s: %w", n, where, err)
+			}
+			say("%9d records in %-6s start %6.0f ms  reload %6.0f ms  list %6.0f ms", n, where, s.start[0], s.reload[0], s.list[0])
+			r.sizes = append(r.sizes, s)
+		}
+	}
+	for _, n := range steps[:3] {
+		for _, where := range []string{inFiles, inRedis} {
+			storage, err := f.records(where, address, n, nearlyOver)
+			if err != nil {
+				return err
+			}
+			t, err := f.traffic(ctx, where, storage, n)
+			if err != nil {
+				return fmt.Errorf("%d records in %s: %w", n, where, err)
+			}
+			say("%9d records in %-6s %d in use: %d renewals in %.1f s", n, where, t.inUse, t.renewals, t.seconds)
+			r.traffic = append(r.traffic, t)
+		}
+	}
+	return nil
+}
+
+// nearlyOver is what is left of tokens that are due, but served all the same.
+const nearlyOver = 5 * time.Minute
+
+// records writes n records unless that has been done, and returns the storage
+// as Caddyfiles write it. Redis holds those of the last call alone.
+func (f *fleet) records(where, address string, n int, left time.Duration) (string, error) {
+	if where == inRedis {
+		p, err := newPipe(address)
+		if err == nil {
+			err = errors.Join(writeRecords(p, n, left), p.Close())
+		}
+		return redis(address), err
+	}
+	folder := filepath.Join(f.folder, fmt.Sprintf("records-%d-%.0f", n, left.Minutes()))
+	if _, err := os.Stat(folder); err == nil {
+		return fileSystem(folder), nil
+	}
+	return fileSystem(folder), writeRecords(files{root: folder}, n, left)
+}
+
+// often is how often each time is taken.
+const often = 5
+
+func (f *fleet) size(ctx context.Context, where, storage string, n int) (size, error) {
+	s := size{where: where, records: n}
+	for i := range often {
+		name := fmt.Sprintf("gateway-%s-%d-%d", where, n, i)
+		began := time.Now()
+		at, err := f.startCaddy(name, site{link: h1, storage: storage, cache: cached}, site.gateway)
+		if err == nil {
+			err = f.callOne(at)
+		}
+		if err != nil {
+			return s, err
+		}
+		s.start = append(s.start, milliseconds(began))
+		if i == often-1 {
+			err = f.look(ctx, &s, at, filepath.Join(f.folder, name, "config"))
+		}
+		if at.process.stop(); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// look reloads a gateway and asks it for its list.
+func (f *fleet) look(ctx context.Context, s *size, at *server, config string) error {
+	for range often {
+		began := time.Now()
+		if err := at.process.reload(ctx, config); err != nil {
+			return err
+		}
+		s.reload = append(s.reload, milliseconds(began))
+		began = time.Now()
+		appids, err := at.process.list(ctx)
+		if err != nil {
+			return err
+		}
+		if len(appids) != s.records {
+			return fmt.Errorf("%d authorizers are listed", len(appids))
+		}
+		s.list = append(s.list, milliseconds(began))
+	}
+	u, err := at.process.usage()
+	s.rss = float64(u.rss) / (1 << 20)
+	return err
+}
+
+func (f *fleet) callOne(at *server) error {
+	file := filepath.Join(f.folder, "token")
+	width, err := writeTokens(file, 1)
+	if err != nil {
+		return err
+	}
+	return each(load{connections: 1, address: at.address, target: smallPath + query, tokens: &tokens{file: file, width: width, count: 1}}, 1)
+}
+
+func (f *fleet) traffic(ctx context.Context, where, storage string, n int) (traffic, error) {
+	t := traffic{where: where, known: n, inUse: n / 10}
+	file := filepath.Join(f.folder, "tokens-in-use")
+	width, err := writeTokens(file, t.inUse)
+	if err != nil {
+		return t, err
+	}
+	at, err := f.startCaddy(fmt.Sprintf("gateway-due-%s-%d", where, n), site{link: h1, storage: storage, cache: cached}, site.gateway,
+		"SSL_CERT_FILE="+certificateFile(f.folder)) // whom the component API is trusted by
+	if err != nil {
+		return t, err
+	}
+	defer at.process.stop()
+	if err := f.forget(); err != nil {
+		return t, err
+	}
+	before, err := at.process.usage()
+	if err != nil {
+		return t, err
+	}
+	began := time.Now()
+	// The first call brings an account's token into memory, the second finds
+	// that it is due, and the others find the new one, or that it is on its way.
+	const calls = 5
+	l := load{connections: 64, address: at.address, target: smallPath + query, tokens: &tokens{file: file, width: width, count: t.inUse}}
+	if err := each(l, calls*t.inUse); err != nil {
+		return t, err
+	}
+	if err := f.settle(ctx, &t, began); err != nil {
+		return t, err
+	}
+	after, err := at.process.usage()
+	t.calls = float64(calls * t.inUse)
+	t.cpu = float64((after.cpu - before.cpu).Microseconds()) / float64(max(1, t.renewals))
+	t.rss = float64(after.rss) / (1 << 20)
+	return t, err
+}
+
+// settle waits until the upstream has renewed the tokens in use and, for a
+// second, no other.
+func (f *fleet) settle(ctx context.Context, t *traffic, began time.Time) error {
+	for quiet := time.Now(); time.Since(quiet) < time.Second; time.Sleep(10 * time.Millisecond) {
+		c, err := f.counts()
+		switch {
+		case err != nil:
+			return err
+		case c.Renewals > t.renewals:
+			t.renewals, t.renewed, t.seconds = c.Renewals, c.Renewed, time.Since(began).Seconds()
+			quiet = time.Now()
+		case t.renewed < t.inUse && time.Since(began) > 2*time.Minute:
+			return fmt.Errorf("of %d accounts in use, %d were renewed", t.inUse, t.renewed)
+		case t.renewed < t.inUse:
+			quiet = time.Now()
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// reload loads a Caddyfile, changed or not.
+func (p *process) reload(ctx context.Context, config string) error {
+	file, err := os.Open(config)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://admin/load", file)
+	if err != nil {
+		return err
+	}
+	request.Header = http.Header{"Content-Type": {"text/caddyfile"}, "Cache-Control": {"must-revalidate"}}
+	_, err = p.ask(request)
+	return err
+}
+
+// list asks for the appids of all authorizers.
+func (p *process) list(ctx context.Context) (appids []string, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://admin/wechat/authorizers", nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := p.ask(request)
+	if err != nil {
+		return nil, err
+	}
+	return appids, json.Unmarshal(answer, &appids)
+}
+
+func (p *process) ask(request *http.Request) ([]byte, error) {
+	response, err := p.admin.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s was answered %s: %.200s", request.URL.Path, response.Status, answer)
+	}
+	return answer, err
+}
+
+func milliseconds(since time.Time) float64 { return float64(time.Since(since).Microseconds()) / 1000 }
+
+var _ vault.Storage = (*pipe)(nil)
