@@ -184,17 +184,26 @@ func (f *fleet) traffic(ctx context.Context, where, storage string, n int) (traf
 	}
 	began := time.Now()
 	// The first call brings an account's token into memory, the second finds
-	// that it is due, and the others find the new one, or that it is on its way.
+	// that it is due, and the others find the new one, or that it is on its way,
+	// or that too many others are: then a call a second later tries again.
 	const calls = 5
 	l := load{connections: 64, address: at.address, target: smallPath + query, tokens: &tokens{file: file, width: width, count: t.inUse}}
-	if err := each(l, calls*t.inUse); err != nil {
-		return t, err
+	for t.renewed < t.inUse && time.Since(began) < 2*time.Minute {
+		if err := each(l, calls*t.inUse); err != nil {
+			return t, err
+		}
+		t.calls += float64(calls * t.inUse)
+		time.Sleep(time.Second)
+		c, err := f.counts()
+		if err != nil {
+			return t, err
+		}
+		t.renewed = c.Renewed
 	}
 	if err := f.settle(ctx, &t, began); err != nil {
 		return t, err
 	}
 	after, err := at.process.usage()
-	t.calls = float64(calls * t.inUse)
 	t.cpu = float64((after.cpu - before.cpu).Microseconds()) / float64(max(1, t.renewals))
 	t.rss = float64(after.rss) / (1 << 20)
 	return t, err
