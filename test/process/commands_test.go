@@ -38,6 +38,9 @@ func TestDemoWalksThroughEveryStep(t *testing.T) {
 	if !strings.Contains(printed, "All steps passed.") {
 		t.Error("the demo does not say that all steps passed")
 	}
+	if strings.Contains(printed, `{"level"`) {
+		t.Error("a log line stands between the steps, though nothing is wrong")
+	}
 	for _, token := range gatewayToken.FindAllString(printed, -1) {
 		if len(token) > 48 {
 			t.Errorf("a whole gateway token is printed: %s", token)
