@@ -5,6 +5,7 @@ package wire_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -175,5 +176,13 @@ func BenchmarkScrubHeader(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		wire.ScrubHeader(h, wire.TokenOf(realToken), "gw")
+	}
+}
+
+func TestTokenIsNotPrinted(t *testing.T) {
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		if got := fmt.Sprintf(verb, wire.TokenOf(realToken)); strings.Contains(got, realToken[:8]) {
+			t.Errorf("%s prints %s", verb, got)
+		}
 	}
 }

@@ -3,7 +3,9 @@
 package wire
 
 import (
+	"fmt"
 	"html"
+	"io"
 	"net/url"
 	"strings"
 )
@@ -22,6 +24,9 @@ func TokenOf(text string) Token {
 	}
 	return Token{text, escaped, html.EscapeString(text)}
 }
+
+// Format implements fmt.Formatter: a token is not printed by accident.
+func (Token) Format(out fmt.State, _ rune) { _, _ = io.WriteString(out, "(a token)") }
 
 // In reports whether text quotes the token, plain or as in a query.
 func (t Token) In(text string) bool {
