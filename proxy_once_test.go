@@ -81,6 +81,17 @@ func serve(t *testing.T, handler http.Handler, proto string) string {
 	return server.URL
 }
 
+// startOver is startUpstream for an upstream over plain HTTP, TLS or HTTP/2.
+func startOver(t *testing.T, proto string, routes map[string]http.HandlerFunc) *gwtest.Gateway {
+	t.Helper()
+	u := &upstream{routes: routes}
+	options := gwtest.Options{API: []string{serve(t, u, proto)}}
+	if proto != "plain" {
+		options.Proxy = "transport http {\ntls_insecure_skip_verify\n}"
+	}
+	return startWith(t, options, u)
+}
+
 // A connection that breaks after WeChat got the call leaves open whether the
 // message was sent, the code spent. The gateway never decides that by sending
 // it again, not even a GET, not even over a reused connection, as net/http
@@ -89,7 +100,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 	for _, proto := range []string{"plain", "TLS", "HTTP/2"} {
 		t.Run(proto, func(t *testing.T) {
 			var seen counted
-			u := &upstream{asked: make(chan struct{}), routes: map[string]http.HandlerFunc{sendPath: func(w http.ResponseWriter, r *http.Request) {
+			g := startOver(t, proto, map[string]http.HandlerFunc{sendPath: func(w http.ResponseWriter, r *http.Request) {
 				seen.see(r)
 				_, _ = io.Copy(io.Discard, r.Body)
 				switch r.URL.RawQuery[strings.LastIndexByte(r.URL.RawQuery, '&')+1:] {
@@ -100,15 +111,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 					r.Context().Value(connKey{}).(net.Conn).Close()
 				}
 				panic(http.ErrAbortHandler) // in HTTP/2 this resets the stream alone
-			}}}
-			options := gwtest.Options{Quiet: true, Upstream: u, API: []string{serve(t, u, proto)}}
-			if proto != "plain" {
-				options.Proxy = "transport http {\ntls_insecure_skip_verify\n}"
-			}
-			g := gwtest.Start(t, options)
-			<-u.asked
-			u.wechat.Store(g.WeChat)
-			g.Authorize()
+			}})
 
 			for _, breaks := range []string{"connection", "stream"} {
 				for _, method := range []string{"GET", "HEAD", "POST", "POST without a body"} {

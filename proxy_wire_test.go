@@ -87,19 +87,11 @@ func TestCallWithoutABodyHasNone(t *testing.T) {
 		t.Run(proto, func(t *testing.T) {
 			var seen *http.Request
 			var body []byte
-			u := &upstream{asked: make(chan struct{}), routes: map[string]http.HandlerFunc{sendPath: func(w http.ResponseWriter, r *http.Request) {
+			g := startOver(t, proto, map[string]http.HandlerFunc{sendPath: func(w http.ResponseWriter, r *http.Request) {
 				seen = r
 				body, _ = io.ReadAll(r.Body)
 				okay(w, r)
-			}}}
-			options := gwtest.Options{Quiet: true, Upstream: u, API: []string{serve(t, u, proto)}}
-			if proto != "plain" {
-				options.Proxy = "transport http {\ntls_insecure_skip_verify\n}"
-			}
-			g := gwtest.Start(t, options)
-			<-u.asked
-			u.wechat.Store(g.WeChat)
-			g.Authorize()
+			}})
 			for _, method := range []string{http.MethodGet, http.MethodHead} {
 				if answer := ask(g, method, sendPath, "", bearer(gwtest.ClientSecret, gwtest.OfficialAccount)); answer.Status != http.StatusOK {
 					t.Fatalf("%s: answered %d %s", method, answer.Status, answer.Body)
