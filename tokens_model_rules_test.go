@@ -171,6 +171,8 @@ func (m *model) stored(p *process, key string) {
 	held, now := p.believes[lockOf(who)], time.Now()
 	if held == nil || held.lost || now.Sub(p.storeFailed) < time.Minute {
 		m.loose[key] = now.Add(time.Minute)
+	}
+	if held == nil || held.lost {
 		m.forgetWithdrawal(who)
 	}
 	m.trace("%s stores %s: generation %d, %s, refresh %v, code %v", p.name, nameOf(who), stands.Generation, stands.State,
