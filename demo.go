@@ -130,7 +130,7 @@ func (d *demo) caddyfile(folder string) string {
 	auto_https off
 	storage file_system %[1]q
 	log {
-		level WARN
+		level ERROR
 		exclude admin
 	}
 	servers {

@@ -121,9 +121,6 @@ func (t *Tokens) askForTicket(ctx context.Context, component string, ticket vaul
 		log.Error("no component_verify_ticket, and api_start_push_ticket failed", zap.Error(err), remedyOf(err))
 		return
 	}
-	if ticket, err := t.loadTicket(ctx, component); err == nil && !ticketsMissing(ticket, nil) {
-		return // it has come meanwhile
-	}
 	log.Warn("no component_verify_ticket, asked WeChat to push again",
 		zap.String("remedy", "check that the authorization events URL on open.weixin.qq.com is this gateway's"))
 }
