@@ -114,8 +114,8 @@ func listed(connection []string, name string) bool {
 // upward returns the header of a request as WeChat is to see it: without what
 // it need not know, what is for the gateway alone, what would turn the
 // connection into a tunnel past the rules here (Upgrade: h2c), and what would
-// make net/http send a request again by itself. What is compressed on the way
-// from WeChat is between the transport and WeChat, because answers are searched.
+// make net/http send a request again by itself. Whether an answer is compressed
+// is between the gateway and WeChat, because answers are searched.
 func upward(in http.Header) http.Header {
 	out := make(http.Header, len(in)+2)
 	connection := in["Connection"]
@@ -139,6 +139,7 @@ func upward(in http.Header) http.Header {
 var (
 	mark    = []string{"1"}
 	noValue = []string{""}
+	zipped  = []string{"gzip"}
 )
 
 // downward adds the header of an answer to out, without what is for WeChat's

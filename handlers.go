@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/internal/grant"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 )
 
 func init() {
@@ -163,6 +165,7 @@ type Proxy struct {
 
 	app     *App
 	log     *zap.Logger
+	short   *upstream.Transport
 	forward forwarder
 }
 
@@ -180,10 +183,20 @@ func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 	if p.MaxReplayBody == 0 {
 		p.MaxReplayBody = 64 << 10
 	}
-	if err := p.provisionTransport(ctx); err != nil {
+	direct, err := p.provisionTransport(ctx)
+	if err != nil {
 		return err
 	}
-	p.forward = forwarder{&attacher{p.app.shared.tokens, p.app.clients.isCredential, p.app.hosts, p.Transport}, p.MaxReplayBody, p.log}
+	var hosts []*url.URL
+	if direct {
+		hosts = withoutProxy(p.app.hosts)
+	}
+	p.short = upstream.New(p.Transport, p.Transport.Transport, hosts)
+	a := &attacher{tokens: p.app.shared.tokens, drop: p.app.clients.isCredential, hosts: p.app.hosts, short: p.short, long: p.Transport}
+	if p.Transport.Compression == nil || *p.Transport.Compression {
+		a.zipped = zipped
+	}
+	p.forward = forwarder{a, p.MaxReplayBody, p.log}
 	return nil
 }
 

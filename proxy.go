@@ -11,16 +11,19 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 	"github.com/caddy-wechat/caddy-wechat/internal/wire"
 )
 
 // attacher alone writes real tokens into requests. It does so on a request of
 // its own, so that no log, placeholder or other handler can see one.
 type attacher struct {
-	tokens    *Tokens
-	drop      func(string) bool // which values in a query may not travel on
-	hosts     []*url.URL
-	transport http.RoundTripper
+	tokens *Tokens
+	drop   func(string) bool // which values in a query may not travel on
+	hosts  []*url.URL
+	short  http.RoundTripper // for requests that are in memory and upstream.Short
+	long   http.RoundTripper // for all others
+	zipped []string          // the compression to ask for, nil for none
 }
 
 // call makes a call at WeChat. When WeChat rejects the real token, it is
@@ -90,7 +93,14 @@ func withhold(err error, token wire.Token) error {
 
 // send tries the hosts in turn as long as no connection can be made.
 func (a *attacher) send(r *http.Request, call *call, query string) (*http.Response, error) {
-	header := upward(r.Header)
+	header, transport := upward(r.Header), a.long
+	if call.body.rest == nil && len(call.body.kept)+len(query) <= upstream.Short {
+		transport = a.short
+	}
+	zipped := a.zipped != nil && r.Method != http.MethodHead && header["Range"] == nil
+	if zipped {
+		header["Accept-Encoding"] = a.zipped
+	}
 	var err error
 	for _, host := range a.hosts {
 		var out struct { // at once, for one allocation
@@ -103,7 +113,7 @@ func (a *attacher) send(r *http.Request, call *call, query string) (*http.Respon
 		out.Body, out.TransferEncoding = call.body.next(r.Method)
 		out.ContentLength, out.GetBody, out.Trailer, out.Close = call.body.length, nil, nil, false
 		var response *http.Response
-		response, err = a.transport.RoundTrip(&out.Request)
+		response, err = transport.RoundTrip(&out.Request)
 		switch {
 		case err == nil && response.Header.Get(openapi.GatewayHeader) != "":
 			response.Body.Close()
@@ -112,6 +122,9 @@ func (a *attacher) send(r *http.Request, call *call, query string) (*http.Respon
 			response.Body.Close()
 			return nil, ErrUnreachable.because("it switches protocols unasked")
 		case err == nil:
+			if zipped {
+				wire.Gunzip(response)
+			}
 			return response, nil
 		case !isDialError(err):
 			return nil, err

@@ -107,7 +107,7 @@ func cannedCall(tb testing.TB, content string) (call func()) {
 	tokens.cache.set(who, token)
 	tokens.cache.tokens.Wait() // a new token is not seen at once
 	host := &url.URL{Scheme: "https", Host: "api.weixin.qq.com"}
-	f := forwarder{&attacher{tokens, app.clients.isCredential, []*url.URL{host}, cannedTransport{}}, 64 << 10, zap.NewNop()}
+	f := forwarder{&attacher{tokens: tokens, drop: app.clients.isCredential, hosts: []*url.URL{host}, short: cannedTransport{}, zipped: zipped}, 64 << 10, zap.NewNop()}
 	template := benchRequest(app)
 	template.Method, template.ContentLength = http.MethodGet, int64(len(content))
 	if content != "" {

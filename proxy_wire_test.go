@@ -228,6 +228,45 @@ func compressing(text string) http.HandlerFunc {
 	}
 }
 
+// Compression is asked for where an answer has a body of its own, unless it is
+// switched off. Where it was not asked for, what is compressed stays so.
+func TestCompressionIsAskedFor(t *testing.T) {
+	const text = "{\"errcode\":0}"
+	for options, want := range map[string]string{"": "gzip", "transport http {\ncompression off\n}": ""} {
+		t.Run(options, func(t *testing.T) {
+			var seen []request
+			g := startUpstream(t, gwtest.Options{Proxy: options}, map[string]http.HandlerFunc{sendPath: record(&seen, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				w.Header().Set("Content-Encoding", "gzip")
+				says(gzipped(text))(w, r)
+			})})
+			for call, want := range map[string]string{"GET": want, "POST": want, "HEAD": "", "GET a part": ""} {
+				seen = nil
+				header := bearer(gwtest.ClientSecret, gwtest.OfficialAccount)
+				header.Set("Accept-Encoding", "gzip") // or net/http would unpack for this test
+				method, part, _ := strings.Cut(call, " ")
+				if part != "" {
+					header.Set("Range", "bytes=0-9")
+				}
+				response, body := g.Do(method, sendPath, "", header)
+				if len(seen) != 1 || seen[0].Header.Get("Accept-Encoding") != want {
+					t.Errorf("%s asks with %v, want %q", call, seen, want)
+				}
+				encoding, content := "gzip", gzipped(text)
+				switch {
+				case want != "":
+					encoding, content = "", text
+				case method == http.MethodHead:
+					content = ""
+				}
+				if response.Header.Get("Content-Encoding") != encoding || body != content {
+					t.Errorf("%s brings %q, encoded as %q, want %q", call, body, response.Header.Get("Content-Encoding"), encoding)
+				}
+			}
+		})
+	}
+}
+
 // WeChat may repeat what it was sent: no header, trailer or informational
 // answer brings the real token to the client, nor the address of a server
 // past the gateway.

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -18,10 +20,15 @@ import (
 // dialLimit is what Caddy's transport gives a connection by default.
 const dialLimit = 3 * time.Second
 
-// provisionTransport fills in defaults that are right for one busy upstream.
-// Caddy keeps 32 idle connections per host, with which every second request
-// of 256 clients has to dial, and waits for an answer for ever.
-func (p *Proxy) provisionTransport(ctx caddy.Context) error {
+// handshakeLimit is how long a TLS handshake may take: Caddy's transport gives
+// one all the time of the world unless told otherwise.
+const handshakeLimit = 5 * time.Second
+
+// provisionTransport fills in defaults that are right for one busy upstream,
+// and reports whether calls may be made past the http.Transport. Caddy keeps 32
+// idle connections per host, with which every second request of 256 clients has
+// to dial, and waits for an answer for ever.
+func (p *Proxy) provisionTransport(ctx caddy.Context) (direct bool, err error) {
 	if p.Transport == nil {
 		p.Transport = new(reverseproxy.HTTPTransport)
 	}
@@ -35,7 +42,34 @@ func (p *Proxy) provisionTransport(ctx caddy.Context) error {
 	if t.ResponseHeaderTimeout == 0 {
 		t.ResponseHeaderTimeout = caddy.Duration(30 * time.Second)
 	}
-	return t.Provision(ctx)
+	direct = !unusual(t) // which takes some of its options away when it is provisioned
+	if err := t.Provision(ctx); err != nil {
+		return false, err
+	}
+	if t.Transport.TLSHandshakeTimeout == 0 {
+		t.Transport.TLSHandshakeTimeout = handshakeLimit
+	}
+	return direct, nil
+}
+
+// unusual reports whether a transport has options that package upstream does
+// not know.
+func unusual(t *reverseproxy.HTTPTransport) bool {
+	return t.ReadTimeout > 0 || t.WriteTimeout > 0 || t.ReadBufferSize > 0 || t.WriteBufferSize > 0 || t.ExpectContinueTimeout > 0 ||
+		t.MaxConnsPerHost > 0 || t.KeepAlive.MaxIdleConns > 0 || t.KeepAlive.Enabled != nil && !*t.KeepAlive.Enabled ||
+		t.ProxyProtocol != "" || t.ForwardProxyURL != "" || len(t.NetworkProxyRaw) > 0 ||
+		t.TLS != nil && (strings.Contains(t.TLS.ServerName, "{") || t.TLS.Renegotiation != "") ||
+		slices.Contains(t.Versions, "h2c") || slices.Contains(t.Versions, "3")
+}
+
+// withoutProxy returns the hosts that the environment names no proxy for.
+func withoutProxy(all []*url.URL) (hosts []*url.URL) {
+	for _, host := range all {
+		if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: host}); err == nil && proxy == nil {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }
 
 // Validate checks what JSON can say and a Caddyfile cannot.
@@ -51,6 +85,9 @@ func (p *Proxy) Cleanup() error {
 	if p.Transport == nil || p.Transport.Transport == nil {
 		return nil
 	}
+	if p.short != nil {
+		p.short.CloseIdle()
+	}
 	return p.Transport.Cleanup()
 }
 
@@ -64,7 +101,7 @@ func newAPIClient(hosts []*url.URL) *openapi.Client {
 		transport = common.Clone() // and with it whom the process trusts
 	}
 	transport.DialContext = (&net.Dialer{Timeout: dialLimit}).DialContext
-	transport.TLSHandshakeTimeout = 5 * time.Second
+	transport.TLSHandshakeTimeout = handshakeLimit
 	transport.MaxIdleConnsPerHost = 16
 	client := &openapi.Client{Transport: transport}
 	for _, host := range hosts {
