@@ -12,7 +12,8 @@
 //	proxy.go      an application calls WeChat through the gateway (clients.go: who calls)
 //
 // All of them ask tokens.go, the only place that decides about real tokens.
-// What survives a reload is in state.go, what callers are told in errors.go.
+// What survives a reload is in state.go, what callers are told in errors.go, and
+// how a call travels to WeChat in internal/upstream.
 package wechat
 
 import (
