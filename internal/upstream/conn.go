@@ -20,8 +20,8 @@ type conn struct {
 	stream bounded
 	in     *bufio.Reader // of stream
 	out    *bufio.Writer
-	close  func() // see newConn
-	since  time.Time
+	close  func()    // see newConn
+	since  time.Time // when it became idle; zero for never
 }
 
 // newConn returns a connection over stream, which is socket or TLS upon it.

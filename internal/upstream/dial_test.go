@@ -119,6 +119,21 @@ func TestConnectionThatBecomesFree(t *testing.T) {
 	})
 }
 
+// An end that speaks first, or hangs up at once, is not called again and again.
+func TestEndThatDoesNotListen(t *testing.T) {
+	both(t, func(t *testing.T, secured bool) {
+		for _, said := range []string{"SSH-2.0-OpenSSH_9.9\r\n", ""} {
+			s := serve(t, secured, func(p *peer) { p.write(said) })
+			if _, err := s.transport(t).RoundTrip(s.request(t, context.Background())); err == nil {
+				t.Errorf("%q is an answer", said)
+			}
+			if n := s.conns.Load(); n != 1 {
+				t.Errorf("%d connections were made", n)
+			}
+		}
+	})
+}
+
 func TestDialErrorsPass(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Err: os.ErrPermission}
 	u := &url.URL{Scheme: "http", Host: "wechat.test"}

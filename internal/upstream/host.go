@@ -5,6 +5,7 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -61,9 +62,14 @@ func (h *host) call(r *http.Request) (*http.Response, error) {
 			return c.call(r)
 		}
 		c.close()
+		if c.since.IsZero() { // or each one after it would be made in vain as well
+			return nil, errUnasked
+		}
 	}
 	return nil, context.Cause(ctx)
 }
+
+var errUnasked = errors.New("a new connection is closed, or brings something, before anything was asked")
 
 // take returns a connection that is idle, that becomes so, or that is made
 // meanwhile, whichever is first. One that is made too late is kept for others:
@@ -90,10 +96,15 @@ func (h *host) take(ctx context.Context) (*conn, error) {
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
-	if c := h.leave(wanted); c != nil {
+	c = h.leave(wanted)
+	switch {
+	case c == nil:
+		return nil, err
+	case ctx.Err() != nil:
 		h.put(c)
+		return nil, err
 	}
-	return nil, err
+	return c, nil
 }
 
 // takeIdle returns the connection that was used last. If there is none, it
