@@ -15,7 +15,7 @@ type results struct {
 	begin   time.Time
 	parts   parts
 	cells   []cell
-	samples map[[2]string][]sample // row and contestant → one of each round
+	samples map[[2]string][]sample // row and contestant → one of each turn
 
 	cpuShares   []share // where the gateway's time goes in the first row, in percent
 	allocShares []share // and its allocations, for each request
@@ -72,17 +72,29 @@ func (r *results) lookCloser(ctx context.Context, f *fleet, all []cell) error {
 	return nil
 }
 
-// round measures every cell once. Whoever comes first in a row finds the
-// machine in another state than who comes last, so they take turns.
+// turns is how often a row is measured in each round. The goals of many
+// authorizers are finer than one measurement on a machine that others use.
+func turns(row string) int {
+	if row == scale {
+		return 3
+	}
+	return 1
+}
+
+// round measures every cell. Whoever comes first in a row finds the machine in
+// another state than who comes last, so they take turns.
 func (r *results) round(ctx context.Context, f *fleet, round int) error {
 	for rest := r.cells; len(rest) > 0; {
 		n := slices.IndexFunc(rest, func(c cell) bool { return c.row != rest[0].row })
 		if n < 0 {
 			n = len(rest)
 		}
-		for i := range n {
-			if err := r.measureCell(ctx, f, rest[(round+i)%n], round); err != nil {
-				return err
+		times := turns(rest[0].row)
+		for turn := round * times; turn < (round+1)*times; turn++ {
+			for i := range n {
+				if err := r.measureCell(ctx, f, rest[(turn+i)%n], turn); err != nil {
+					return err
+				}
 			}
 		}
 		rest = rest[n:]
@@ -92,20 +104,20 @@ func (r *results) round(ctx context.Context, f *fleet, round int) error {
 
 // measureCell tries twice: a machine that others use may stall for longer than
 // a request has.
-func (r *results) measureCell(ctx context.Context, f *fleet, c cell, round int) error {
+func (r *results) measureCell(ctx context.Context, f *fleet, c cell, turn int) error {
 	key := [2]string{c.row, c.who}
 	rate := 0.0
 	if c.open {
 		atCentre := r.samples[[2]string{centre, stock}]
-		if len(atCentre) <= round {
+		if len(atCentre) <= turn {
 			return nil // the row was not asked for
 		}
-		rate = atCentre[round].Rate / 2
+		rate = atCentre[turn].Rate / 2
 	}
-	s, err := f.measure(ctx, c, rate, r.length, round)
+	s, err := f.measure(ctx, c, rate, r.length, turn)
 	if err != nil && ctx.Err() == nil {
 		say("%s, %s: %v; once more", c.row, c.who, err)
-		s, err = f.measure(ctx, c, rate, r.length, round)
+		s, err = f.measure(ctx, c, rate, r.length, turn)
 	}
 	if err != nil {
 		return fmt.Errorf("%s, %s: %w", c.row, c.who, err)
