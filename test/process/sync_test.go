@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -17,9 +18,17 @@ import (
 )
 
 // After the storage was lost, sync brings every refresh token back beforehand,
-// page by page; what broke off is gone on with.
+// page by page; what broke off is gone on with. ACCOUNTS=100000 plays it with
+// as many as a platform may have, in two minutes.
 func TestSyncRebuildsTheStorage(t *testing.T) {
-	const accounts = 1203 // three pages
+	accounts := 1203 // three pages
+	if text := os.Getenv("ACCOUNTS"); text != "" {
+		var err error
+		if accounts, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pages, all := (accounts+499)/500, fmt.Sprintf("%[1]d of %[1]d", accounts)
 	appid := func(n int) string { return fmt.Sprintf("wx%016x", n) }
 	weChat, err := sandbox.New(sandbox.Config{Switches: sandbox.Switches{NoAuthorizedPush: true}})
 	if err != nil {
@@ -49,21 +58,21 @@ func TestSyncRebuildsTheStorage(t *testing.T) {
 		t.Errorf("sync without quota: exit code %d, %s", code, refused.Printed())
 	}
 	half := caddy.Launch(t, "wechat", "sync", "--config", file, "--from", "500")
-	if code, want := half.Wait(), "1203 of 1203"; code != 0 || !strings.Contains(half.Printed(), want) {
+	if code := half.Wait(); code != 0 || !strings.Contains(half.Printed(), all) {
 		t.Errorf("sync from 500: exit code %d, %s", code, half.Printed())
 	}
 	if got := records(t, folder); got != accounts-500 {
 		t.Errorf("%d records after the last two pages, want %d", got, accounts-500)
 	}
 	whole := caddy.Launch(t, "wechat", "sync", "--address", n.Admin)
-	if code := whole.Wait(); code != 0 || !strings.Contains(whole.Printed(), "[########################################] 1203 of 1203") {
+	if code := whole.Wait(); code != 0 || !strings.Contains(whole.Printed(), "[########################################] "+all) {
 		t.Errorf("sync: exit code %d, %s", code, whole.Printed())
 	}
 	if got := records(t, folder); got != accounts {
 		t.Errorf("%d records, want %d", got, accounts)
 	}
-	if got := weChat.Count("/cgi-bin/component/api_get_authorizer_list"); got != 1+2+3 {
-		t.Errorf("%d pages were asked for, want 6", got)
+	if got := weChat.Count("/cgi-bin/component/api_get_authorizer_list"); got != 1+(pages-1)+pages {
+		t.Errorf("%d pages were asked for, want %d", got, 2*pages)
 	}
 
 	// What was stored is what is used: nobody asks again.
