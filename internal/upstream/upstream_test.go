@@ -15,19 +15,29 @@ import (
 	"time"
 )
 
+// One connection serves call after call, whatever 1xx stands before the answers.
 func TestConnectionIsUsedAgain(t *testing.T) {
-	both(t, func(t *testing.T, secured bool) {
-		s := serve(t, secured, (*peer).goOn)
-		transport := s.transport(t)
-		for range 5 {
-			if got := s.get(t, transport); got != "fine" {
-				t.Fatalf("answered %q", got)
-			}
-		}
-		if n := s.conns.Load(); n != 1 {
-			t.Errorf("%d connections for 5 calls", n)
-		}
-	})
+	hints := "HTTP/1.1 100 Continue\r\n\r\n" + strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n", 20)
+	for name, before := range map[string]string{"at once": "", "after informational answers": hints} {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, secured bool) {
+				s := serve(t, secured, func(p *peer) {
+					for p.request() {
+						p.write(before + fine)
+					}
+				})
+				transport := s.transport(t)
+				for range 5 {
+					if got := s.get(t, transport); got != "fine" {
+						t.Errorf("answered %q", got)
+					}
+				}
+				if n := s.conns.Load(); n != 1 {
+					t.Errorf("%d connections for 5 calls", n)
+				}
+			})
+		})
+	}
 }
 
 // A connection that may hold something else than the next answer is not used
@@ -254,25 +264,6 @@ func TestBodyLongerThanAnyHeader(t *testing.T) {
 		s.options.MaxResponseHeaderBytes = 1000
 		if got := s.get(t, s.transport(t)); got != long {
 			t.Errorf("%d bytes of 200,000 are read", len(got))
-		}
-	})
-}
-
-func TestInformationalAnswersAreSkipped(t *testing.T) {
-	both(t, func(t *testing.T, secured bool) {
-		s := serve(t, secured, func(p *peer) {
-			for p.request() {
-				p.write("HTTP/1.1 100 Continue\r\n\r\n" + strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n", 20) + fine)
-			}
-		})
-		transport := s.transport(t)
-		for range 3 {
-			if got := s.get(t, transport); got != "fine" {
-				t.Errorf("answered %q", got)
-			}
-		}
-		if n := s.conns.Load(); n != 1 {
-			t.Errorf("%d connections for 3 calls", n)
 		}
 	})
 }
