@@ -155,7 +155,7 @@ func (f *fleet) look(ctx context.Context, s *size, at *server, config string) er
 
 func (f *fleet) callOne(at *server) error {
 	file := filepath.Join(f.folder, "token")
-	width, err := writeTokens(file, 1)
+	width, err := writeTokens(file, 1, 1)
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func (f *fleet) callOne(at *server) error {
 func (f *fleet) traffic(ctx context.Context, where, storage string, n int) (traffic, error) {
 	t := traffic{where: where, known: n, inUse: n / 10}
 	file := filepath.Join(f.folder, "tokens-in-use")
-	width, err := writeTokens(file, t.inUse)
+	width, err := writeTokens(file, t.inUse, t.inUse)
 	if err != nil {
 		return t, err
 	}

@@ -81,11 +81,6 @@ func run(ctx context.Context) error {
 		return err
 	}
 	r := results{begin: time.Now(), options: o}
-	if o.wants("parts") {
-		if r.parts, err = measureParts(ctx); err != nil {
-			return err
-		}
-	}
 	folder, err := os.MkdirTemp(scratch(), "bench-")
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 
 // parts is what the Go benchmarks found.
 type parts struct {
+	printed             []byte               // their lines
 	nanoseconds, allocs map[string][]float64 // by name, without Benchmark and the number of CPUs
 	compared            string               // with the baseline, by benchstat
 }
@@ -33,29 +34,36 @@ var partGoals = []struct {
 	{"opening a push of 500 bytes", "Open", 20_000, -1},
 }
 
-// measureParts runs all Go benchmarks of the module and compares them with
-// those of the baseline. They run often rather than long: between two moments in
-// which the machine does something else, most of the short ones fit.
-func measureParts(ctx context.Context) (parts, error) {
+// measure runs all Go benchmarks of the module. It is done in every round, and
+// often rather than long: between two moments in which the machine does
+// something else, most of the short ones fit.
+func (p *parts) measure(ctx context.Context) error {
 	say("running the Go benchmarks")
 	command := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", ".", "-benchmem",
-		"-benchtime", "20ms", "-count", "10", ".", "./internal/...")
+		"-benchtime", "20ms", "-count", "3", ".", "./internal/...")
 	command.Dir = ".."
 	printed, err := command.Output()
 	if err != nil {
-		return parts{}, fmt.Errorf("go test -bench: %w\n%s", err, printed)
+		return fmt.Errorf("go test -bench: %w\n%s", err, printed)
 	}
+	p.printed = append(p.printed, benchmarkLines(printed)...)
+	return nil
+}
+
+// finish reads what the benchmarks have printed in all rounds, and compares it
+// with the baseline.
+func (p *parts) finish(ctx context.Context) error {
 	file := filepath.Join(out, "parts.txt")
-	if err := os.WriteFile(file, benchmarkLines(printed), 0o644); err != nil {
-		return parts{}, err
+	if err := os.WriteFile(file, p.printed, 0o644); err != nil {
+		return err
 	}
 	compared, err := exec.CommandContext(ctx, "go", "tool", "benchstat", "baseline.txt", file).CombinedOutput()
 	if err != nil {
-		return parts{}, fmt.Errorf("benchstat: %w\n%s", err, compared)
+		return fmt.Errorf("benchstat: %w\n%s", err, compared)
 	}
-	p := parseParts(string(printed))
 	p.compared = string(compared)
-	return p, nil
+	p.nanoseconds, p.allocs = parseParts(string(p.printed))
+	return nil
 }
 
 // benchmarkLines leaves out how long the packages took, and those without
@@ -73,8 +81,8 @@ func benchmarkLines(printed []byte) []byte {
 // parseParts reads lines like
 //
 //	BenchmarkCheck/authorizer-2   1669054   713.0 ns/op   48 B/op   1 allocs/op
-func parseParts(printed string) parts {
-	p := parts{nanoseconds: make(map[string][]float64), allocs: make(map[string][]float64)}
+func parseParts(printed string) (nanoseconds, allocs map[string][]float64) {
+	nanoseconds, allocs = make(map[string][]float64), make(map[string][]float64)
 	for line := range strings.Lines(printed) {
 		fields := strings.Fields(line)
 		name, isBenchmark := strings.CutPrefix(line, "Benchmark")
@@ -89,11 +97,11 @@ func parseParts(printed string) parts {
 			}
 			switch fields[i+1] {
 			case "ns/op":
-				p.nanoseconds[name] = append(p.nanoseconds[name], value)
+				nanoseconds[name] = append(nanoseconds[name], value)
 			case "allocs/op":
-				p.allocs[name] = append(p.allocs[name], value)
+				allocs[name] = append(allocs[name], value)
 			}
 		}
 	}
-	return p
+	return nanoseconds, allocs
 }

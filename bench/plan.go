@@ -189,17 +189,21 @@ const (
 )
 
 // scaleCells starts two gateways before a storage with n records, and brings
-// into memory what fits. Each request has a token of its own choice, so stock is
-// measured again with such requests, and a gateway with only one authorizer.
+// into memory what fits. Each request has another gateway token, which costs
+// the client time and memory, so stock is measured again with such requests; and
+// where there is one authorizer, it has as many tokens as elsewhere authorizers have.
 func (f *fleet) scaleCells(reference *server, n int) ([]cell, error) {
 	begin := time.Now()
 	storage, err := f.records(inFiles, "", n, lifetime)
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(f.folder, "tokens")
-	width, err := writeTokens(file, n)
+	all, same := filepath.Join(f.folder, "tokens"), filepath.Join(f.folder, "tokens-of-one")
+	width, err := writeTokens(all, n, n)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := writeTokens(same, cached, 1); err != nil {
 		return nil, err
 	}
 	say("%d authorizers written in %.0f s", n, time.Since(begin).Seconds())
@@ -211,16 +215,16 @@ func (f *fleet) scaleCells(reference *server, n int) ([]cell, error) {
 	if err != nil {
 		return nil, err
 	}
-	with := func(who string, at *server, count int, zipf bool) cell {
+	with := func(who string, at *server, t tokens) cell {
 		return cell{row: scale, who: who, at: at, load: load{
-			connections: 64, address: at.address, target: smallPath + query, tokens: &tokens{file, width, count, zipf},
+			connections: 64, address: at.address, target: smallPath + query, tokens: &t,
 		}}
 	}
 	cells := []cell{
-		with(stock, reference, 1, false),
-		with(one, small, 1, false),
-		with(within, small, min(n, cached), false),
-		with(beyond, large, n, true),
+		with(stock, reference, tokens{same, width, cached, false}),
+		with(one, small, tokens{same, width, cached, false}),
+		with(within, small, tokens{all, width, min(n, cached), false}),
+		with(beyond, large, tokens{all, width, n, true}),
 	}
 	begin = time.Now()
 	for _, c := range cells[2:] {

@@ -46,6 +46,11 @@ func (r *results) measure(ctx context.Context, f *fleet) error {
 	}
 	r.samples = make(map[[2]string][]sample)
 	for round := range r.rounds {
+		if r.wants("parts") {
+			if err := r.parts.measure(ctx); err != nil {
+				return err
+			}
+		}
 		if err := r.round(ctx, f, round); err != nil {
 			return err
 		}
@@ -56,6 +61,11 @@ func (r *results) measure(ctx context.Context, f *fleet) error {
 
 // lookCloser measures what is measured once.
 func (r *results) lookCloser(ctx context.Context, f *fleet, all []cell) error {
+	if r.wants("parts") {
+		if err := r.parts.finish(ctx); err != nil {
+			return err
+		}
+	}
 	if i := slices.IndexFunc(r.cells, func(c cell) bool { return c.row == centre && c.who == gateway }); i >= 0 {
 		if err := r.profile(ctx, f, r.cells[i], max(4*time.Second, r.length)); err != nil {
 			return err
@@ -72,13 +82,14 @@ func (r *results) lookCloser(ctx context.Context, f *fleet, all []cell) error {
 	return nil
 }
 
-// turns is how often a row is measured in each round. The goals of many
-// authorizers are finer than one measurement on a machine that others use.
-func turns(row string) int {
+// turns is how often a row is measured in each round, and for how long. The
+// goals of many authorizers are finer than one measurement on a machine that
+// others use, and what is near in time compares best.
+func (o options) turns(row string) (times int, length time.Duration) {
 	if row == scale {
-		return 3
+		return 16, max(time.Second, o.length/2)
 	}
-	return 1
+	return 1, o.length
 }
 
 // round measures every cell. Whoever comes first in a row finds the machine in
@@ -89,10 +100,10 @@ func (r *results) round(ctx context.Context, f *fleet, round int) error {
 		if n < 0 {
 			n = len(rest)
 		}
-		times := turns(rest[0].row)
+		times, length := r.turns(rest[0].row)
 		for turn := round * times; turn < (round+1)*times; turn++ {
 			for i := range n {
-				if err := r.measureCell(ctx, f, rest[(turn+i)%n], turn); err != nil {
+				if err := r.measureCell(ctx, f, rest[(turn+i)%n], turn, length); err != nil {
 					return err
 				}
 			}
@@ -104,7 +115,7 @@ func (r *results) round(ctx context.Context, f *fleet, round int) error {
 
 // measureCell tries twice: a machine that others use may stall for longer than
 // a request has.
-func (r *results) measureCell(ctx context.Context, f *fleet, c cell, turn int) error {
+func (r *results) measureCell(ctx context.Context, f *fleet, c cell, turn int, length time.Duration) error {
 	key := [2]string{c.row, c.who}
 	rate := 0.0
 	if c.open {
@@ -114,10 +125,10 @@ func (r *results) measureCell(ctx context.Context, f *fleet, c cell, turn int) e
 		}
 		rate = atCentre[turn].Rate / 2
 	}
-	s, err := f.measure(ctx, c, rate, r.length, turn)
+	s, err := f.measure(ctx, c, rate, length, turn)
 	if err != nil && ctx.Err() == nil {
 		say("%s, %s: %v; once more", c.row, c.who, err)
-		s, err = f.measure(ctx, c, rate, r.length, turn)
+		s, err = f.measure(ctx, c, rate, length, turn)
 	}
 	if err != nil {
 		return fmt.Errorf("%s, %s: %w", c.row, c.who, err)
@@ -127,7 +138,7 @@ func (r *results) measureCell(ctx context.Context, f *fleet, c cell, turn int) e
 	return nil
 }
 
-// series is one figure of a contestant, round by round.
+// series is one figure of a contestant, turn by turn.
 func (r *results) series(row, who string, figure func(sample) float64) []float64 {
 	var values []float64
 	for _, s := range r.samples[[2]string{row, who}] {
@@ -136,7 +147,7 @@ func (r *results) series(row, who string, figure func(sample) float64) []float64
 	return values
 }
 
-// ratio compares two contestants within each round, because from one round to
+// ratio compares two contestants within each turn, because from one round to
 // the next the machine changes by more than they differ.
 func (r *results) ratio(row, who, to string, figure func(sample) float64) spread {
 	a, b := r.series(row, who, figure), r.series(row, to, figure)

@@ -98,9 +98,10 @@ func (f files) Store(_ context.Context, key string, value []byte) error {
 	return os.WriteFile(path, value, 0o600)
 }
 
-// writeTokens writes gateway tokens for the first n authorizers, one after the
-// other without anything between: all have the same width, which it returns.
-func writeTokens(path string, n int) (width int, err error) {
+// writeTokens writes n different gateway tokens for so many authorizers, one
+// after the other without anything between: all have the same width, which it
+// returns.
+func writeTokens(path string, n, authorizers int) (width int, err error) {
 	key, err := gwtoken.NewKey(secret.New(appSecret), sha256.Sum256([]byte(clientSecret)))
 	if err != nil {
 		return 0, err
@@ -113,7 +114,7 @@ func writeTokens(path string, n int) (width int, err error) {
 	out := bufio.NewWriterSize(file, 1<<20)
 	expires := time.Now().Add(lifetime)
 	for i := range n {
-		token := key.Issue(gwtoken.Claims{Client: clientID, Subject: subject.Of(component, authorizer(i)), Expires: expires})
+		token := key.Issue(gwtoken.Claims{Client: clientID, Subject: subject.Of(component, authorizer(i%authorizers)), Expires: expires})
 		width = len(token)
 		if _, err := out.WriteString(token); err != nil {
 			return 0, err

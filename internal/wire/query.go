@@ -103,7 +103,7 @@ func (r removal) strip(segment string) (left string, ok bool) {
 	if strings.IndexByte(segment, ';') < 0 {
 		return segment, !r.takes(segment)
 	}
-	if r.drops(segment) {
+	if _, value := parameter(segment); r.drops(value) {
 		return "", false
 	}
 	kept := slices.DeleteFunc(strings.Split(segment, ";"), r.takes)
@@ -111,19 +111,20 @@ func (r removal) strip(segment string) (left string, ok bool) {
 }
 
 func (r removal) takes(pair string) bool {
-	name, _, _ := strings.Cut(pair, "=")
-	return isOneOf(name, r.names) || r.drops(pair)
+	name, value := parameter(pair)
+	return isOneOf(name, r.names) || r.drops(value)
 }
 
-func (r removal) drops(pair string) bool {
-	if r.drop == nil {
-		return false
+func (r removal) drops(value string) bool {
+	return r.drop != nil && value != "" && r.drop(unescape(value))
+}
+
+// parameter takes name=value apart. What has no "=" is its own value.
+func parameter(pair string) (name, value string) {
+	if at := strings.IndexByte(pair, '='); at >= 0 {
+		return pair[:at], pair[at+1:]
 	}
-	name, value, found := strings.Cut(pair, "=")
-	if !found {
-		value = name
-	}
-	return value != "" && r.drop(unescape(value))
+	return pair, pair
 }
 
 func isOneOf(raw string, names []string) bool {
