@@ -57,7 +57,8 @@ func (f *forwarder) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // stream passes the body of an answer on. What has not arrived at once is
-// passed on piece by piece, and the header before it.
+// passed on piece by piece; of a body that fits into the buffer, the first
+// piece takes the header along.
 func stream(w http.ResponseWriter, response *http.Response) error {
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -34,24 +33,6 @@ const (
 	// when callers leave and when the gateway ends.
 	storeLimit = 15 * time.Second
 )
-
-// Token is a real WeChat access token as the proxy attaches it.
-type Token struct {
-	Value   secret.Secret
-	Expires time.Time
-
-	refused atomic.Bool  // WeChat has rejected it; never served again
-	due     atomic.Int64 // unix nanoseconds from which a renewal ahead may start
-}
-
-func (t *Token) live(now time.Time) bool {
-	return t != nil && now.Before(t.Expires) && !t.refused.Load()
-}
-
-// other reports whether t is alive and another token than old. old may be nil.
-func (t *Token) other(old *Token, now time.Time) bool {
-	return t.live(now) && (old == nil || !t.Value.Equal(old.Value))
-}
 
 // Tokens decides about every real token: which one is served, when it is
 // renewed and by whom, what is stored before what, and what a failure means.

@@ -5,11 +5,32 @@ package wechat
 import (
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/dgraph-io/ristretto/v2"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
+
+// Token is a real WeChat access token as the proxy attaches it.
+type Token struct {
+	Value   secret.Secret
+	Expires time.Time
+
+	refused atomic.Bool  // WeChat has rejected it; never served again
+	due     atomic.Int64 // unix nanoseconds from which a renewal ahead may start
+}
+
+func (t *Token) live(now time.Time) bool {
+	return t != nil && now.Before(t.Expires) && !t.refused.Load()
+}
+
+// other reports whether t is alive and another token than old. old may be nil.
+func (t *Token) other(old *Token, now time.Time) bool {
+	return t.live(now) && (old == nil || !t.Value.Equal(old.Value))
+}
 
 // tokenCache keeps tokens in memory. It only saves the way to the vault: a
 // get right after a set may miss, and a set may be dropped.

@@ -4,6 +4,8 @@ package wechat
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"testing"
@@ -12,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
@@ -304,6 +307,7 @@ func BenchmarkCurrent(b *testing.B) {
 			}
 		}
 	})
+	b.Run("many", func(b *testing.B) { currentOfMany(b, 100_000) })
 	b.Run("together", func(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
@@ -313,4 +317,32 @@ func BenchmarkCurrent(b *testing.B) {
 			}
 		})
 	})
+}
+
+// currentOfMany asks for another token each time: memory that no cache of the
+// processor holds.
+func currentOfMany(b *testing.B, n int) {
+	tokens, err := newTokens(func() *settings { return nil }, n)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer tokens.Close()
+	nth := func(i int) subject.Subject { return subject.Of(shop.Component(), fmt.Sprintf("wx%016x", i)) }
+	for i := range n {
+		token := &Token{Value: secret.New(fmt.Sprintf("token %d", i)), Expires: time.Now().Add(time.Hour)}
+		token.due.Store(token.Expires.UnixNano())
+		for who := nth(i); tokens.cache.get(who) == nil; tokens.cache.tokens.Wait() { // sets may be dropped
+			tokens.cache.set(who, token)
+		}
+	}
+	asked := make([]subject.Subject, n) // in this order, since a caller's subject is in the caches
+	for i, which := range rand.Perm(n) {
+		asked[i] = nth(which)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, err := tokens.Current(b.Context(), asked[i%n]); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

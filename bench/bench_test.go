@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,18 +52,48 @@ func TestRatiosAreFormedWithinRounds(t *testing.T) {
 
 func TestVerdictWantsEnoughRounds(t *testing.T) {
 	for _, row := range []struct {
-		goal goal
-		want string
+		goal   goal
+		rounds int
+		want   string
 	}{
-		{goal{found: spread{median: 2, n: enough - 1}, least: true, limit: 1}, "too few rounds to say"},
-		{goal{found: spread{median: 1.4, n: enough}, least: true, limit: 1.4}, "met"},
-		{goal{found: spread{median: 1.39, n: enough}, least: true, limit: 1.4}, "**missed**"},
-		{goal{found: spread{median: 0.7, n: enough}, limit: 0.7}, "met"},
-		{goal{found: spread{median: 0.71, n: enough}, limit: 0.7}, "**missed**"},
+		{goal{found: spread{median: 2, n: 100}, least: true, limit: 1}, enough - 1, "too few rounds to say"},
+		{goal{found: spread{median: 1.4}, least: true, limit: 1.4}, enough, "met"},
+		{goal{found: spread{median: 1.39}, least: true, limit: 1.4}, enough, "**missed**"},
+		{goal{found: spread{median: 0.7}, limit: 0.7}, enough, "met"},
+		{goal{found: spread{median: 0.71}, limit: 0.7}, enough, "**missed**"},
 	} {
-		if got := row.goal.verdict(); got != row.want {
+		if got := row.goal.verdict(row.rounds); got != row.want {
 			t.Errorf("%+v: %s, want %s", row.goal, got, row.want)
 		}
+	}
+}
+
+func TestVerdictOnAStep(t *testing.T) {
+	for _, row := range []struct {
+		low, median, allocs float64
+		goal                partGoal
+		want                string
+	}{
+		{90, 95, 0, partGoal{nanoseconds: 100}, "met"},
+		{90, 110, 0, partGoal{nanoseconds: 100}, "met at best"},
+		{101, 110, 0, partGoal{nanoseconds: 100}, "**missed**"},
+		{90, 95, 1, partGoal{nanoseconds: 100}, "**missed**"},
+		{90, 95, 1, partGoal{nanoseconds: 100, allocs: none}, "met"},
+		{90, 95, 1, partGoal{nanoseconds: none, allocs: none}, "–"},
+	} {
+		if got := row.goal.verdict(spread{low: row.low, median: row.median}, spread{low: row.allocs}); got != row.want {
+			t.Errorf("%+v: %s", row, got)
+		}
+	}
+}
+
+// The slowest row is sought among those of both ways to call the gateway.
+func TestWorstRow(t *testing.T) {
+	r := results{cells: []cell{{row: centre, who: stock}, {row: centre, who: gateway}, {row: centre, who: bearer}}, samples: map[[2]string][]sample{
+		{centre, stock}: {{Rate: 10}}, {centre, gateway}: {{Rate: 15}}, {centre, bearer}: {{Rate: 9}},
+	}}
+	if found, row := r.worst(); row != centre || found.median != 0.9 {
+		t.Errorf("%s: %v", row, found)
 	}
 }
 
@@ -183,20 +214,33 @@ func TestRenewalsAreCounted(t *testing.T) {
 
 // What the generator sends is what the upstream counts, and late answers count
 // from when the request was due.
+// Requests are sent when they are due, and one that had to wait for a
+// connection has been waiting.
 func TestGeneratorKeepsItsRate(t *testing.T) {
-	upstream := httptest.NewServer(newAnswers())
+	const stall = 200 * time.Millisecond
+	var first sync.Once
+	answers := newAnswers()
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		first.Do(func() { time.Sleep(stall) })
+		answers.ServeHTTP(w, r)
+	}))
 	defer upstream.Close()
 	f := fleet{upstream: map[link]string{plain: strings.TrimPrefix(upstream.URL, "http://")}}
-	l := load{connections: 4, address: strings.TrimPrefix(upstream.URL, "http://"), target: smallPath + query}
+	l := load{connections: 1, address: f.upstream[plain], target: smallPath + query}
+	began := time.Now()
 	latencies, err := steady(t.Context(), l, 200, time.Second/2)
 	if err != nil || len(latencies) != 100 {
 		t.Fatalf("%d requests, %v", len(latencies), err)
 	}
+	if took := time.Since(began); took < 99*5*time.Millisecond {
+		t.Errorf("100 requests, one every 5 ms, were sent in %v", took)
+	}
+	// The 20 that were due in the first half of the stall waited out the other.
+	if waited := latencies[80]; waited < stall/2 {
+		t.Errorf("with %v nothing moved, and the 20th longest wait is %v", stall, waited)
+	}
 	if counts, err := f.counts(); err != nil || counts.Served != 100 {
 		t.Fatalf("%d answers, %v", counts.Served, err)
-	}
-	if latencies[0] < 0 {
-		t.Errorf("an answer %v before its request was due", -latencies[0])
 	}
 	l.target = "/nothing"
 	if err := each(l, 10); err == nil {
@@ -210,7 +254,7 @@ func TestEveryTokenIsOneOfTheGateway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request, err := load{target: "/?", tokens: &tokens{file: file, width: width, count: 3}}.requests()
+	request, err := load{target: "/?", tokens: &tokens{file: file, width: width, count: 3}}.requests(6)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,6 @@ type site struct {
 	upstream    string // address
 	named       bool   // answers to one name alone, which costs Caddy a few steps
 	storage     string // as Caddyfiles write it
-	cache       int    // tokens in the gateway's memory
 }
 
 func fileSystem(folder string) string { return fmt.Sprintf("file_system %q", folder) }
@@ -98,9 +97,8 @@ func (s site) gateway() string {
 			secret      %s
 			authorizers *
 		}
-		api        %s://%s
-		cache_size %d
-	}`, component, appSecret, clientID, clientSecret, s.scheme(), s.upstream, s.cache)
+		api %s://%s
+	}`, component, appSecret, clientID, clientSecret, s.scheme(), s.upstream)
 	return s.globals(app) + fmt.Sprintf(`%s {
 	bind 127.0.0.1
 	wechat_proxy {

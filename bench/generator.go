@@ -66,7 +66,7 @@ func each(l load, n int) error {
 
 // send makes the requests whose numbers it is given, over all connections.
 func send(l load, due <-chan int, answered func(i int)) error {
-	requests, err := l.requests()
+	requests, err := l.requests(cap(due))
 	if err != nil {
 		return err
 	}

@@ -16,9 +16,9 @@ type goal struct {
 // enough is how many rounds a verdict wants.
 const enough = 6
 
-func (g goal) verdict() string {
+func (g goal) verdict(rounds int) string {
 	switch {
-	case g.found.n < enough:
+	case rounds < enough:
 		return "too few rounds to say"
 	case g.least && g.found.median >= g.limit, !g.least && g.found.median <= g.limit:
 		return "met"
@@ -53,6 +53,8 @@ func (r *results) goals() []goal {
 		goal{"p99, " + openLoop, r.ratio(openLoop, gateway, stock, p99), 2, false, 0.8},
 		goal{"requests/s with 100,000 authorizers, to one", r.ratio(scale, within, one, rate), 2, true, 0.95},
 		goal{"CPU per request with 100,000 authorizers, to one", r.ratio(scale, within, one, cpu), 2, false, 1.05},
+		goal{"p99 with 100,000 authorizers, to one", r.ratio(scale, within, one, p99), 2, false, 1.05},
+		goal{"allocations per request with 100,000 authorizers, to one", r.ratio(scale, within, one, allocs), 2, false, 1.05},
 		goal{"requests/s with more than fit into memory, to all in memory", r.ratio(scale, beyond, within, rate), 2, true, 0.9},
 		goal{"memory with more than fit into it, to all in memory", r.ratio(scale, beyond, within, rss), 2, false, 1.25},
 	)
@@ -61,10 +63,12 @@ func (r *results) goals() []goal {
 // worst returns the row in which the gateway is slowest, compared with stock.
 func (r *results) worst() (lowest spread, row string) {
 	row = "none"
-	for _, name := range r.rows() {
-		found := r.ratio(name, gateway, stock, rate)
-		if found.n > 0 && name != openLoop && (lowest.n == 0 || found.median < lowest.median) {
-			lowest, row = found, name
+	for _, c := range r.cells {
+		if c.row == openLoop || c.who != gateway && c.who != bearer {
+			continue
+		}
+		if found := r.ratio(c.row, c.who, stock, rate); lowest.n == 0 || found.median < lowest.median {
+			lowest, row = found, c.row
 		}
 	}
 	return lowest, row

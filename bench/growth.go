@@ -7,13 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
 // The storages.
@@ -36,10 +33,11 @@ type size struct {
 // traffic is what a gateway asks of WeChat when all of its tokens are due and
 // one account of ten is in use.
 type traffic struct {
-	where                    string
-	known, inUse             int
-	renewals, renewed        int     // how many, and of how many accounts
-	seconds, cpu, rss, calls float64 // until the last one; microseconds for each; megabytes; of applications
+	where             string
+	known, inUse      int
+	calls             int     // of applications
+	renewals, renewed int     // how many, and of how many accounts
+	rss               float64 // megabytes
 }
 
 // measureGrowth fills both storages, ever more, and looks at a gateway before
@@ -77,7 +75,7 @@ func (r *results) measureGrowth(ctx context.Context, f *fleet) error {
 			if err != nil {
 				return fmt.Errorf("%d records in %s: %w", n, where, err)
 			}
-			say("%9d records in %-6s %d in use: %d renewals in %.1f s", n, where, t.inUse, t.renewals, t.seconds)
+			say("%9d records in %-6s %d in use: %d calls, %d renewals", n, where, t.inUse, t.calls, t.renewals)
 			r.traffic = append(r.traffic, t)
 		}
 	}
@@ -112,7 +110,7 @@ func (f *fleet) size(ctx context.Context, where, storage string, n int) (size, e
 	for i := range often {
 		name := fmt.Sprintf("gateway-%s-%d-%d", where, n, i)
 		began := time.Now()
-		at, err := f.startCaddy(name, site{link: h1, storage: storage, cache: cached}, site.gateway)
+		at, err := f.startCaddy(name, site{link: h1, storage: storage}, site.gateway)
 		if err == nil {
 			err = f.callOne(at)
 		}
@@ -169,7 +167,7 @@ func (f *fleet) traffic(ctx context.Context, where, storage string, n int) (traf
 	if err != nil {
 		return t, err
 	}
-	at, err := f.startCaddy(fmt.Sprintf("gateway-due-%s-%d", where, n), site{link: h1, storage: storage, cache: cached}, site.gateway,
+	at, err := f.startCaddy(fmt.Sprintf("gateway-due-%s-%d", where, n), site{link: h1, storage: storage}, site.gateway,
 		"SSL_CERT_FILE="+certificateFile(f.folder)) // whom the component API is trusted by
 	if err != nil {
 		return t, err
@@ -178,58 +176,34 @@ func (f *fleet) traffic(ctx context.Context, where, storage string, n int) (traf
 	if err := f.forget(); err != nil {
 		return t, err
 	}
-	before, err := at.process.usage()
-	if err != nil {
-		return t, err
-	}
-	began := time.Now()
 	// The first call brings an account's token into memory, the second finds
 	// that it is due, and the others find the new one, or that it is on its way,
 	// or that too many others are: then a call a second later tries again.
 	const calls = 5
 	l := load{connections: 64, address: at.address, target: smallPath + query, tokens: &tokens{file: file, width: width, count: t.inUse}}
-	for t.renewed < t.inUse && time.Since(began) < 2*time.Minute {
+	for began, before := time.Now(), -1; t.renewed < t.inUse || t.renewals > before; { // until a second has brought no other
+		if time.Since(began) > 2*time.Minute {
+			return t, fmt.Errorf("of %d accounts in use, %d were renewed", t.inUse, t.renewed)
+		}
 		if err := each(l, calls*t.inUse); err != nil {
 			return t, err
 		}
-		t.calls += float64(calls * t.inUse)
-		time.Sleep(time.Second)
+		t.calls += calls * t.inUse
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return t, context.Cause(ctx)
+		}
+		before = t.renewals
 		c, err := f.counts()
 		if err != nil {
 			return t, err
 		}
-		t.renewed = c.Renewed
+		t.renewals, t.renewed = c.Renewals, c.Renewed
 	}
-	if err := f.settle(ctx, &t, began); err != nil {
-		return t, err
-	}
-	after, err := at.process.usage()
-	t.cpu = float64((after.cpu - before.cpu).Microseconds()) / float64(max(1, t.renewals))
-	t.rss = float64(after.rss) / (1 << 20)
+	u, err := at.process.usage()
+	t.rss = float64(u.rss) / (1 << 20)
 	return t, err
-}
-
-// settle waits until the upstream has renewed the tokens in use and, for a
-// second, no other.
-func (f *fleet) settle(ctx context.Context, t *traffic, began time.Time) error {
-	for quiet := time.Now(); time.Since(quiet) < time.Second; time.Sleep(10 * time.Millisecond) {
-		c, err := f.counts()
-		switch {
-		case err != nil:
-			return err
-		case c.Renewals > t.renewals:
-			t.renewals, t.renewed, t.seconds = c.Renewals, c.Renewed, time.Since(began).Seconds()
-			quiet = time.Now()
-		case t.renewed < t.inUse && time.Since(began) > 2*time.Minute:
-			return fmt.Errorf("of %d accounts in use, %d were renewed", t.inUse, t.renewed)
-		case t.renewed < t.inUse:
-			quiet = time.Now()
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-	}
-	return nil
 }
 
 // reload loads a Caddyfile, changed or not.
@@ -250,30 +224,11 @@ func (p *process) reload(ctx context.Context, config string) error {
 
 // list asks for the appids of all authorizers.
 func (p *process) list(ctx context.Context) (appids []string, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://admin/wechat/authorizers", nil)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := p.ask(request)
+	answer, err := p.get(ctx, "/wechat/authorizers")
 	if err != nil {
 		return nil, err
 	}
 	return appids, json.Unmarshal(answer, &appids)
 }
 
-func (p *process) ask(request *http.Request) ([]byte, error) {
-	response, err := p.admin.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s was answered %s: %.200s", request.URL.Path, response.Status, answer)
-	}
-	return answer, err
-}
-
 func milliseconds(since time.Time) float64 { return float64(time.Since(since).Microseconds()) / 1000 }
-
-var _ vault.Storage = (*pipe)(nil)

@@ -65,6 +65,9 @@ func newOptions() (o options, err error) {
 
 func (o options) wants(row string) bool { return o.rows == nil || o.rows.MatchString(row) }
 
+// part reports whether less is measured than RESULTS.md tells of.
+func (o options) part() bool { return o.rows != nil || o.rounds < enough || o.authorizers < 10*cached }
+
 // out is for logs and profiles, which are not kept.
 const out = "out"
 
@@ -97,13 +100,15 @@ func run(ctx context.Context) error {
 	return r.publish(ctx, f)
 }
 
+const inMemory = "/dev/shm"
+
 // scratch is where a million small files go: to remove them from a disk takes
 // minutes, so into memory if there is plenty.
 func scratch() string {
 	const plenty = 12 << 30
 	var shm syscall.Statfs_t
-	if syscall.Statfs("/dev/shm", &shm) == nil && shm.Bavail*uint64(shm.Bsize) > plenty && meminfo("MemAvailable") > plenty {
-		return "/dev/shm"
+	if syscall.Statfs(inMemory, &shm) == nil && shm.Bavail*uint64(shm.Bsize) > plenty && meminfo("MemAvailable") > plenty {
+		return inMemory
 	}
 	return os.TempDir()
 }

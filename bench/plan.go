@@ -112,7 +112,7 @@ func (f *fleet) namedSites(cells []cell, storage string) ([]cell, error) {
 	if at[stock], err = f.startCaddy("stock-named", site{link: h1, named: true}, site.stock); err != nil {
 		return nil, err
 	}
-	if at[gateway], err = f.startCaddy("gateway-named", site{link: h1, named: true, storage: storage, cache: cached}, site.gateway); err != nil {
+	if at[gateway], err = f.startCaddy("gateway-named", site{link: h1, named: true, storage: storage}, site.gateway); err != nil {
 		return nil, err
 	}
 	for _, c := range cells {
@@ -143,7 +143,7 @@ func (f *fleet) contestants(l link, storage string) (map[string]*server, error) 
 	if servers[stock], err = f.startCaddy(name(stock), site{link: l}, site.stock); err != nil {
 		return nil, err
 	}
-	if servers[gateway], err = f.startCaddy(name(gateway), site{link: l, storage: storage, cache: cached}, site.gateway); err != nil {
+	if servers[gateway], err = f.startCaddy(name(gateway), site{link: l, storage: storage}, site.gateway); err != nil {
 		return nil, err
 	}
 	servers[bearer] = servers[gateway]
@@ -198,37 +198,37 @@ func (f *fleet) scaleCells(reference *server, n int) ([]cell, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, same := filepath.Join(f.folder, "tokens"), filepath.Join(f.folder, "tokens-of-one")
-	width, err := writeTokens(all, n, n)
-	if err != nil {
-		return nil, err
+	held := min(n, cached)
+	var width int
+	choose := func(name string, n, authorizers int, zipf bool) *tokens {
+		file := filepath.Join(f.folder, name)
+		if err == nil {
+			width, err = writeTokens(file, n, authorizers)
+		}
+		return &tokens{file, width, n, zipf}
 	}
-	if _, err := writeTokens(same, cached, 1); err != nil {
+	ofOne, ofSome, ofAll := choose("tokens-of-one", held, 1, false), choose("tokens-of-some", held, held, false), choose("tokens", n, n, true)
+	if err != nil {
 		return nil, err
 	}
 	say("%d authorizers written in %.0f s", n, time.Since(begin).Seconds())
-	small, err := f.startCaddy("gateway-within", site{link: h1, storage: storage, cache: cached}, site.gateway)
+	small, err := f.startCaddy("gateway-within", site{link: h1, storage: storage}, site.gateway)
 	if err != nil {
 		return nil, err
 	}
-	large, err := f.startCaddy("gateway-beyond", site{link: h1, storage: storage, cache: cached}, site.gateway)
+	large, err := f.startCaddy("gateway-beyond", site{link: h1, storage: storage}, site.gateway)
 	if err != nil {
 		return nil, err
 	}
-	with := func(who string, at *server, t tokens) cell {
+	with := func(who string, at *server, t *tokens) cell {
 		return cell{row: scale, who: who, at: at, load: load{
-			connections: 64, address: at.address, target: smallPath + query, tokens: &t,
+			connections: 64, address: at.address, target: smallPath + query, tokens: t,
 		}}
 	}
-	cells := []cell{
-		with(stock, reference, tokens{same, width, cached, false}),
-		with(one, small, tokens{same, width, cached, false}),
-		with(within, small, tokens{all, width, min(n, cached), false}),
-		with(beyond, large, tokens{all, width, n, true}),
-	}
+	cells := []cell{with(stock, reference, ofOne), with(one, small, ofOne), with(within, small, ofSome), with(beyond, large, ofAll)}
 	begin = time.Now()
 	for _, c := range cells[2:] {
-		if err := each(c.load, min(n, cached)); err != nil {
+		if err := each(c.load, held); err != nil {
 			return nil, err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -66,6 +67,28 @@ func adminOver(socket string) *http.Client {
 	}}
 }
 
+// get asks the admin API.
+func (p *process) get(ctx context.Context, path string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://admin"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return p.ask(request)
+}
+
+func (p *process) ask(request *http.Request) ([]byte, error) {
+	response, err := p.admin.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s was answered %s: %.200s", request.URL.Path, response.Status, answer)
+	}
+	return answer, err
+}
+
 // usage is what a process has used since it began.
 type usage struct {
 	cpu     time.Duration
@@ -91,15 +114,14 @@ func (p *process) usage() (usage, error) {
 	if p.admin == nil {
 		return u, nil
 	}
-	response, err := p.admin.Get("http://admin/debug/vars")
+	answer, err := p.get(context.Background(), "/debug/vars")
 	if err != nil {
 		return u, err
 	}
-	defer response.Body.Close()
 	var vars struct {
 		Memstats struct{ Mallocs, TotalAlloc uint64 }
 	}
-	err = json.NewDecoder(response.Body).Decode(&vars)
+	err = json.Unmarshal(answer, &vars)
 	u.mallocs, u.bytes = vars.Memstats.Mallocs, vars.Memstats.TotalAlloc
 	return u, err
 }

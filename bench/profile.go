@@ -5,8 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,7 +21,7 @@ func (r *results) profile(ctx context.Context, f *fleet, c cell, length time.Dur
 	if err != nil {
 		return err
 	}
-	counted, err := f.startCaddy("gateway-counted", site{link: h1, storage: storage, cache: cached}, site.gateway, "GODEBUG=memprofilerate=1")
+	counted, err := f.startCaddy("gateway-counted", site{link: h1, storage: storage}, site.gateway, "GODEBUG=memprofilerate=1")
 	if err != nil {
 		return err
 	}
@@ -40,7 +38,7 @@ func (f *fleet) profileCPU(ctx context.Context, c cell, length time.Duration) ([
 		done <- err
 	}()
 	file := filepath.Join(out, "cpu.pprof")
-	if err := c.at.process.download(fmt.Sprintf("profile?seconds=%d", int(length.Seconds())), file); err != nil {
+	if err := c.at.process.download(ctx, fmt.Sprintf("profile?seconds=%d", int(length.Seconds())), file); err != nil {
 		return nil, err
 	}
 	if err := <-done; err != nil {
@@ -63,14 +61,14 @@ func (f *fleet) profileAllocs(ctx context.Context, c cell, length time.Duration)
 		return nil, err
 	}
 	before, after := filepath.Join(out, "allocs-before.pprof"), filepath.Join(out, "allocs.pprof")
-	if err := c.at.process.download("heap?gc=1", before); err != nil { // without gc=1 it is as old as the last collection
+	if err := c.at.process.download(ctx, "heap?gc=1", before); err != nil { // without gc=1 it is as old as the last collection
 		return nil, err
 	}
 	o, err := wrk(ctx, c.load, length, 0)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.at.process.download("heap?gc=1", after); err != nil {
+	if err := c.at.process.download(ctx, "heap?gc=1", after); err != nil {
 		return nil, err
 	}
 	shares, err := sharesOf(after, false, "-base="+before, "-sample_index=alloc_objects", "-ignore=runtime/pprof")
@@ -81,20 +79,10 @@ func (f *fleet) profileAllocs(ctx context.Context, c cell, length time.Duration)
 }
 
 // download saves a profile of Go's net/http/pprof.
-func (p *process) download(profile, file string) error {
-	response, err := p.admin.Get("http://admin/debug/pprof/" + profile)
+func (p *process) download(ctx context.Context, profile, file string) error {
+	content, err := p.get(ctx, "/debug/pprof/"+profile)
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("asking for %s was answered %s", profile, response.Status)
-	}
-	out, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	_, err = io.Copy(out, response.Body)
-	return err
+	return os.WriteFile(file, content, 0o644)
 }

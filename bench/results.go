@@ -16,6 +16,7 @@ type results struct {
 	parts   parts
 	cells   []cell
 	samples map[[2]string][]sample // row and contestant → one of each turn
+	again   []string               // what failed, and was measured again
 
 	cpuShares   []share // where the gateway's time goes in the first row, in percent
 	allocShares []share // and its allocations, for each request
@@ -82,14 +83,13 @@ func (r *results) lookCloser(ctx context.Context, f *fleet, all []cell) error {
 	return nil
 }
 
-// turns is how often a row is measured in each round, and for how long. The
-// goals of many authorizers are finer than one measurement on a machine that
-// others use, and what is near in time compares best.
-func (o options) turns(row string) (times int, length time.Duration) {
+// turns is how often a row is measured in each round. The goals of many
+// authorizers are finer than one measurement on a machine that others use.
+func turns(row string) int {
 	if row == scale {
-		return 16, max(time.Second, o.length/2)
+		return 8
 	}
-	return 1, o.length
+	return 1
 }
 
 // round measures every cell. Whoever comes first in a row finds the machine in
@@ -100,10 +100,10 @@ func (r *results) round(ctx context.Context, f *fleet, round int) error {
 		if n < 0 {
 			n = len(rest)
 		}
-		times, length := r.turns(rest[0].row)
+		times := turns(rest[0].row)
 		for turn := round * times; turn < (round+1)*times; turn++ {
 			for i := range n {
-				if err := r.measureCell(ctx, f, rest[(turn+i)%n], turn, length); err != nil {
+				if err := r.measureCell(ctx, f, rest[(turn+i)%n], turn); err != nil {
 					return err
 				}
 			}
@@ -115,7 +115,7 @@ func (r *results) round(ctx context.Context, f *fleet, round int) error {
 
 // measureCell tries twice: a machine that others use may stall for longer than
 // a request has.
-func (r *results) measureCell(ctx context.Context, f *fleet, c cell, turn int, length time.Duration) error {
+func (r *results) measureCell(ctx context.Context, f *fleet, c cell, turn int) error {
 	key := [2]string{c.row, c.who}
 	rate := 0.0
 	if c.open {
@@ -125,10 +125,11 @@ func (r *results) measureCell(ctx context.Context, f *fleet, c cell, turn int, l
 		}
 		rate = atCentre[turn].Rate / 2
 	}
-	s, err := f.measure(ctx, c, rate, length, turn)
+	s, err := f.measure(ctx, c, rate, r.length, turn)
 	if err != nil && ctx.Err() == nil {
-		say("%s, %s: %v; once more", c.row, c.who, err)
-		s, err = f.measure(ctx, c, rate, length, turn)
+		r.again = append(r.again, fmt.Sprintf("%s, %s: %v", c.row, c.who, err))
+		say("%s; once more", r.again[len(r.again)-1])
+		s, err = f.measure(ctx, c, rate, r.length, turn)
 	}
 	if err != nil {
 		return fmt.Errorf("%s, %s: %w", c.row, c.who, err)

@@ -39,7 +39,7 @@ var owners = []rule{
 	{"TLS", []string{"crypto/"}},
 	{"this gateway", []string{"caddy-wechat/caddy-wechat"}},
 	{"net/http as a client", []string{
-		"http.(*Transport)", "http.(*persistConn)", "http.(*Request)", "http.(*transferWriter)", "http.ReadResponse", "http.(*bodyEOFSignal)",
+		"http.(*Transport)", "http.(*persistConn)", "http.(*Request).Write", "http.(*Request).write", "http.(*transferWriter)", "http.ReadResponse", "http.(*bodyEOFSignal)",
 		"http.(*wantConn)", "http.persistConnWriter", "http.(*transportRequest)", "http.(*readTrackingBody)", "http.setupRewindBody",
 	}},
 	{"net/http as a server", []string{"http.(*conn)", "http.(*response)", "http.(*connReader)", "http.(*chunkWriter)", "http.readRequest"}},

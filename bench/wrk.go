@@ -3,9 +3,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -49,14 +51,11 @@ func (l load) arguments(length time.Duration, seed int) []string {
 	for _, header := range l.headers {
 		arguments = append(arguments, "-H", header)
 	}
-	scheme, method := "http", "GET"
-	if l.scheme != "" {
-		scheme = l.scheme
-	}
+	method := "GET"
 	if l.body > 0 {
 		method = "POST"
 	}
-	arguments = append(arguments, scheme+"://"+l.address+l.target, "--", method, strconv.Itoa(l.body))
+	arguments = append(arguments, cmp.Or(l.scheme, "http")+"://"+l.address+l.target, "--", method, strconv.Itoa(l.body))
 	if t := l.tokens; t != nil {
 		law := "uniform"
 		if t.zipf {
@@ -84,9 +83,9 @@ func wrk(ctx context.Context, l load, length time.Duration, seed int) (outcome, 
 	return o, nil
 }
 
-// requests returns what makes the nth request for the generator here, always a
-// GET: with the token of that number if there are many.
-func (l load) requests() (func(n int) []byte, error) {
+// requests returns what makes the nth of so many requests for the generator
+// here, always a GET: with the token of that number if there are many.
+func (l load) requests(most int) (func(n int) []byte, error) {
 	head, tail := "GET "+l.target, " HTTP/1.1\r\nHost: "+l.address+"\r\n"
 	for _, header := range l.headers {
 		tail += header + "\r\n"
@@ -96,12 +95,17 @@ func (l load) requests() (func(n int) []byte, error) {
 		request := []byte(head + tail)
 		return func(int) []byte { return request }, nil
 	}
-	all, err := os.ReadFile(l.tokens.file)
+	file, err := os.Open(l.tokens.file)
 	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	used := make([]byte, min(most, l.tokens.count)*l.tokens.width)
+	if _, err := io.ReadFull(file, used); err != nil {
 		return nil, err
 	}
 	return func(n int) []byte {
 		at := n % l.tokens.count * l.tokens.width
-		return []byte(head + "&access_token=" + string(all[at:at+l.tokens.width]) + tail)
+		return []byte(head + "&access_token=" + string(used[at:at+l.tokens.width]) + tail)
 	}, nil
 }

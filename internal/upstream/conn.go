@@ -86,8 +86,8 @@ func informational(status int) bool {
 }
 
 // quiet reports whether an idle connection can be used again: it is open, and
-// nothing has come that was not asked for, which would be taken for the next
-// answer.
+// nothing whole has come that was not asked for, which would be taken for the
+// next answer.
 func (c *conn) quiet() bool {
 	c.socket.probing = true
 	_, err := c.in.Peek(1)

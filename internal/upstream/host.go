@@ -20,7 +20,7 @@ type host struct {
 	options *http.Transport
 	address string      // to dial
 	tls     *tls.Config // nil for none
-	http1   atomic.Bool // it is known to speak HTTP/1
+	http1   atomic.Bool // it has spoken HTTP/1, and no TLS has failed since
 
 	mu      sync.Mutex
 	idle    []*conn      // the one used last, and used next, at the end
@@ -126,8 +126,7 @@ func (h *host) takeIdle() (c *conn, wanted chan *conn) {
 func (h *host) leave(wanted chan *conn) *conn {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if i := slices.Index(h.waiting, wanted); i >= 0 {
-		h.waiting = slices.Delete(h.waiting, i, i+1)
+	if h.forget(wanted) {
 		return nil
 	}
 	return <-wanted
@@ -137,15 +136,23 @@ func (h *host) leave(wanted chan *conn) *conn {
 // waits.
 func (h *host) give(c *conn, wanted chan *conn) {
 	h.mu.Lock()
-	i := slices.Index(h.waiting, wanted)
-	if i >= 0 {
-		h.waiting = slices.Delete(h.waiting, i, i+1)
+	waits := h.forget(wanted)
+	if waits {
 		wanted <- c
 	}
 	h.mu.Unlock()
-	if i < 0 {
+	if !waits {
 		h.put(c)
 	}
+}
+
+// forget takes a call out of those that wait, and reports whether it was there.
+func (h *host) forget(wanted chan *conn) bool {
+	i := slices.Index(h.waiting, wanted)
+	if i >= 0 {
+		h.waiting = slices.Delete(h.waiting, i, i+1)
+	}
+	return i >= 0
 }
 
 // put hands a connection to a call that waits, keeps it for the next one, or
@@ -252,6 +259,7 @@ func (h *host) dial(ctx context.Context) (*conn, error) {
 	secured := tls.Client(socket, h.tls)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		raw.Close()
+		h.http1.Store(false) // perhaps it speaks something else now, which http.Transport finds out
 		return nil, err
 	}
 	return newConn(h, socket, secured), nil

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -34,7 +35,7 @@ type peer struct {
 
 // serve starts a server whose connections are handled by handle, except the
 // first over TLS: with it transport finds out which HTTP is spoken.
-func serve(t *testing.T, secured bool, handle func(*peer)) *server {
+func serve(t testing.TB, secured bool, handle func(*peer)) *server {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -114,7 +115,7 @@ func (s *server) transport(t *testing.T) *upstream.Transport {
 	return transport
 }
 
-func (s *server) request(t *testing.T, ctx context.Context) *http.Request {
+func (s *server) request(t testing.TB, ctx context.Context) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.String(), nil)
 	if err != nil {
@@ -136,6 +137,20 @@ func (s *server) get(t *testing.T, transport http.RoundTripper) string {
 		return err.Error()
 	}
 	return string(content)
+}
+
+// wantTimeout makes a call that has to be given up after so long.
+func (s *server) wantTimeout(t *testing.T, transport http.RoundTripper, want time.Duration) {
+	t.Helper()
+	begun := time.Now()
+	_, err := transport.RoundTrip(s.request(t, context.Background()))
+	var timeout net.Error
+	if !errors.As(err, &timeout) || !timeout.Timeout() {
+		t.Errorf("the error is %v", err)
+	}
+	if waited := time.Since(begun); waited != want {
+		t.Errorf("given up after %v, want %v", waited, want)
+	}
 }
 
 // played returns a transport whose connections are pipes to handle, so that

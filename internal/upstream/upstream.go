@@ -61,7 +61,7 @@ func ascii(text string) bool {
 // the host is none of those of New.
 //
 // Which HTTP a host speaks over TLS shows at the first call, which goes through
-// the http.Transport.
+// the http.Transport, as does the next one after TLS could not be agreed on.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	h := t.hosts[place{r.URL.Scheme, r.URL.Host}]
 	if h != nil && h.http1.Load() {

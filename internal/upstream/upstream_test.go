@@ -3,16 +3,23 @@
 package upstream_test
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 )
 
 // One connection serves call after call, whatever 1xx stands before the answers.
@@ -196,20 +203,38 @@ func TestContextEndsAfterTheCall(t *testing.T) {
 
 // An end that takes everything and says nothing is given up.
 func TestSilence(t *testing.T) {
-	for scheme, want := range map[string]time.Duration{"http": 30 * time.Second, "https": 5 * time.Second} {
-		synctest.Test(t, func(t *testing.T) {
-			transport, s := played(scheme, (*peer).closed)
-			begun := time.Now()
-			_, err := transport.RoundTrip(s.request(t, context.Background()))
-			var timeout net.Error
-			if !errors.As(err, &timeout) || !timeout.Timeout() {
-				t.Errorf("%s: the error is %v", scheme, err)
+	synctest.Test(t, func(t *testing.T) {
+		transport, s := played("http", (*peer).closed)
+		s.wantTimeout(t, transport, 30*time.Second)
+	})
+}
+
+func TestSilenceInsteadOfTLS(t *testing.T) {
+	model := httptest.NewTLSServer(nil)
+	model.Close()
+	trust := model.Client().Transport.(*http.Transport).TLSClientConfig
+	trust.ServerName = "example.com"
+	synctest.Test(t, func(t *testing.T) {
+		var conns atomic.Int32
+		_, s := played("https", func(p *peer) {
+			if conns.Add(1) > 1 {
+				p.closed()
+				return
 			}
-			if waited := time.Since(begun); waited != want {
-				t.Errorf("%s: given up after %v, want %v", scheme, waited, want)
-			}
+			secured := tls.Server(p.Conn, &tls.Config{Certificates: model.TLS.Certificates})
+			p.Conn, p.in = secured, bufio.NewReader(secured)
+			p.request()
+			p.write("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nfine")
 		})
-	}
+		s.options.TLSClientConfig = trust
+		std := s.options.Clone()
+		std.TLSHandshakeTimeout = 0 // that of the calls after the first is meant
+		transport := upstream.New(std, s.options, []*url.URL{s.URL})
+		if got := s.get(t, transport); got != "fine" {
+			t.Fatalf("the first call is answered %q", got)
+		}
+		s.wantTimeout(t, transport, 5*time.Second)
+	})
 }
 
 // A body may take its time: only the header is waited for.
@@ -245,8 +270,10 @@ func TestHeaderWithoutEnd(t *testing.T) {
 				}
 			})
 			s.options.MaxResponseHeaderBytes = 100_000
-			if _, err := s.transport(t).RoundTrip(s.request(t, context.Background())); err == nil {
-				t.Errorf("%q has no end, and is an answer", beginning)
+			_, err := s.transport(t).RoundTrip(s.request(t, context.Background()))
+			var timeout net.Error
+			if err == nil || errors.As(err, &timeout) && timeout.Timeout() {
+				t.Errorf("%q has no end: %v", beginning, err)
 			}
 		}
 	})

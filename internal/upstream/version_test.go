@@ -6,12 +6,16 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
@@ -63,6 +67,49 @@ func TestHostThatLearnsHTTP2(t *testing.T) {
 	defer transport.CloseIdle()
 	for range 3 {
 		if got := (&server{URL: u}).get(t, transport); got != "HTTP/1.1" {
+			t.Errorf("answered %q", got)
+		}
+	}
+}
+
+// One that speaks only HTTP/2 from some day on costs one call, not all.
+func TestHostThatForgetsHTTP1(t *testing.T) {
+	var h2Only atomic.Bool
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }))
+	s.EnableHTTP2 = true
+	s.TLS = &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		config := s.TLS.Clone()
+		config.NextProtos = []string{"http/1.1"}
+		if h2Only.Load() {
+			if config.NextProtos = []string{"h2"}; !slices.Contains(hello.SupportedProtos, "h2") {
+				return nil, errors.New("no common protocol")
+			}
+		}
+		return config, nil
+	}}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	defer s.Close()
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := s.Client().Transport.(*http.Transport)
+	options.DialContext = new(net.Dialer).DialContext
+	transport := upstream.New(options, options.Clone(), []*url.URL{u})
+	defer transport.CloseIdle()
+	for range 2 {
+		if got := (&server{URL: u}).get(t, transport); got != "HTTP/1.1" {
+			t.Fatalf("answered %q", got)
+		}
+	}
+	h2Only.Store(true)
+	s.CloseClientConnections()
+	if got := (&server{URL: u}).get(t, transport); !strings.Contains(got, "tls: ") {
+		t.Errorf("answered %q", got)
+	}
+	for range 2 {
+		if got := (&server{URL: u}).get(t, transport); got != "HTTP/2.0" {
 			t.Errorf("answered %q", got)
 		}
 	}

@@ -45,7 +45,7 @@ type scrubber struct {
 	ready []byte    // searched, for the next Read
 	held  []byte    // the end of what has arrived, which may be the beginning of the token
 	err   error     // of body, to be told after ready
-	room  []byte    // what ready and held lie in
+	room  []byte    // what ready lies in
 	short [192]byte // what most tokens lie in
 }
 
