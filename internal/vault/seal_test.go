@@ -215,6 +215,27 @@ func TestDeriveKey(t *testing.T) {
 
 // FuzzOpen puts arbitrary files in the place of a record. What is not what the
 // vault has sealed must not open, and gives no record.
+// A file is JSON, however somebody has laid it out.
+func TestAnyLayoutOpens(t *testing.T) {
+	sealed := sealByHand(t, plaintext)
+	var members map[string]any
+	if err := json.Unmarshal(sealed, &members); err != nil {
+		t.Fatal(err)
+	}
+	indented, err := json.MarshalIndent(members, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory := new(vaulttest.Memory)
+	v := open(t, memory, key(1))
+	for _, file := range [][]byte{sealed, indented, append(sealed, '\n'), bytes.Replace(sealed, []byte(`}`), []byte(`,"note":1}`), 1)} {
+		memory.Put(authorizerKey, file)
+		if got, err := v.Load(t.Context(), account); err != nil || got.Token == nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
 func FuzzOpen(f *testing.F) {
 	sealed := sealByHand(f, plaintext)
 	var box struct{ Box []byte }
@@ -223,6 +244,7 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Add(sealed)
 	f.Add(sealed[:len(sealed)-3])
+	f.Add(bytes.Replace(sealed, []byte(`"box":"`), []byte("\"box\":\"\n"), 1))
 	f.Add([]byte(nil))
 	f.Add([]byte(`{"schema":1,"key":"","box":null}`))
 	f.Add([]byte(`{"schema":9}`))
