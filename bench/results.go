@@ -83,10 +83,13 @@ func (r *results) lookCloser(ctx context.Context, f *fleet, all []cell) error {
 	return nil
 }
 
-// turns is how often a row is measured in each round. The goals of many
-// authorizers are finer than one measurement on a machine that others use.
+// turns is how often a row is measured in each round. The goals of some are
+// finer than one measurement on a machine that others use.
 func turns(row string) int {
-	if row == scale {
+	switch row {
+	case centre:
+		return 4
+	case scale:
 		return 8
 	}
 	return 1
@@ -120,10 +123,10 @@ func (r *results) measureCell(ctx context.Context, f *fleet, c cell, turn int) e
 	rate := 0.0
 	if c.open {
 		atCentre := r.samples[[2]string{centre, stock}]
-		if len(atCentre) <= turn {
+		if len(atCentre) == 0 {
 			return nil // the row was not asked for
 		}
-		rate = atCentre[turn].Rate / 2
+		rate = atCentre[len(atCentre)-1].Rate / 2
 	}
 	s, err := f.measure(ctx, c, rate, r.length, turn)
 	if err != nil && ctx.Err() == nil {
