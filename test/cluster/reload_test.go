@@ -3,6 +3,7 @@
 package cluster_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,17 +46,33 @@ func TestReloads(t *testing.T) {
 	})
 }
 
-// load makes so many reloads, on all nodes together, while they are called. A POST is not repeated
-// by the client itself, so none must be dropped.
+// load makes so many reloads, on all nodes together, while they are called. A
+// POST is not repeated by the client itself, so none must be dropped. When a
+// reload closes a listener, Linux resets the connections that wait there, unless
+// net.ipv4.tcp_migrate_req is 1: those few calls are made again, and that WeChat
+// sees none twice shows in its counts.
 func (c *cluster) load(reloads int) (calls int64, took time.Duration) {
 	c.Helper()
 	const message = `{"touser":"o123","msgtype":"text","text":{"content":"你好"}}`
 	began := time.Now()
-	served := c.let(10, 10*time.Millisecond, func(n *node) answer {
-		return n.ask(n.Proxy, sendPath, message, http.Header{
-			"Authorization": {"Bearer " + caddy.ClientSecret}, "Wechat-Appid": {shop},
-		})
+	var resets atomic.Int64
+	served := c.let(10, 10*time.Millisecond, func(n *node) (a answer) {
+		for range 2 {
+			a = n.ask(n.Proxy, sendPath, message, http.Header{
+				"Authorization": {"Bearer " + caddy.ClientSecret}, "Wechat-Appid": {shop},
+			})
+			if !errors.Is(a.err, syscall.ECONNRESET) {
+				break
+			}
+			resets.Add(1)
+		}
+		return a
 	})
+	defer func() {
+		if n := resets.Load(); n > int64(max(1, reloads/50)) {
+			c.Errorf("%d connections were reset in %d reloads", n, reloads)
+		}
+	}()
 	var reloading sync.WaitGroup
 	for _, n := range c.nodes {
 		reloading.Go(func() {
