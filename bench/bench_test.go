@@ -87,12 +87,16 @@ func TestVerdictOnAStep(t *testing.T) {
 	}
 }
 
-// The slowest row is sought among those of both ways to call the gateway.
+// The slowest row is sought among those of both ways to call the gateway, and
+// one that was measured for one contestant alone is none.
 func TestWorstRow(t *testing.T) {
-	r := results{cells: []cell{{row: centre, who: stock}, {row: centre, who: gateway}, {row: centre, who: bearer}}, samples: map[[2]string][]sample{
-		{centre, stock}: {{Rate: 10}}, {centre, gateway}: {{Rate: 15}}, {centre, bearer}: {{Rate: 9}},
-	}}
-	if found, row := r.worst(); row != centre || found.median != 0.9 {
+	r := results{
+		cells: []cell{{row: centre, who: stock}, {row: centre, who: gateway}, {row: centre, who: bearer}, {row: named, who: gateway}},
+		samples: map[[2]string][]sample{
+			{centre, stock}: {{Rate: 10}}, {centre, gateway}: {{Rate: 15}}, {centre, bearer}: {{Rate: 9}}, {named, gateway}: {{Rate: 1}},
+		},
+	}
+	if found, row := r.worst(); row != centre+", client secret" || found.median != 0.9 {
 		t.Errorf("%s: %v", row, found)
 	}
 }
@@ -212,10 +216,8 @@ func TestRenewalsAreCounted(t *testing.T) {
 	}
 }
 
-// What the generator sends is what the upstream counts, and late answers count
-// from when the request was due.
-// Requests are sent when they are due, and one that had to wait for a
-// connection has been waiting.
+// What the generator sends is what the upstream counts. It is sent when it is
+// due, and late answers count from then.
 func TestGeneratorKeepsItsRate(t *testing.T) {
 	const stall = 200 * time.Millisecond
 	var first sync.Once
@@ -241,6 +243,9 @@ func TestGeneratorKeepsItsRate(t *testing.T) {
 	}
 	if counts, err := f.counts(); err != nil || counts.Served != 100 {
 		t.Fatalf("%d answers, %v", counts.Served, err)
+	}
+	if latencies[0] < 0 {
+		t.Errorf("an answer %v before its request was due", -latencies[0])
 	}
 	l.target = "/nothing"
 	if err := each(l, 10); err == nil {

@@ -203,12 +203,15 @@ func TestContextEndsAfterTheCall(t *testing.T) {
 
 // An end that takes everything and says nothing is given up.
 func TestSilence(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		transport, s := played("http", (*peer).closed)
-		s.wantTimeout(t, transport, 30*time.Second)
-	})
+	for scheme, want := range map[string]time.Duration{"http": 30 * time.Second, "https": 5 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			transport, s := played(scheme, (*peer).closed)
+			s.wantTimeout(t, transport, want)
+		})
+	}
 }
 
+// The first call over TLS is http.Transport's, see above; this is one after it.
 func TestSilenceInsteadOfTLS(t *testing.T) {
 	model := httptest.NewTLSServer(nil)
 	model.Close()

@@ -21,98 +21,83 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 )
 
+// telling starts a server of net/http that tells which HTTP it was spoken to in.
+func telling(t *testing.T, configure func(*httptest.Server)) *server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }))
+	configure(s)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := s.Client().Transport.(*http.Transport)
+	options.DialContext = new(net.Dialer).DialContext
+	options.MaxIdleConnsPerHost = 10
+	return &server{URL: u, options: options}
+}
+
+// wantProto makes some calls that all have to be made in this HTTP.
+func (s *server) wantProto(t *testing.T, transport http.RoundTripper, proto string) {
+	t.Helper()
+	for range 3 {
+		if got := s.get(t, transport); got != proto {
+			t.Errorf("answered %q, want %s", got, proto)
+		}
+	}
+}
+
 // Which HTTP is spoken over TLS is what the two ends agree on.
 func TestVersionOverTLS(t *testing.T) {
-	for _, h2 := range []bool{false, true} {
-		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }))
-		s.EnableHTTP2 = h2
-		s.StartTLS()
-		defer s.Close()
-		options := s.Client().Transport.(*http.Transport)
-		options.DialContext = new(net.Dialer).DialContext
-		options.MaxIdleConnsPerHost = 10
-		u, err := url.Parse(s.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		transport := upstream.New(options, options.Clone(), []*url.URL{u})
+	for proto, h2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2.0": true} {
+		s := telling(t, func(s *httptest.Server) { s.EnableHTTP2 = h2 })
+		transport := upstream.New(s.options, s.options.Clone(), []*url.URL{s.URL})
 		defer transport.CloseIdle()
-		proto := map[bool]string{false: "HTTP/1.1", true: "HTTP/2.0"}[h2]
-		for range 3 {
-			if got := (&server{URL: u}).get(t, transport); got != proto {
-				t.Errorf("%s is spoken, want %s", got, proto)
-			}
-		}
+		s.wantProto(t, transport, proto)
 	}
 }
 
 // A host that has spoken HTTP/1 is not offered HTTP/2 where it could not be
 // understood.
 func TestHostThatLearnsHTTP2(t *testing.T) {
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }))
-	s.EnableHTTP2 = true
-	s.StartTLS()
-	defer s.Close()
-	u, err := url.Parse(s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	options := s.Client().Transport.(*http.Transport)
-	options.DialContext = new(net.Dialer).DialContext
-	options.TLSClientConfig.NextProtos = []string{"h2", "http/1.1"}
-	std := options.Clone()
+	s := telling(t, func(s *httptest.Server) { s.EnableHTTP2 = true })
+	s.options.TLSClientConfig.NextProtos = []string{"h2", "http/1.1"}
+	std := s.options.Clone()
 	std.ForceAttemptHTTP2, std.TLSClientConfig.NextProtos = false, nil
 	std.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
-	transport := upstream.New(std, options, []*url.URL{u})
+	transport := upstream.New(std, s.options, []*url.URL{s.URL})
 	defer transport.CloseIdle()
-	for range 3 {
-		if got := (&server{URL: u}).get(t, transport); got != "HTTP/1.1" {
-			t.Errorf("answered %q", got)
-		}
-	}
+	s.wantProto(t, transport, "HTTP/1.1")
 }
 
 // One that speaks only HTTP/2 from some day on costs one call, not all.
 func TestHostThatForgetsHTTP1(t *testing.T) {
 	var h2Only atomic.Bool
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }))
-	s.EnableHTTP2 = true
-	s.TLS = &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		config := s.TLS.Clone()
-		config.NextProtos = []string{"http/1.1"}
-		if h2Only.Load() {
-			if config.NextProtos = []string{"h2"}; !slices.Contains(hello.SupportedProtos, "h2") {
-				return nil, errors.New("no common protocol")
+	var standard *httptest.Server
+	s := telling(t, func(s *httptest.Server) {
+		standard, s.EnableHTTP2 = s, true
+		s.Config.ErrorLog = log.New(io.Discard, "", 0)
+		s.TLS = &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			config := s.TLS.Clone()
+			config.NextProtos = []string{"http/1.1"}
+			if h2Only.Load() {
+				if config.NextProtos = []string{"h2"}; !slices.Contains(hello.SupportedProtos, "h2") {
+					return nil, errors.New("no common protocol")
+				}
 			}
-		}
-		return config, nil
-	}}
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	s.StartTLS()
-	defer s.Close()
-	u, err := url.Parse(s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	options := s.Client().Transport.(*http.Transport)
-	options.DialContext = new(net.Dialer).DialContext
-	transport := upstream.New(options, options.Clone(), []*url.URL{u})
+			return config, nil
+		}}
+	})
+	transport := upstream.New(s.options, s.options.Clone(), []*url.URL{s.URL})
 	defer transport.CloseIdle()
-	for range 2 {
-		if got := (&server{URL: u}).get(t, transport); got != "HTTP/1.1" {
-			t.Fatalf("answered %q", got)
-		}
-	}
+	s.wantProto(t, transport, "HTTP/1.1")
 	h2Only.Store(true)
-	s.CloseClientConnections()
-	if got := (&server{URL: u}).get(t, transport); !strings.Contains(got, "tls: ") {
+	standard.CloseClientConnections()
+	if got := s.get(t, transport); !strings.Contains(got, "tls: ") {
 		t.Errorf("answered %q", got)
 	}
-	for range 2 {
-		if got := (&server{URL: u}).get(t, transport); got != "HTTP/2.0" {
-			t.Errorf("answered %q", got)
-		}
-	}
+	s.wantProto(t, transport, "HTTP/2.0")
 }
 
 // What is sent is what http.Transport would send.

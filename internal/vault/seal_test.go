@@ -213,8 +213,6 @@ func TestDeriveKey(t *testing.T) {
 	}
 }
 
-// FuzzOpen puts arbitrary files in the place of a record. What is not what the
-// vault has sealed must not open, and gives no record.
 // A file is JSON, however somebody has laid it out.
 func TestAnyLayoutOpens(t *testing.T) {
 	sealed := sealByHand(t, plaintext)
@@ -236,6 +234,8 @@ func TestAnyLayoutOpens(t *testing.T) {
 	}
 }
 
+// FuzzOpen puts arbitrary files in the place of a record. What is not what the
+// vault has sealed must not open, and gives no record.
 func FuzzOpen(f *testing.F) {
 	sealed := sealByHand(f, plaintext)
 	var box struct{ Box []byte }
