@@ -3,9 +3,9 @@
 package wechat
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -29,6 +29,9 @@ const (
 	// aheadMost is how many renewals ahead run at a time. Nobody waits for them,
 	// and a burst of calls for many accounts that are due must not fill memory.
 	aheadMost = 100
+	// lookingMost is how many callers read the storage themselves at a time. A file
+	// system that hangs lets nobody go, and these are all that it may hold.
+	lookingMost = 16
 	// storeLimit bounds the storing of what WeChat has handed out, which goes on
 	// when callers leave and when the gateway ends.
 	storeLimit = 15 * time.Second
@@ -50,6 +53,7 @@ type Tokens struct {
 	unstored unstored
 	pending  sync.Map      // subject.Subject → whose code is being exchanged here
 	ahead    chan struct{} // holds an element per renewal ahead
+	looking  chan struct{} // and one per caller in look
 
 	life   context.Context // ends with Close; bounds work that nobody waits for
 	stop   context.CancelFunc
@@ -74,7 +78,8 @@ func newTokens(current func() *settings, cacheSize int) (*Tokens, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tokens{settings: current, cache: cache, troubles: newTroubles(), codes: newCodes(), ahead: make(chan struct{}, aheadMost)}
+	t := &Tokens{settings: current, cache: cache, troubles: newTroubles(), codes: newCodes(),
+		ahead: make(chan struct{}, aheadMost), looking: make(chan struct{}, lookingMost)}
 	t.life, t.stop = context.WithCancel(context.Background())
 	return t, nil
 }
@@ -129,16 +134,49 @@ func (t *Tokens) join(key string, work func(ctx context.Context) (any, error)) <
 // Current returns a token of who that is alive and that WeChat has not refused
 // yet. When it is soon due it is returned all the same and renewed behind the
 // caller's back. Current waits for a renewal in flight, but never longer than
-// ctx; the renewal itself goes on without the caller.
+// ctx, which only storage that ignores it can prolong, see look; the renewal
+// itself goes on without the caller.
 func (t *Tokens) Current(ctx context.Context, who subject.Subject) (*Token, error) {
-	now := time.Now()
 	token := t.cache.get(who)
+	if token == nil {
+		if found, err := t.look(ctx, who); found != nil || err != nil {
+			return found, err
+		}
+	}
+	now := time.Now()
 	if !token.live(now) {
 		return t.await(ctx, who)
 	}
 	if due := token.due.Load(); now.UnixNano() >= due &&
 		token.due.CompareAndSwap(due, now.Add(time.Second).UnixNano()) {
 		t.renewAhead(who, token)
+	}
+	return token, nil
+}
+
+// look brings who's token from the vault into memory; nil without an error
+// means that await has to find one. It runs on the caller's own goroutine, which
+// spares the processor the work of waking others.
+func (t *Tokens) look(ctx context.Context, who subject.Subject) (*Token, error) {
+	select {
+	case t.looking <- struct{}{}:
+		defer func() { <-t.looking }()
+	default:
+		return nil, nil
+	}
+	if err := t.begin(); err != nil {
+		return nil, err
+	}
+	defer t.work.Done()
+	limited, cancel := context.WithTimeout(ctx, obtainLimit)
+	defer cancel()
+	record, err := t.load(limited, who)
+	if err != nil && !recoverable(err) {
+		return nil, cmp.Or(context.Cause(ctx), err)
+	}
+	token := t.tokenOf(who, record)
+	if now := time.Now(); !token.live(now) || !t.remember(who, token).live(now) {
+		return nil, nil
 	}
 	return token, nil
 }
@@ -294,41 +332,6 @@ func (t *Tokens) renew(ctx context.Context, who subject.Subject, record vault.Re
 		zap.String("authorizer", who.Authorizer()), zap.Uint64("generation", record.Generation),
 		zap.Time("expires", record.Expires))
 	return t.remember(who, token), nil
-}
-
-// remember puts token into memory. It may have been refused after it was read
-// from the vault: whoever refuses it notes that first and then drops it from
-// memory, while here it is put first and then looked up what is noted.
-func (t *Tokens) remember(who subject.Subject, token *Token) *Token {
-	t.cache.set(who, token)
-	if t.troubles.isRefused(who, token.Value) {
-		token.refused.Store(true)
-	}
-	return token
-}
-
-// refuse makes sure that a token is never served again, whatever copies of it
-// are in the vault or in memory.
-func (t *Tokens) refuse(who subject.Subject, token *Token) {
-	token.refused.Store(true)
-	t.troubles.refuse(who, token, time.Now())
-	if held := t.cache.get(who); held == nil || held.Value.Equal(token.Value) {
-		t.cache.drop(who) // also what is on its way into memory
-	}
-}
-
-// tokenOf returns the record's token, nil if it has none.
-func (t *Tokens) tokenOf(who subject.Subject, record vault.Record) *Token {
-	if record.Token == nil {
-		return nil
-	}
-	// A twelfth of the lifetime ahead, ten minutes of two hours, less a little
-	// chance so that nodes and subjects do not all renew at once.
-	window := max(0, record.Expires.Sub(record.Obtained)/12)
-	token := &Token{Value: record.Token, Expires: record.Expires}
-	token.due.Store(record.Expires.Add(-window + rand.N(window/4+1)).UnixNano())
-	token.refused.Store(t.troubles.isRefused(who, record.Token))
-	return token
 }
 
 // recoverable reports whether a record that could not be loaded may be rebuilt

@@ -4,6 +4,7 @@ package wechat
 
 import (
 	"hash/maphash"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
 // Token is a real WeChat access token as the proxy attaches it.
@@ -30,6 +32,41 @@ func (t *Token) live(now time.Time) bool {
 // other reports whether t is alive and another token than old. old may be nil.
 func (t *Token) other(old *Token, now time.Time) bool {
 	return t.live(now) && (old == nil || !t.Value.Equal(old.Value))
+}
+
+// remember puts token into memory. It may have been refused after it was read
+// from the vault: whoever refuses it notes that first and then drops it from
+// memory, while here it is put first and then looked up what is noted.
+func (t *Tokens) remember(who subject.Subject, token *Token) *Token {
+	t.cache.set(who, token)
+	if t.troubles.isRefused(who, token.Value) {
+		token.refused.Store(true)
+	}
+	return token
+}
+
+// refuse makes sure that a token is never served again, whatever copies of it
+// are in the vault or in memory.
+func (t *Tokens) refuse(who subject.Subject, token *Token) {
+	token.refused.Store(true)
+	t.troubles.refuse(who, token, time.Now())
+	if held := t.cache.get(who); held == nil || held.Value.Equal(token.Value) {
+		t.cache.drop(who) // also what is on its way into memory
+	}
+}
+
+// tokenOf returns the record's token, nil if it has none.
+func (t *Tokens) tokenOf(who subject.Subject, record vault.Record) *Token {
+	if record.Token == nil {
+		return nil
+	}
+	// A twelfth of the lifetime ahead, ten minutes of two hours, less a little
+	// chance so that nodes and subjects do not all renew at once.
+	window := max(0, record.Expires.Sub(record.Obtained)/12)
+	token := &Token{Value: record.Token, Expires: record.Expires}
+	token.due.Store(record.Expires.Add(-window + rand.N(window/4+1)).UnixNano())
+	token.refused.Store(t.troubles.isRefused(who, record.Token))
+	return token
 }
 
 // tokenCache keeps tokens in memory. It only saves the way to the vault: a

@@ -110,7 +110,7 @@ func (k *Keyring) open(name string, file []byte) (plaintext []byte, key string, 
 	if !ok {
 		return nil, "", fmt.Errorf("%w (id %.16q)", ErrOtherKey, e.Key)
 	}
-	plaintext, err = box.Open(nil, nil, e.Box, []byte(name))
+	plaintext, err = box.Open(e.Box[:0], nil, e.Box, []byte(name))
 	if err != nil {
 		return nil, "", errors.New("damaged, or moved from another name")
 	}

@@ -24,7 +24,7 @@ func TestLoadAllocations(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := testing.AllocsPerRun(100, load); n > 21 {
-		t.Errorf("%v allocations, want at most 21", n)
+	if n := testing.AllocsPerRun(100, load); n > 20 {
+		t.Errorf("%v allocations, want at most 20", n)
 	}
 }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
+)
+
+// A file system may hang without looking at a context. It holds the few callers
+// who read from it themselves, and nobody else for longer than he wants to wait.
+func TestStorageThatHangsHoldsFewCallers(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		all := w.fill(10 * lookingMost)
+		well := make(chan struct{})
+		w.storage.Intercept(func(context.Context, vaulttest.Op, string) error { <-well; return nil })
+		var held atomic.Int64
+		var callers sync.WaitGroup
+		for _, who := range all {
+			held.Add(1)
+			callers.Go(func() {
+				defer held.Add(-1)
+				ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+				defer cancel()
+				_, _ = w.node.Current(ctx, who)
+			})
+		}
+		time.Sleep(2 * time.Second)
+		if got := held.Load(); got != lookingMost {
+			t.Errorf("%d callers are held, want %d", got, lookingMost)
+		}
+		close(well)
+		callers.Wait()
+		for _, who := range all {
+			_, err := w.node.Current(w.Context(), who)
+			w.must(err)
+		}
+	})
+}
+
+func TestCallerWaitsOnceForStorageThatFails(t *testing.T) {
+	hangs := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	fails := func(context.Context) error { time.Sleep(5 * time.Second); return errors.New("the storage is away") }
+	for _, c := range []struct {
+		name    string
+		happens func(context.Context) error
+		waits   time.Duration
+	}{{"it fails", fails, 5 * time.Second}, {"it hangs", hangs, obtainLimit}} {
+		t.Run(c.name, func(t *testing.T) {
+			playAuthorized(t, func(w *world) {
+				w.restart()
+				w.storage.Intercept(func(ctx context.Context, _ vaulttest.Op, _ string) error { return c.happens(ctx) })
+				began := time.Now()
+				if _, err := w.node.Current(w.Context(), shop); !errors.Is(err, vault.ErrUnavailable) {
+					t.Errorf("Current: %v", err)
+				}
+				if waited := time.Since(began); waited != c.waits {
+					t.Errorf("waited %v, want %v", waited, c.waits)
+				}
+			})
+		})
+	}
+}
