@@ -27,6 +27,7 @@ type site struct {
 	upstream    string // address
 	named       bool   // answers to one name alone, which costs Caddy a few steps
 	storage     string // as Caddyfiles write it
+	cacheSize   int    // of a gateway; 0 for its default
 }
 
 func fileSystem(folder string) string { return fmt.Sprintf("file_system %q", folder) }
@@ -85,8 +86,12 @@ func (s site) stock() string {
 `, s.name(), s.scheme(), s.upstream, staticHeader, idle, s.trust())
 }
 
-// gateway is a Caddyfile for this gateway, with its defaults.
+// gateway is a Caddyfile for this gateway, with its defaults but for cacheSize.
 func (s site) gateway() string {
+	size := ""
+	if s.cacheSize > 0 {
+		size = fmt.Sprintf("cache_size %d", s.cacheSize)
+	}
 	app := fmt.Sprintf(`wechat {
 		component %s {
 			app_secret       %s
@@ -98,7 +103,8 @@ func (s site) gateway() string {
 			authorizers *
 		}
 		api %s://%s
-	}`, component, appSecret, clientID, clientSecret, s.scheme(), s.upstream)
+		%s
+	}`, component, appSecret, clientID, clientSecret, s.scheme(), s.upstream, size)
 	return s.globals(app) + fmt.Sprintf(`%s {
 	bind 127.0.0.1
 	wechat_proxy {

@@ -186,10 +186,11 @@ const (
 	one    = "gateway, one authorizer"
 	within = "gateway, as many as it keeps in memory"
 	beyond = "gateway, more than it keeps in memory"
+	raised = "gateway, cache_size raised to keep all"
 )
 
-// scaleCells starts two gateways before a storage with n records, and brings
-// into memory what fits. Each request has another gateway token, which costs
+// scaleCells starts gateways before a storage with n records, and brings into
+// memory what fits. Each request has another gateway token, which costs
 // the client time and memory, so stock is measured again with such requests; and
 // where there is one authorizer, it has as many tokens as elsewhere authorizers have.
 func (f *fleet) scaleCells(reference *server, n int) ([]cell, error) {
@@ -212,23 +213,28 @@ func (f *fleet) scaleCells(reference *server, n int) ([]cell, error) {
 		return nil, err
 	}
 	say("%d authorizers written in %.0f s", n, time.Since(begin).Seconds())
-	small, err := f.startCaddy("gateway-within", site{link: h1, storage: storage}, site.gateway)
-	if err != nil {
-		return nil, err
-	}
-	large, err := f.startCaddy("gateway-beyond", site{link: h1, storage: storage}, site.gateway)
-	if err != nil {
-		return nil, err
-	}
-	with := func(who string, at *server, t *tokens) cell {
-		return cell{row: scale, who: who, at: at, load: load{
+	var cells []cell
+	add := func(who string, at *server, t *tokens) {
+		cells = append(cells, cell{row: scale, who: who, at: at, load: load{
 			connections: 64, address: at.address, target: smallPath + query, tokens: t,
-		}}
+		}})
 	}
-	cells := []cell{with(stock, reference, ofOne), with(one, small, ofOne), with(within, small, ofSome), with(beyond, large, ofAll)}
+	add(stock, reference, ofOne)
 	begin = time.Now()
-	for _, c := range cells[2:] {
-		if err := each(c.load, held); err != nil {
+	for i, g := range []struct {
+		who  string
+		size int // how many it keeps in memory
+		used *tokens
+	}{{within, 0, ofSome}, {beyond, 0, ofAll}, {raised, n, ofAll}} {
+		at, err := f.startCaddy(fmt.Sprintf("gateway-many-%d", i), site{link: h1, storage: storage, cacheSize: g.size}, site.gateway)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			add(one, at, ofOne)
+		}
+		add(g.who, at, g.used)
+		if err := each(cells[len(cells)-1].load, max(g.size, held)); err != nil {
 			return nil, err
 		}
 	}
