@@ -79,7 +79,7 @@ fuzz: ## run every fuzz target (FUZZTIME=50000x)
 		go test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$(dirname "$$file")" </dev/null \
 			| sed -E '/^fuzz: elapsed|^PASS$$/d'"; s/^ok/ok  $${target#func }/"; done
 
-bench: caddy ## compare with reverse_proxy and nginx, write bench/RESULTS.md (25 minutes)
+bench: caddy ## compare with reverse_proxy and nginx, write bench/RESULTS.md (half an hour)
 	@bench/setup.sh
 	@PATH=$$PATH:/usr/sbin go -C bench run .
 
