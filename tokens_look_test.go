@@ -18,7 +18,7 @@ import (
 // who read from it themselves, and nobody else for longer than he wants to wait.
 func TestStorageThatHangsHoldsFewCallers(t *testing.T) {
 	playAuthorized(t, func(w *world) {
-		all := w.fill(10 * lookingMost)
+		all := w.fill(160)
 		well := make(chan struct{})
 		w.storage.Intercept(func(context.Context, vaulttest.Op, string) error { <-well; return nil })
 		var held atomic.Int64
