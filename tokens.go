@@ -3,7 +3,6 @@
 package wechat
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -53,7 +52,7 @@ type Tokens struct {
 	unstored unstored
 	pending  sync.Map      // subject.Subject → whose code is being exchanged here
 	ahead    chan struct{} // holds an element per renewal ahead
-	looking  chan struct{} // and one per caller in look
+	looking  chan struct{} // holds an element per caller in look
 
 	life   context.Context // ends with Close; bounds work that nobody waits for
 	stop   context.CancelFunc
@@ -133,9 +132,9 @@ func (t *Tokens) join(key string, work func(ctx context.Context) (any, error)) <
 
 // Current returns a token of who that is alive and that WeChat has not refused
 // yet. When it is soon due it is returned all the same and renewed behind the
-// caller's back. Current waits for a renewal in flight, but never longer than
-// ctx, which only storage that ignores it can prolong, see look; the renewal
-// itself goes on without the caller.
+// caller's back. Current waits for a renewal in flight, but no longer than ctx,
+// unless the storage ignores it, see lookingMost; the renewal itself goes on
+// without the caller.
 func (t *Tokens) Current(ctx context.Context, who subject.Subject) (*Token, error) {
 	token := t.cache.get(who)
 	if token == nil {
@@ -155,9 +154,12 @@ func (t *Tokens) Current(ctx context.Context, who subject.Subject) (*Token, erro
 }
 
 // look brings who's token from the vault into memory; nil without an error
-// means that await has to find one. It runs on the caller's own goroutine, which
-// spares the processor the work of waking others.
+// means that await has to find one, or to say why there is none. It runs on the
+// caller's own goroutine, which spares the processor the work of waking others.
 func (t *Tokens) look(ctx context.Context, who subject.Subject) (*Token, error) {
+	if t.troubles.pause(who, time.Now()) != nil {
+		return nil, nil
+	}
 	select {
 	case t.looking <- struct{}{}:
 		defer func() { <-t.looking }()
@@ -168,11 +170,15 @@ func (t *Tokens) look(ctx context.Context, who subject.Subject) (*Token, error) 
 		return nil, err
 	}
 	defer t.work.Done()
-	limited, cancel := context.WithTimeout(ctx, obtainLimit)
+	limited, cancel := context.WithTimeout(t.life, obtainLimit)
 	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
 	record, err := t.load(limited, who)
-	if err != nil && !recoverable(err) {
-		return nil, cmp.Or(context.Cause(ctx), err)
+	switch {
+	case recoverable(err), err != nil && ctx.Err() != nil: // where a caller leaves, await reads on for the next
+		return nil, nil
+	case err != nil:
+		return nil, err
 	}
 	token := t.tokenOf(who, record)
 	if now := time.Now(); !token.live(now) || !t.remember(who, token).live(now) {

@@ -8,8 +8,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
 )
@@ -67,4 +71,66 @@ func TestCallerWaitsOnceForStorageThatFails(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Slow storage is read to the end for those who come next.
+func TestReadingGoesOnWhenItsCallerLeaves(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		w.restart()
+		w.storage.Intercept(func(ctx context.Context, _ vaulttest.Op, _ string) error {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(3 * time.Second):
+				return nil
+			}
+		})
+		ctx, cancel := context.WithTimeout(w.Context(), 2*time.Second)
+		defer cancel()
+		if token, err := w.node.Current(ctx, shop); token != nil || err != context.DeadlineExceeded {
+			t.Errorf("Current gives %v, %v", token, err)
+		}
+		time.Sleep(4 * time.Second)
+		began := time.Now()
+		w.token(shop)
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("the next one waited %v", waited)
+		}
+		if w.logged(zap.ErrorLevel, "storage fails") > 0 {
+			t.Error("that a caller left was logged as a failure")
+		}
+	})
+}
+
+func TestCloseEndsReadingThatHangs(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		w.restart()
+		w.storage.Intercept(func(ctx context.Context, _ vaulttest.Op, _ string) error { <-ctx.Done(); return ctx.Err() })
+		failed := make(chan error)
+		go func() {
+			_, err := w.node.Current(w.Context(), shop)
+			failed <- err
+		}()
+		synctest.Wait()
+		began := time.Now()
+		w.node.Close()
+		if err := <-failed; !errors.Is(err, vault.ErrUnavailable) || time.Since(began) != 0 {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// Whoever tries appids costs the storage no more than one reading each time.
+func TestUnknownAccountIsReadOnceForEachCall(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		unknown := subject.Of(theComponent, "wx0000000000000001")
+		w.fails(unknown, ErrUnauthorized)
+		before := w.storage.Count(vaulttest.Load)
+		for range 10 {
+			w.fails(unknown, ErrUnauthorized)
+		}
+		if got := w.storage.Count(vaulttest.Load) - before; got != 10 {
+			t.Errorf("10 calls read the storage %d times", got)
+		}
+	})
 }

@@ -223,7 +223,7 @@ func (f *fleet) scaleCells(reference *server, n int) ([]cell, error) {
 	begin = time.Now()
 	for i, g := range []struct {
 		who  string
-		size int // how many it keeps in memory
+		size int // how many it keeps in memory; 0 for its default
 		used *tokens
 	}{{within, 0, ofSome}, {beyond, 0, ofAll}, {raised, n, ofAll}} {
 		at, err := f.startCaddy(fmt.Sprintf("gateway-many-%d", i), site{link: h1, storage: storage, cacheSize: g.size}, site.gateway)
