@@ -102,6 +102,7 @@ func (c *cluster) authorize(appids ...string) {
 		c.must(err)
 	}
 	c.warm(appids...)
+	c.wantNothingPending() // tokens are served before the exchange of the code has released its lock
 	c.weChat.ResetCounts()
 }
 
