@@ -17,9 +17,9 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
-	"github.com/caddy-wechat/caddy-wechat/internal/wire"
 )
 
 const callbackSuffix = "/callback"
@@ -180,7 +180,7 @@ func withResult(returnURL, appid, state string) string {
 	if state != "" {
 		values.Set("state", state)
 	}
-	kept := wire.Without(target.RawQuery, nil, "appid", "state")
+	kept := rewrite.Without(target.RawQuery, nil, "appid", "state")
 	target.RawQuery = strings.TrimPrefix(kept+"&"+values.Encode(), "&")
 	return target.String()
 }

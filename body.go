@@ -11,7 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/wire"
+	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 )
 
 // body is a request body that can be sent again if it was small enough to keep.
@@ -124,7 +124,7 @@ func (p *peeked) errcodeOf(response *http.Response) (code int) {
 		n, p.err = p.ReadCloser.Read(p.bytes[p.end:])
 		p.end += n
 		complete := p.err == io.EOF || int64(p.end) == response.ContentLength
-		code, decided = wire.Errcode(p.bytes[:p.end], complete)
+		code, decided = rewrite.Errcode(p.bytes[:p.end], complete)
 	}
 	response.Body = p
 	return code

@@ -14,7 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/grant"
+	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 )
 
 func init() {
@@ -102,7 +102,7 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 			return c.Deliver.unmarshal(d)
 		},
 		"allow*": func(d *caddyfile.Dispenser) error {
-			rules, err := grant.ParseRules(d.RemainingArgs()...)
+			rules, err := policy.ParseRules(d.RemainingArgs()...)
 			c.Allow = append(c.Allow, rules...)
 			return err
 		},
@@ -140,7 +140,7 @@ func parsePlatform(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) 
 	prefix := "/wechat"
 	if h.NextArg() {
 		prefix = strings.TrimSuffix(h.Val(), "/")
-		if _, ok := grant.Clean(prefix); !ok && h.Val() != "/" {
+		if _, ok := policy.Clean(prefix); !ok && h.Val() != "/" {
 			return nil, h.Errf("wechat_platform: the prefix %s must be a plain path such as /wechat, without wildcards, placeholders or matchers", shown(h.Val()))
 		}
 	}

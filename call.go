@@ -6,9 +6,9 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/grant"
+	"github.com/caddy-wechat/caddy-wechat/internal/policy"
+	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
-	"github.com/caddy-wechat/caddy-wechat/internal/wire"
 )
 
 // appidHeader names the authorizer where the caller shows a client secret
@@ -20,7 +20,7 @@ type call struct {
 	client  *client         // nil for the calls that need none
 	shown   secretDigest    // the client secret that was shown, now or for the token
 	subject subject.Subject // whose real token is attached; "" for none
-	route   grant.Route
+	route   policy.Route
 	path    string // WeChat's
 	query   string // as received
 	body    body
@@ -29,7 +29,7 @@ type call struct {
 
 // identify decides who calls, for whom, and whether the client may. It reads
 // no body.
-func (a *App) identify(r *http.Request, path string, route grant.Route) (*call, error) {
+func (a *App) identify(r *http.Request, path string, route policy.Route) (*call, error) {
 	c := &call{route: route, path: path, query: r.URL.RawQuery}
 	if route.Rewrite != "" {
 		c.path = route.Rewrite
@@ -38,10 +38,10 @@ func (a *App) identify(r *http.Request, path string, route grant.Route) (*call, 
 	case r.Method != http.MethodGet && r.Method != http.MethodPost && r.Method != http.MethodHead:
 		// The answer to a TRACE would be the request, real token included.
 		return nil, ErrNotAllowed.because("WeChat uses GET and POST")
-	case route.Kind == grant.User:
-		c.query = wire.Without(c.query, a.clients.isCredential)
+	case route.Kind == policy.User:
+		c.query = rewrite.Without(c.query, a.clients.isCredential)
 		return c, nil
-	case route.Kind == grant.Login:
+	case route.Kind == policy.Login:
 		return c, a.login(r, c, path)
 	}
 	if err := a.caller(r, c); err != nil {
@@ -59,7 +59,7 @@ func (a *App) caller(r *http.Request, c *call) error {
 	if header := r.Header.Get("Authorization"); header != "" {
 		return a.bearer(r, c, header)
 	}
-	token := wire.First(r.URL.RawQuery, "access_token", "component_access_token")
+	token := rewrite.First(r.URL.RawQuery, "access_token", "component_access_token")
 	if token == "" {
 		return ErrTokenMissing
 	}
@@ -78,7 +78,7 @@ func (a *App) bearer(r *http.Request, c *call, header string) error {
 	}
 	named := r.Header.Get(appidHeader)
 	switch {
-	case c.route.Kind == grant.Component || c.route.Kind == grant.Login || named == c.client.component:
+	case c.route.Kind == policy.Component || c.route.Kind == policy.Login || named == c.client.component:
 		c.subject = subject.Of(c.client.component, "")
 	case named != "" && !subject.ValidAppID(named):
 		return ErrUnauthorized.because("%s is not an appid", appidHeader)
@@ -93,11 +93,11 @@ func (a *App) bearer(r *http.Request, c *call, header string) error {
 }
 
 // fits refuses a token of the wrong level.
-func (c *call) fits(kind grant.Kind) error {
+func (c *call) fits(kind policy.Kind) error {
 	switch {
-	case kind == grant.Component && !c.subject.IsComponent():
+	case kind == policy.Component && !c.subject.IsComponent():
 		return ErrWantComponent
-	case kind == grant.Authorizer && c.subject.IsComponent():
+	case kind == policy.Authorizer && c.subject.IsComponent():
 		return ErrWantAuthorizer
 	}
 	return nil
@@ -106,10 +106,10 @@ func (c *call) fits(kind grant.Kind) error {
 // permit checks the client's rights, which are looked up at every call.
 func (c *call) permit(method, path string) error {
 	kind := c.route.Kind
-	if kind == grant.Either {
-		kind = grant.Authorizer
+	if kind == policy.Either {
+		kind = policy.Authorizer
 		if c.subject.IsComponent() {
-			kind = grant.Component
+			kind = policy.Component
 		}
 	}
 	if !c.client.rights.Path(method, path, kind) {
@@ -129,7 +129,7 @@ func (a *App) login(r *http.Request, c *call, path string) error {
 		// A form could name another appid than the query, unseen here.
 		return ErrNotAllowed.because("%s wants GET without a body", path)
 	}
-	appid := wire.First(r.URL.RawQuery, "appid")
+	appid := rewrite.First(r.URL.RawQuery, "appid")
 	if !subject.ValidAppID(appid) {
 		return ErrAppIDMissing
 	}
@@ -138,7 +138,7 @@ func (a *App) login(r *http.Request, c *call, path string) error {
 		return err
 	}
 	if c.client != nil && !c.route.Anonymous {
-		if !c.client.rights.Path(r.Method, path, grant.Login) {
+		if !c.client.rights.Path(r.Method, path, policy.Login) {
 			return ErrNotAllowed.because("%s %s", r.Method, path)
 		}
 		if !c.client.rights.Authorizer(appid) {
@@ -146,20 +146,20 @@ func (a *App) login(r *http.Request, c *call, path string) error {
 		}
 	}
 	c.subject = subject.Of(component, "")
-	c.query = wire.Without(c.query, nil, "secret")
-	c.query = wire.Set(wire.Set(c.query, "appid", appid), "component_appid", component)
+	c.query = rewrite.Without(c.query, nil, "secret")
+	c.query = rewrite.Set(rewrite.Set(c.query, "appid", appid), "component_appid", component)
 	return nil
 }
 
 // loginClient finds the client of a login and the component to make it with.
 func (a *App) loginClient(r *http.Request, c *call) (component string, err error) {
-	secret := wire.First(r.URL.RawQuery, "secret")
+	secret := rewrite.First(r.URL.RawQuery, "secret")
 	switch {
-	case r.Header.Get("Authorization") != "" || wire.First(r.URL.RawQuery, "access_token", "component_access_token") != "":
+	case r.Header.Get("Authorization") != "" || rewrite.First(r.URL.RawQuery, "access_token", "component_access_token") != "":
 		err = a.caller(r, c)
 		// A gateway token of an authorizer says for which one it is meant.
 		if err == nil && !c.subject.IsComponent() && r.Header.Get("Authorization") == "" &&
-			c.subject.Authorizer() != wire.First(r.URL.RawQuery, "appid") {
+			c.subject.Authorizer() != rewrite.First(r.URL.RawQuery, "appid") {
 			err = ErrUnauthorized
 		}
 	case secret != "":
@@ -167,7 +167,7 @@ func (a *App) loginClient(r *http.Request, c *call) (component string, err error
 			err = ErrClientSecret
 		}
 	case c.route.Anonymous:
-		return a.componentOf(wire.First(r.URL.RawQuery, "appid"))
+		return a.componentOf(rewrite.First(r.URL.RawQuery, "appid"))
 	default:
 		err = ErrTokenMissing
 	}

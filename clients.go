@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
-	"github.com/caddy-wechat/caddy-wechat/internal/grant"
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
+	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
@@ -47,7 +47,7 @@ type Client struct {
 	// Allow are the paths the client may call: a path, or a prefix with /*
 	// after it, each for one method or any. Default: every authorizer-level
 	// path, and with component_api every component-level path.
-	Allow []grant.Rule `json:"allow,omitempty"`
+	Allow []policy.Rule `json:"allow,omitempty"`
 
 	// ComponentAPI opens the component-level paths. Default: false.
 	ComponentAPI bool `json:"component_api,omitempty"`
@@ -62,7 +62,7 @@ type client struct {
 	id        string
 	name      any // id, as placeholders take it
 	component string
-	rights    grant.Rights
+	rights    policy.Rights
 	signers   []signer                      // one for each client secret and app secret
 	issuer    map[secretDigest]*gwtoken.Key // client secret → the key that issues
 	hashed    bool                          // of a secret only the digest is known
@@ -172,8 +172,8 @@ func (c *Client) under(components map[string]*component) (*component, error) {
 	return nil, fmt.Errorf("component %s is not configured, only: %s", shown(c.Component), strings.Join(slices.Sorted(maps.Keys(components)), ", "))
 }
 
-func (c *Client) rights() (grant.Rights, error) {
-	rights := grant.Rights{Authorizers: make(map[string]struct{}), Rules: c.Allow, ComponentAPI: c.ComponentAPI}
+func (c *Client) rights() (policy.Rights, error) {
+	rights := policy.Rights{Authorizers: make(map[string]struct{}), Rules: c.Allow, ComponentAPI: c.ComponentAPI}
 	for _, appid := range c.Authorizers {
 		if appid == "*" {
 			rights.AllAuthorizers = true

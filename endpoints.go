@@ -17,8 +17,8 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/grant"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
@@ -34,20 +34,20 @@ type endpoint struct {
 	answer func(*App, context.Context, *question) ([]byte, error)
 }
 
-var endpoints = map[grant.Endpoint]endpoint{
-	grant.Token:                 {"secret", (*App).answerToken},
-	grant.StableToken:           {"secret", (*App).answerToken},
-	grant.APIComponentToken:     {"component_appsecret", (*App).answerComponentToken},
-	grant.APIAuthorizerToken:    {"", (*App).answerAuthorizerToken},
-	grant.APIQueryAuth:          {"", (*App).answerQueryAuth},
-	grant.APIGetAuthorizerInfo:  {"", (*App).answerAuthorizerInfo},
-	grant.APIGetAuthorizerList:  {"", (*App).answerAuthorizerList},
-	grant.APIAuthorizerOption:   {"", (*App).answerOption},
-	grant.APICreatePreauthcode:  {"", (*App).answerPreauthcode},
-	grant.APIStartPushTicket:    {"component_secret", (*App).answerStartPushTicket},
-	grant.ComponentClearQuotaV2: {"appsecret", (*App).answerClearQuota},
-	grant.ClearQuotaV2:          {"appsecret", (*App).answerClearQuota},
-	grant.RIDGet:                {"", (*App).answerRID},
+var endpoints = map[policy.Endpoint]endpoint{
+	policy.Token:                 {"secret", (*App).answerToken},
+	policy.StableToken:           {"secret", (*App).answerToken},
+	policy.APIComponentToken:     {"component_appsecret", (*App).answerComponentToken},
+	policy.APIAuthorizerToken:    {"", (*App).answerAuthorizerToken},
+	policy.APIQueryAuth:          {"", (*App).answerQueryAuth},
+	policy.APIGetAuthorizerInfo:  {"", (*App).answerAuthorizerInfo},
+	policy.APIGetAuthorizerList:  {"", (*App).answerAuthorizerList},
+	policy.APIAuthorizerOption:   {"", (*App).answerOption},
+	policy.APICreatePreauthcode:  {"", (*App).answerPreauthcode},
+	policy.APIStartPushTicket:    {"component_secret", (*App).answerStartPushTicket},
+	policy.ComponentClearQuotaV2: {"appsecret", (*App).answerClearQuota},
+	policy.ClearQuotaV2:          {"appsecret", (*App).answerClearQuota},
+	policy.RIDGet:                {"", (*App).answerRID},
 }
 
 // question is a call to an endpoint, with the client's rights checked but for
@@ -58,7 +58,7 @@ type question struct {
 }
 
 // local answers the calls that the gateway does not relay.
-func (p *Proxy) local(w http.ResponseWriter, r *http.Request, path string, route grant.Route) {
+func (p *Proxy) local(w http.ResponseWriter, r *http.Request, path string, route policy.Route) {
 	q, err := p.app.question(w, r, path, route)
 	if err == nil {
 		authenticated(r, q.client)
@@ -87,7 +87,7 @@ type refused struct {
 }
 
 // question finds out who asks and whether it may.
-func (a *App) question(w http.ResponseWriter, r *http.Request, path string, route grant.Route) (*question, error) {
+func (a *App) question(w http.ResponseWriter, r *http.Request, path string, route policy.Route) (*question, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return nil, ErrNotAllowed.because("WeChat uses GET and POST")
 	}
@@ -111,7 +111,7 @@ func (a *App) asker(r *http.Request, q *question) error {
 	parameter := endpoints[q.route.Endpoint].secret
 	header := r.Header.Get("Authorization")
 	switch {
-	case q.route.Kind == grant.Either:
+	case q.route.Kind == policy.Either:
 		return a.caller(r, &q.call)
 	case header != "":
 		if q.client, q.shown = a.clients.withBearer(header); q.client == nil {
@@ -125,7 +125,7 @@ func (a *App) asker(r *http.Request, q *question) error {
 		if err := a.caller(r, &q.call); err != nil {
 			return err
 		}
-		return q.fits(grant.Component)
+		return q.fits(policy.Component)
 	}
 	q.subject = subject.Of(q.client.component, "")
 	return nil

@@ -9,11 +9,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/grant"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/policy"
+	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
-	"github.com/caddy-wechat/caddy-wechat/internal/wire"
 )
 
 // answerQueryAuth answers api_query_auth. The gateway has most likely
@@ -85,9 +85,9 @@ func (q *question) substitute(answer []byte, who subject.Subject) ([]byte, error
 	})
 }
 
-// edit is wire.Edit for an answer of WeChat's.
+// edit is rewrite.Edit for an answer of WeChat's.
 func edit(answer []byte, change func(name string, value []byte) []byte) ([]byte, error) {
-	edited, err := wire.Edit(answer, change)
+	edited, err := rewrite.Edit(answer, change)
 	if err != nil {
 		return nil, fmt.Errorf("WeChat's answer: %w", err)
 	}
@@ -142,7 +142,7 @@ func (a *App) answerStartPushTicket(ctx context.Context, q *question) ([]byte, e
 // platform has, and the platform's does the same.
 func (a *App) answerClearQuota(ctx context.Context, q *question) ([]byte, error) {
 	body := openapi.Params{"component_appid": q.client.component}
-	if q.route.Endpoint == grant.ClearQuotaV2 || q.form.Get("appid") != "" {
+	if q.route.Endpoint == policy.ClearQuotaV2 || q.form.Get("appid") != "" {
 		who, err := q.authorizer("appid")
 		if err != nil {
 			return nil, err
@@ -179,15 +179,15 @@ func (a *App) answerRID(ctx context.Context, q *question) ([]byte, error) {
 func withoutCredentials(address string) string {
 	path, query, found := strings.Cut(address, "?")
 	if !found {
-		return wire.Without(address, nil, openapi.Credentials...)
+		return rewrite.Without(address, nil, openapi.Credentials...)
 	}
-	return path + "?" + wire.Without(query, nil, openapi.Credentials...)
+	return path + "?" + rewrite.Without(query, nil, openapi.Credentials...)
 }
 
 // quotedBody returns a quoted body without its credentials. One that is not
 // JSON to its end is not shown: nobody knows what it holds.
 func quotedBody(text string) string {
-	edited, err := wire.Edit([]byte(text), func(name string, _ []byte) []byte {
+	edited, err := rewrite.Edit([]byte(text), func(name string, _ []byte) []byte {
 		if slices.Contains(openapi.Credentials, name) {
 			return []byte(openapi.Withheld)
 		}

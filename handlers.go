@@ -14,8 +14,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/grant"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 )
 
@@ -208,13 +208,13 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Ha
 		fault(w, r, p.log, ErrLoop)
 		return nil
 	}
-	path, ok := grant.Clean(r.URL.EscapedPath())
+	path, ok := policy.Clean(r.URL.EscapedPath())
 	if !ok {
 		fault(w, r, p.log, ErrNotAllowed.because("the path is not plain: want segments of letters, digits, _ - . after single slashes"))
 		return nil
 	}
-	route := grant.Lookup(path)
-	if route.Endpoint != grant.Relayed {
+	route := policy.Lookup(path)
+	if route.Endpoint != policy.Relayed {
 		p.local(w, r, path, route)
 		return nil
 	}

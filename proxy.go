@@ -11,8 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
-	"github.com/caddy-wechat/caddy-wechat/internal/wire"
 )
 
 // attacher alone writes real tokens into requests. It does so on a request of
@@ -65,12 +65,12 @@ func (a *attacher) call(r *http.Request, call *call) (*http.Response, error) {
 // its place, repeats it: WeChat never does, but a redirect or an error page of
 // some server on the way may quote the address.
 func (a *attacher) sendWith(r *http.Request, call *call, token *Token) (*http.Response, error) {
-	real := wire.TokenOf(token.Value.Reveal())
-	response, err := a.send(r, call, wire.Splice(call.query, call.route.Param, real, a.drop))
+	real := rewrite.TokenOf(token.Value.Reveal())
+	response, err := a.send(r, call, rewrite.Splice(call.query, call.route.Param, real, a.drop))
 	if err != nil {
 		return nil, withhold(err, real)
 	}
-	wire.ScrubHeader(response.Header, real, "REDACTED")
+	rewrite.ScrubHeader(response.Header, real, "REDACTED")
 	if response.StatusCode >= 300 && response.Header.Get("Content-Encoding") != "" {
 		// Compressed unasked: nobody can tell what is in it.
 		response.Body.Close()
@@ -78,13 +78,13 @@ func (a *attacher) sendWith(r *http.Request, call *call, token *Token) (*http.Re
 		response.Header.Del("Content-Length")
 		response.Body, response.ContentLength = http.NoBody, 0
 	}
-	response.Body = wire.Scrub(response.Body, real)
+	response.Body = rewrite.Scrub(response.Body, real)
 	return response, nil
 }
 
 // withhold returns err without a text that quotes the token, as that of a
 // "malformed HTTP response" does whose sender echoes what it gets.
-func withhold(err error, token wire.Token) error {
+func withhold(err error, token rewrite.Token) error {
 	if token.In(err.Error()) {
 		return fmt.Errorf("%T whose text repeats the request", err)
 	}
@@ -123,7 +123,7 @@ func (a *attacher) send(r *http.Request, call *call, query string) (*http.Respon
 			return nil, ErrUnreachable.because("it switches protocols unasked")
 		case err == nil:
 			if zipped {
-				wire.Gunzip(response)
+				rewrite.Gunzip(response)
 			}
 			return response, nil
 		case !isDialError(err):

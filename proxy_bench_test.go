@@ -15,7 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/grant"
+	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
@@ -36,7 +36,7 @@ func benchApp(tb testing.TB) *App {
 	app.clients, err = newClients(map[string]*Client{"bench": {
 		Secrets:     []string{benchSecret},
 		Authorizers: []string{benchAuthorizer, "wxbbbbbbbbbbbbbbbb"},
-		Allow:       []grant.Rule{{Method: "GET", Path: "/wxa/*"}, {Path: "/cgi-bin/*"}},
+		Allow:       []policy.Rule{{Method: "GET", Path: "/wxa/*"}, {Path: "/cgi-bin/*"}},
 	}}, app.components, resolver{caddy.NewReplacer()})
 	if err != nil {
 		tb.Fatal(err)
@@ -59,11 +59,11 @@ func BenchmarkIdentify(b *testing.B) {
 	r := benchRequest(app)
 	b.ReportAllocs()
 	for b.Loop() {
-		path, ok := grant.Clean(r.URL.EscapedPath())
+		path, ok := policy.Clean(r.URL.EscapedPath())
 		if !ok {
 			b.Fatal(r.URL)
 		}
-		if _, err := app.identify(r, path, grant.Lookup(path)); err != nil {
+		if _, err := app.identify(r, path, policy.Lookup(path)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -118,7 +118,7 @@ func cannedCall(tb testing.TB, content string) (call func()) {
 		body.Reset(content)
 		r := *template
 		r.Body = io.NopCloser(body)
-		call, err := app.identify(&r, benchPath, grant.Lookup(benchPath))
+		call, err := app.identify(&r, benchPath, policy.Lookup(benchPath))
 		if err != nil {
 			tb.Fatal(err)
 		}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/wire"
+	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 )
 
 // Withheld stands in the place of a credential in an answer that is passed on.
@@ -25,7 +25,7 @@ var Credentials = []string{
 // withhold returns an answer with Withheld in the place of its credentials, to
 // be passed on to a client with other values; nil where that is not possible.
 func withhold(answer []byte) []byte {
-	edited, err := wire.Edit(answer, func(name string, value []byte) []byte {
+	edited, err := rewrite.Edit(answer, func(name string, value []byte) []byte {
 		if slices.Contains(Credentials, name) && strings.Trim(string(value), `"`) != "" {
 			return []byte(Withheld)
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wire_test
+package rewrite_test
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/wire"
+	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 )
 
 const refusal = `{"errcode":40001,"errmsg":"invalid credential, access_token is invalid or not latest rid: 66c669e3-210a005b-256a5f92"}`
@@ -56,7 +56,7 @@ func TestErrcodeOfACompleteBody(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got, known := wire.Errcode([]byte(tt.body), true); got != tt.want || !known {
+			if got, known := rewrite.Errcode([]byte(tt.body), true); got != tt.want || !known {
 				t.Errorf("Errcode(%s) = %d, %v, want %d, true", tt.body, got, known, tt.want)
 			}
 		})
@@ -90,11 +90,11 @@ func TestErrcodeDecidesAtOnce(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for n := range len(tt.open) + 1 {
-				if _, known := wire.Errcode([]byte(tt.open[:n]), false); known {
+				if _, known := rewrite.Errcode([]byte(tt.open[:n]), false); known {
 					t.Fatalf("decided after %q", tt.open[:n])
 				}
 			}
-			if got, known := wire.Errcode([]byte(tt.open+tt.decides), false); got != tt.want || !known {
+			if got, known := rewrite.Errcode([]byte(tt.open+tt.decides), false); got != tt.want || !known {
 				t.Errorf("Errcode(%q) = %d, %v, want %d, true", tt.open+tt.decides, got, known, tt.want)
 			}
 		})
@@ -111,7 +111,7 @@ func FuzzErrcode(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got, known := wire.Errcode(body, true)
+		got, known := rewrite.Errcode(body, true)
 		if !known {
 			t.Fatalf("Errcode(%q) of a complete body is undecided", body)
 		}
@@ -120,7 +120,7 @@ func FuzzErrcode(f *testing.F) {
 		}
 		decided, before := false, 0
 		for n := range min(len(body), 256) + 1 {
-			code, known := wire.Errcode(body[:n], false)
+			code, known := rewrite.Errcode(body[:n], false)
 			if decided && (!known || code != before) {
 				t.Fatalf("Errcode(%q) = %d, %v after it had decided %d", body[:n], code, known, before)
 			}
@@ -165,7 +165,7 @@ func jsonErrcode(body []byte) (code int, ok bool) {
 
 func TestErrcodeDoesNotAllocate(t *testing.T) {
 	body := []byte(refusal)
-	if n := testing.AllocsPerRun(100, func() { wire.Errcode(body, true) }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { rewrite.Errcode(body, true) }); n > 0 {
 		t.Errorf("%v allocations, want none", n)
 	}
 }
@@ -180,7 +180,7 @@ func BenchmarkErrcode(b *testing.B) {
 			data := []byte(body)
 			b.ReportAllocs()
 			for b.Loop() {
-				wire.Errcode(data, true)
+				rewrite.Errcode(data, true)
 			}
 		})
 	}
@@ -188,7 +188,7 @@ func BenchmarkErrcode(b *testing.B) {
 		data := []byte(`{"list":[{"a":1},{"a":2}`)
 		b.ReportAllocs()
 		for b.Loop() {
-			wire.Errcode(data, false)
+			rewrite.Errcode(data, false)
 		}
 	})
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package grant
+package policy
 
 // maxPath is the length in bytes of the longest path accepted; WeChat's
 // longest known is under 100.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wire_test
+package rewrite_test
 
 import (
 	"encoding/hex"
@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/wire"
+	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 )
 
 // secret is what drop refuses in these tests; it holds all that a query
@@ -68,7 +68,7 @@ func TestSplice(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := wire.Splice(tt.query, "access_token", wire.TokenOf("T"), isSecret); got != tt.want {
+			if got := rewrite.Splice(tt.query, "access_token", rewrite.TokenOf("T"), isSecret); got != tt.want {
 				t.Errorf("Splice(%q) = %q, want %q", tt.query, got, tt.want)
 			}
 		})
@@ -76,7 +76,7 @@ func TestSplice(t *testing.T) {
 }
 
 func TestSpliceEscapesTheToken(t *testing.T) {
-	got := wire.Splice("a=1", "component_access_token", wire.TokenOf("ticket@@@ &"), nil)
+	got := rewrite.Splice("a=1", "component_access_token", rewrite.TokenOf("ticket@@@ &"), nil)
 	if want := "component_access_token=ticket%40%40%40+%26&a=1"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -90,7 +90,7 @@ func TestSpliceWithoutAName(t *testing.T) {
 		"a=1&access_token=gw":    "a=1",
 		"&a=1&access_token=gw&b": "&a=1&b",
 	} {
-		if got := wire.Splice(query, "", wire.TokenOf(""), nil); got != want {
+		if got := rewrite.Splice(query, "", rewrite.TokenOf(""), nil); got != want {
 			t.Errorf("Splice(%q) = %q, want %q", query, got, want)
 		}
 	}
@@ -99,7 +99,7 @@ func TestSpliceWithoutAName(t *testing.T) {
 func TestDropIsNotAskedAboutNothing(t *testing.T) {
 	const query = "&a=&;b=&"
 	everything := func(string) bool { return true }
-	if got := wire.Without(query, everything); got != query {
+	if got := rewrite.Without(query, everything); got != query {
 		t.Errorf("Without(%q) = %q", query, got)
 	}
 }
@@ -120,7 +120,7 @@ func TestWithout(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := wire.Without(tt.query, isSecret, tt.names...); got != tt.want {
+			if got := rewrite.Without(tt.query, isSecret, tt.names...); got != tt.want {
 				t.Errorf("Without(%q) = %q, want %q", tt.query, got, tt.want)
 			}
 		})
@@ -135,7 +135,7 @@ func TestSet(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := wire.Set(tt.query, "appid", "w&x"); got != tt.want {
+			if got := rewrite.Set(tt.query, "appid", "w&x"); got != tt.want {
 				t.Errorf("Set(%q) = %q, want %q", tt.query, got, tt.want)
 			}
 		})
@@ -145,9 +145,9 @@ func TestSet(t *testing.T) {
 // The three edits a rewritten login takes.
 func TestLoginRewrite(t *testing.T) {
 	query := "appid=wx1&secret=gw&js_code=c&grant_type=authorization_code"
-	query = wire.Without(query, isSecret, "secret")
-	query = wire.Set(query, "component_appid", "wx2")
-	query = wire.Splice(query, "component_access_token", wire.TokenOf("T"), isSecret)
+	query = rewrite.Without(query, isSecret, "secret")
+	query = rewrite.Set(query, "component_appid", "wx2")
+	query = rewrite.Splice(query, "component_access_token", rewrite.TokenOf("T"), isSecret)
 	want := "component_access_token=T&component_appid=wx2&appid=wx1&js_code=c&grant_type=authorization_code"
 	if query != want {
 		t.Errorf("got %q, want %q", query, want)
@@ -171,7 +171,7 @@ func TestFirst(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := wire.First(tt.query, "access_token", "component_access_token"); got != tt.want {
+			if got := rewrite.First(tt.query, "access_token", "component_access_token"); got != tt.want {
 				t.Errorf("First(%q) = %q, want %q", tt.query, got, tt.want)
 			}
 		})
@@ -179,11 +179,11 @@ func TestFirst(t *testing.T) {
 }
 
 func TestQueryAllocations(t *testing.T) {
-	token := wire.TokenOf(realToken)
-	if n := testing.AllocsPerRun(100, func() { wire.Splice(typicalQuery, "access_token", token, isSecret) }); n > 1 {
+	token := rewrite.TokenOf(realToken)
+	if n := testing.AllocsPerRun(100, func() { rewrite.Splice(typicalQuery, "access_token", token, isSecret) }); n > 1 {
 		t.Errorf("Splice: %v allocations, want 1", n)
 	}
-	if n := testing.AllocsPerRun(100, func() { wire.First(typicalQuery, "access_token", "component_access_token") }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { rewrite.First(typicalQuery, "access_token", "component_access_token") }); n > 0 {
 		t.Errorf("First: %v allocations, want none", n)
 	}
 }
@@ -200,7 +200,7 @@ func FuzzSplice(f *testing.F) {
 	f.Add("a=1;x=s;t", "T&", "s;t")
 	f.Fuzz(func(t *testing.T, query, token, hidden string) {
 		drop := func(value string) bool { return value == hidden }
-		got := wire.Splice(query, "access_token", wire.TokenOf(token), drop)
+		got := rewrite.Splice(query, "access_token", rewrite.TokenOf(token), drop)
 		ours, rest, _ := strings.Cut(got, "&")
 		if want := "access_token=" + url.QueryEscape(token); ours != want {
 			t.Fatalf("Splice(%q) = %q, does not begin with %q", query, got, want)
@@ -286,10 +286,10 @@ func BenchmarkSplice(b *testing.B) {
 		"semicolon": "a=1;access_token=gw",
 	} {
 		b.Run(name, func(b *testing.B) {
-			token := wire.TokenOf(realToken)
+			token := rewrite.TokenOf(realToken)
 			b.ReportAllocs()
 			for b.Loop() {
-				wire.Splice(query, "access_token", token, isSecret)
+				rewrite.Splice(query, "access_token", token, isSecret)
 			}
 		})
 	}
@@ -298,6 +298,6 @@ func BenchmarkSplice(b *testing.B) {
 func BenchmarkFirst(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		wire.First(typicalQuery, "access_token", "component_access_token")
+		rewrite.First(typicalQuery, "access_token", "component_access_token")
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package grant decides two things about a call to the WeChat API, from its
+// Package policy decides two things about a call to the WeChat API, from its
 // method and path alone: which token the path takes ([Lookup]), and whether a
 // client may make the call ([Rights]). A path passes [Clean] first.
 //
@@ -8,7 +8,7 @@
 // SDKs send component tokens as access_token and as component_access_token,
 // and the current documentation writes access_token for both
 // (Third-party_Platforms/2.0/getting_started/how_to_call_api).
-package grant
+package policy
 
 import "strings"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package grant_test
+package policy_test
 
 import (
 	"strings"
@@ -8,49 +8,49 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/grant"
+	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 )
 
 // The rows of the specification, as short as they can be said.
-func authorizer() grant.Route {
-	return grant.Route{Kind: grant.Authorizer, Param: "access_token"}
+func authorizer() policy.Route {
+	return policy.Route{Kind: policy.Authorizer, Param: "access_token"}
 }
-func component() grant.Route { return grant.Route{Kind: grant.Component, Param: "access_token"} }
-func either() grant.Route    { return grant.Route{Kind: grant.Either, Param: "access_token"} }
-func user() grant.Route      { return grant.Route{Kind: grant.User, Anonymous: true} }
+func component() policy.Route { return policy.Route{Kind: policy.Component, Param: "access_token"} }
+func either() policy.Route    { return policy.Route{Kind: policy.Either, Param: "access_token"} }
+func user() policy.Route      { return policy.Route{Kind: policy.User, Anonymous: true} }
 
-func login(rewrite string) grant.Route {
-	return grant.Route{Kind: grant.Login, Param: "component_access_token", Rewrite: rewrite}
+func login(rewrite string) policy.Route {
+	return policy.Route{Kind: policy.Login, Param: "component_access_token", Rewrite: rewrite}
 }
 
-func answered(e grant.Endpoint) grant.Route { return grant.Route{Kind: grant.None, Endpoint: e} }
+func answered(e policy.Endpoint) policy.Route { return policy.Route{Kind: policy.None, Endpoint: e} }
 
-func handled(r grant.Route, e grant.Endpoint) grant.Route { r.Endpoint = e; return r }
+func handled(r policy.Route, e policy.Endpoint) policy.Route { r.Endpoint = e; return r }
 
-func anonymous(r grant.Route) grant.Route { r.Anonymous = true; return r }
+func anonymous(r policy.Route) policy.Route { r.Anonymous = true; return r }
 
 var paths = []struct {
 	path string
-	want grant.Route
+	want policy.Route
 }{
 	// Token endpoints: WeChat wants a secret, the gateway the client's.
-	{"/cgi-bin/token", answered(grant.Token)},
-	{"/cgi-bin/stable_token", answered(grant.StableToken)},
-	{"/cgi-bin/component/api_component_token", answered(grant.APIComponentToken)},
-	{"/cgi-bin/component/api_authorizer_token", answered(grant.APIAuthorizerToken)},
+	{"/cgi-bin/token", answered(policy.Token)},
+	{"/cgi-bin/stable_token", answered(policy.StableToken)},
+	{"/cgi-bin/component/api_component_token", answered(policy.APIComponentToken)},
+	{"/cgi-bin/component/api_authorizer_token", answered(policy.APIAuthorizerToken)},
 
 	// Secret in the body.
-	{"/cgi-bin/component/api_start_push_ticket", handled(component(), grant.APIStartPushTicket)},
-	{"/cgi-bin/component/clear_quota/v2", handled(component(), grant.ComponentClearQuotaV2)},
-	{"/cgi-bin/clear_quota/v2", handled(authorizer(), grant.ClearQuotaV2)},
+	{"/cgi-bin/component/api_start_push_ticket", handled(component(), policy.APIStartPushTicket)},
+	{"/cgi-bin/component/clear_quota/v2", handled(component(), policy.ComponentClearQuotaV2)},
+	{"/cgi-bin/clear_quota/v2", handled(authorizer(), policy.ClearQuotaV2)},
 
 	// The component API.
-	{"/cgi-bin/component/api_create_preauthcode", handled(component(), grant.APICreatePreauthcode)},
-	{"/cgi-bin/component/api_query_auth", handled(component(), grant.APIQueryAuth)},
-	{"/cgi-bin/component/api_get_authorizer_info", handled(component(), grant.APIGetAuthorizerInfo)},
-	{"/cgi-bin/component/api_get_authorizer_list", handled(component(), grant.APIGetAuthorizerList)},
-	{"/cgi-bin/component/api_get_authorizer_option", handled(component(), grant.APIAuthorizerOption)},
-	{"/cgi-bin/component/api_set_authorizer_option", handled(component(), grant.APIAuthorizerOption)},
+	{"/cgi-bin/component/api_create_preauthcode", handled(component(), policy.APICreatePreauthcode)},
+	{"/cgi-bin/component/api_query_auth", handled(component(), policy.APIQueryAuth)},
+	{"/cgi-bin/component/api_get_authorizer_info", handled(component(), policy.APIGetAuthorizerInfo)},
+	{"/cgi-bin/component/api_get_authorizer_list", handled(component(), policy.APIGetAuthorizerList)},
+	{"/cgi-bin/component/api_get_authorizer_option", handled(component(), policy.APIAuthorizerOption)},
+	{"/cgi-bin/component/api_set_authorizer_option", handled(component(), policy.APIAuthorizerOption)},
 	{"/cgi-bin/component/api_confirm_authorization", component()},
 	{"/cgi-bin/component/fastregisterweapp", component()},
 	{"/cgi-bin/component/modify_wxa_server_domain", component()},
@@ -97,7 +97,7 @@ var paths = []struct {
 	{"/cgi-bin/get_api_domain_ip", either()},
 	{"/cgi-bin/clear_quota", either()},
 	{"/cgi-bin/openapi/quota/get", either()},
-	{"/cgi-bin/openapi/rid/get", handled(either(), grant.RIDGet)},
+	{"/cgi-bin/openapi/rid/get", handled(either(), policy.RIDGet)},
 	{"/wxa/operationams", either()},
 
 	// End users.
@@ -107,8 +107,8 @@ var paths = []struct {
 	{"/sns/component/jscode2session", login("")},
 	{"/sns/oauth2/component/access_token", login("")},
 	{"/sns/oauth2/component/refresh_token", login("")},
-	{"/sns/component/something_new", grant.Route{Kind: grant.Component, Param: "component_access_token"}},
-	{"/sns/oauth2/component/something_new", grant.Route{Kind: grant.Component, Param: "component_access_token"}},
+	{"/sns/component/something_new", policy.Route{Kind: policy.Component, Param: "component_access_token"}},
+	{"/sns/oauth2/component/something_new", policy.Route{Kind: policy.Component, Param: "component_access_token"}},
 	{"/sns/userinfo", user()},
 	{"/sns/auth", user()},
 	{"/sns/something_new", authorizer()},
@@ -132,10 +132,10 @@ var paths = []struct {
 
 func TestLookup(t *testing.T) {
 	for _, row := range paths {
-		if _, ok := grant.Clean(row.path); !ok {
+		if _, ok := policy.Clean(row.path); !ok {
 			t.Errorf("%s: refused by Clean", row.path)
 		}
-		if diff := cmp.Diff(row.want, grant.Lookup(row.path)); diff != "" {
+		if diff := cmp.Diff(row.want, policy.Lookup(row.path)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", row.path, diff)
 		}
 	}
@@ -147,7 +147,7 @@ func TestLookup(t *testing.T) {
 func TestLookupIgnoresCase(t *testing.T) {
 	for _, row := range paths {
 		for _, path := range []string{strings.ToUpper(row.path), swapCase(row.path)} {
-			if diff := cmp.Diff(row.want, grant.Lookup(path)); diff != "" {
+			if diff := cmp.Diff(row.want, policy.Lookup(path)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", path, diff)
 			}
 		}
@@ -168,7 +168,7 @@ func TestAnonymousCalls(t *testing.T) {
 	want := []string{"/sns/oauth2/refresh_token", "/sns/userinfo", "/sns/auth"}
 	var got []string
 	for _, row := range paths {
-		if grant.Lookup(row.path).Anonymous {
+		if policy.Lookup(row.path).Anonymous {
 			got = append(got, row.path)
 		}
 	}
@@ -181,11 +181,11 @@ func TestAnonymousCalls(t *testing.T) {
 // not rewritten again.
 func TestRewritesEnd(t *testing.T) {
 	for _, row := range paths {
-		from := grant.Lookup(row.path)
+		from := policy.Lookup(row.path)
 		if from.Rewrite == "" {
 			continue
 		}
-		to := grant.Lookup(from.Rewrite)
+		to := policy.Lookup(from.Rewrite)
 		if to.Kind != from.Kind || to.Param != from.Param || to.Rewrite != "" {
 			t.Errorf("%s is rewritten to %s, which is %+v", row.path, from.Rewrite, to)
 		}
@@ -195,7 +195,7 @@ func TestRewritesEnd(t *testing.T) {
 func TestLookupDoesNotAllocate(t *testing.T) {
 	allocs := testing.AllocsPerRun(100, func() {
 		for _, row := range paths[:10] {
-			grant.Lookup(row.path)
+			policy.Lookup(row.path)
 		}
 	})
 	if allocs != 0 {
@@ -213,8 +213,8 @@ func BenchmarkLookup(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if path, ok := grant.Clean(path); ok {
-					grant.Lookup(path)
+				if path, ok := policy.Clean(path); ok {
+					policy.Lookup(path)
 				}
 			}
 		})

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wire_test
+package rewrite_test
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/wire"
+	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 )
 
 const echoed = "78_abab78_abc"
@@ -43,7 +43,7 @@ func TestScrub(t *testing.T) {
 			"with the end": iotest.DataErrReader,
 		} {
 			for _, size := range []int{1, 7, 1 << 10, 32 << 10} {
-				body := wire.Scrub(io.NopCloser(reader(strings.NewReader(text))), wire.TokenOf(echoed))
+				body := rewrite.Scrub(io.NopCloser(reader(strings.NewReader(text))), rewrite.TokenOf(echoed))
 				var got bytes.Buffer
 				if _, err := io.CopyBuffer(&got, struct{ io.Reader }{body}, make([]byte, size)); err != nil || got.String() != want {
 					t.Errorf("%s, read %s into %d bytes: %v, %.60q, want %.60q", name, how, size, err, got.String(), want)
@@ -57,7 +57,7 @@ func TestScrub(t *testing.T) {
 func TestScrubFindsEveryForm(t *testing.T) {
 	const token = `78+a&b"c`
 	const text = `78+a&b"c 78%2Ba%26b%22c 78+a&amp;b&#34;c`
-	got, err := io.ReadAll(wire.Scrub(io.NopCloser(strings.NewReader(text)), wire.TokenOf(token)))
+	got, err := io.ReadAll(rewrite.Scrub(io.NopCloser(strings.NewReader(text)), rewrite.TokenOf(token)))
 	if want := "******** ************** ****************"; err != nil || string(got) != want {
 		t.Errorf("%v, %q, want %q", err, got, want)
 	}
@@ -67,7 +67,7 @@ func TestScrubFindsEveryForm(t *testing.T) {
 // beginning of the token.
 func TestScrubHoldsNothingElseBack(t *testing.T) {
 	arriving, body := io.Pipe()
-	scrubbed := wire.Scrub(arriving, wire.TokenOf(echoed))
+	scrubbed := rewrite.Scrub(arriving, rewrite.TokenOf(echoed))
 	go func() {
 		_, _ = io.WriteString(body, "first")
 		_, _ = io.WriteString(body, "second 78_")
@@ -114,7 +114,7 @@ func TestScrubHeader(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := header()
-			wire.ScrubHeader(got, wire.TokenOf(tt.token), "gw")
+			rewrite.ScrubHeader(got, rewrite.TokenOf(tt.token), "gw")
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("header (-want +got):\n%s", diff)
 			}
@@ -127,7 +127,7 @@ func FuzzScrub(f *testing.F) {
 	f.Add([]byte(echoed+echoed), uint8(200), uint8(1))
 	f.Fuzz(func(t *testing.T, text []byte, size, chunk uint8) {
 		want := bytes.ReplaceAll(text, []byte(echoed), []byte(stars))
-		body := wire.Scrub(io.NopCloser(&chunked{text, int(chunk)%20 + 1}), wire.TokenOf(echoed))
+		body := rewrite.Scrub(io.NopCloser(&chunked{text, int(chunk)%20 + 1}), rewrite.TokenOf(echoed))
 		var got bytes.Buffer
 		if _, err := io.CopyBuffer(&got, struct{ io.Reader }{body}, make([]byte, int(size)+1)); err != nil || !bytes.Equal(got.Bytes(), want) {
 			t.Errorf("%v, %q, want %q", err, got.Bytes(), want)
@@ -155,9 +155,9 @@ func BenchmarkScrub(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
-			buffer, token := make([]byte, 32<<10), wire.TokenOf(realToken)
+			buffer, token := make([]byte, 32<<10), rewrite.TokenOf(realToken)
 			for b.Loop() {
-				body := wire.Scrub(io.NopCloser(strings.NewReader(text)), token)
+				body := rewrite.Scrub(io.NopCloser(strings.NewReader(text)), token)
 				for {
 					if _, err := body.Read(buffer); err != nil {
 						break
@@ -175,13 +175,13 @@ func BenchmarkScrubHeader(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		wire.ScrubHeader(h, wire.TokenOf(realToken), "gw")
+		rewrite.ScrubHeader(h, rewrite.TokenOf(realToken), "gw")
 	}
 }
 
 func TestTokenIsNotPrinted(t *testing.T) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
-		if got := fmt.Sprintf(verb, wire.TokenOf(realToken)); strings.Contains(got, realToken[:8]) {
+		if got := fmt.Sprintf(verb, rewrite.TokenOf(realToken)); strings.Contains(got, realToken[:8]) {
 			t.Errorf("%s prints %s", verb, got)
 		}
 	}

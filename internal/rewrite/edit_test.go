@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wire_test
+package rewrite_test
 
 import (
 	"bytes"
@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/wire"
+	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 )
 
 // hide puts "X" in the place of every token.
@@ -46,7 +46,7 @@ func TestEdit(t *testing.T) {
 		"Chinese and emoji":                {`{"昵称":"小店🎉","token":"c"}`, `{"昵称":"小店🎉","token":"X"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := wire.Edit([]byte(row.raw), hide)
+			got, err := rewrite.Edit([]byte(row.raw), hide)
 			if err != nil || string(got) != row.want {
 				t.Errorf("Edit(%s) = %s, %v, want %s", row.raw, got, err, row.want)
 			}
@@ -56,7 +56,7 @@ func TestEdit(t *testing.T) {
 
 func TestEditGivesTheValueAsItStands(t *testing.T) {
 	var seen []string
-	_, err := wire.Edit([]byte(`{"A": "x\u0041" ,"b":[{"c": 1.0}]}`), func(name string, value []byte) []byte {
+	_, err := rewrite.Edit([]byte(`{"A": "x\u0041" ,"b":[{"c": 1.0}]}`), func(name string, value []byte) []byte {
 		seen = append(seen, name+"="+string(value))
 		return nil
 	})
@@ -81,7 +81,7 @@ func TestEditRefuses(t *testing.T) {
 		"deeper than 32":      strings.Repeat(`{"a":`, 40) + `1` + strings.Repeat(`}`, 40),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, err := wire.Edit([]byte(raw), hide); err == nil {
+			if got, err := rewrite.Edit([]byte(raw), hide); err == nil {
 				t.Errorf("Edit(%s) = %s, want an error", raw, got)
 			}
 		})
@@ -95,20 +95,20 @@ func FuzzEdit(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		got, err := wire.Edit(raw, hide)
+		got, err := rewrite.Edit(raw, hide)
 		if err != nil {
 			if json.Valid(raw) && depth(raw) < 32 {
 				t.Fatalf("Edit(%q): %v", raw, err)
 			}
 			return
 		}
-		if same, err := wire.Edit(raw, func(string, []byte) []byte { return nil }); err != nil || !bytes.Equal(same, raw) {
+		if same, err := rewrite.Edit(raw, func(string, []byte) []byte { return nil }); err != nil || !bytes.Equal(same, raw) {
 			t.Errorf("without edits %q became %q, %v", raw, same, err)
 		}
-		if again, err := wire.Edit(got, hide); err != nil || !bytes.Equal(again, got) {
+		if again, err := rewrite.Edit(got, hide); err != nil || !bytes.Equal(again, got) {
 			t.Errorf("edited again %q became %q, %v", got, again, err)
 		}
-		_, _ = wire.Edit(got, func(name string, value []byte) []byte {
+		_, _ = rewrite.Edit(got, func(name string, value []byte) []byte {
 			if name == "token" && string(value) != `"X"` {
 				t.Errorf("%q has kept a token: %q", raw, got)
 			}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package grant_test
+package policy_test
 
 import (
 	"net/url"
@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/grant"
+	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 )
 
 func TestClean(t *testing.T) {
@@ -65,7 +65,7 @@ func TestClean(t *testing.T) {
 			if tt.ok {
 				want = tt.path
 			}
-			if got, ok := grant.Clean(tt.path); got != want || ok != tt.ok {
+			if got, ok := policy.Clean(tt.path); got != want || ok != tt.ok {
 				t.Errorf("Clean(%q) = %q, %v, want %q, %v", tt.path, got, ok, want, tt.ok)
 			}
 		})
@@ -84,7 +84,7 @@ func FuzzClean(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		p, ok := grant.Clean(s)
+		p, ok := policy.Clean(s)
 		if !ok {
 			if p != "" {
 				t.Fatalf("Clean(%q) refuses, and yet returns %q", s, p)
@@ -103,11 +103,11 @@ func FuzzClean(f *testing.F) {
 		if u, err := url.Parse(p); err != nil || u.Path != p || u.EscapedPath() != p || u.Host != "" {
 			t.Errorf("Parse(%q) = %v, %v", p, u, err)
 		}
-		if _, ok := grant.Clean(p + "/"); ok {
+		if _, ok := policy.Clean(p + "/"); ok {
 			t.Errorf("%q is accepted with a trailing slash", p)
 		}
-		route := grant.Lookup(p)
-		if up, low := grant.Lookup(strings.ToUpper(p)), grant.Lookup(strings.ToLower(p)); up != route || low != route {
+		route := policy.Lookup(p)
+		if up, low := policy.Lookup(strings.ToUpper(p)), policy.Lookup(strings.ToLower(p)); up != route || low != route {
 			t.Errorf("%q is %+v, raised %+v, lowered %+v", p, route, up, low)
 		}
 	})

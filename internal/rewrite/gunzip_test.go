@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wire_test
+package rewrite_test
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/wire"
+	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 )
 
 func zipped(text string) string {
@@ -47,7 +47,7 @@ func TestGunzip(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			response := answerOf(row.encoding, row.content)
-			wire.Gunzip(response)
+			rewrite.Gunzip(response)
 			content, err := io.ReadAll(response.Body)
 			if (err != nil) != row.broken || !row.broken && string(content) != row.want {
 				t.Errorf("read %.20q, %v", content, err)
@@ -66,8 +66,8 @@ func TestGunzip(t *testing.T) {
 // What unpacks is used again, but not by a body that has been closed.
 func TestGunzipAfterClose(t *testing.T) {
 	first, second := answerOf("gzip", zipped("first")), answerOf("gzip", zipped("second"))
-	wire.Gunzip(first)
-	wire.Gunzip(second)
+	rewrite.Gunzip(first)
+	rewrite.Gunzip(second)
 	one := make([]byte, 1)
 	if _, err := first.Body.Read(one); err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func BenchmarkGunzip(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		response := answerOf("gzip", content)
-		wire.Gunzip(response)
+		rewrite.Gunzip(response)
 		for {
 			if _, err := response.Body.Read(buffer); err != nil {
 				break

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package wire reads and edits what passes between a client and WeChat
+// Package rewrite reads and edits what passes between a client and WeChat
 // without taking it apart: query strings ([Splice], [Without], [Set],
 // [First]), the first bytes of an answer ([Errcode]), its members ([Edit]), and
 // takes a [Token] out of its body and headers ([Scrub], [ScrubHeader]).
@@ -13,7 +13,7 @@
 // access%5Ftoken, ACCESS_TOKEN, access+token, access.token and access_token[]
 // are all access_token, as they are to one server or another. The names given
 // to these functions are lower case.
-package wire
+package rewrite
 
 import (
 	"net/url"

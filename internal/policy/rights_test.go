@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package grant_test
+package policy_test
 
 import (
 	"strings"
@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/grant"
+	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 )
 
 func TestPath(t *testing.T) {
@@ -17,22 +17,22 @@ func TestPath(t *testing.T) {
 		template = "/wxa/gettemplatelist"
 		info     = "/cgi-bin/component/api_get_authorizer_info"
 	)
-	allow := func(args ...string) *grant.Rights { return &grant.Rights{Rules: rules(t, args...)} }
-	withComponent := func(r *grant.Rights) *grant.Rights { r.ComponentAPI = true; return r }
+	allow := func(args ...string) *policy.Rights { return &policy.Rights{Rules: rules(t, args...)} }
+	withComponent := func(r *policy.Rights) *policy.Rights { r.ComponentAPI = true; return r }
 
 	tests := []struct {
 		name   string
-		rights *grant.Rights
+		rights *policy.Rights
 		method string
 		path   string
 		want   bool
 	}{
-		{"without rules, an authorizer-level path", &grant.Rights{}, "POST", send, true},
-		{"without rules, a path nobody knows", &grant.Rights{}, "POST", "/wxa/new", true},
-		{"without rules, a login", &grant.Rights{}, "GET", "/sns/jscode2session", true},
-		{"without rules, no component-level path", &grant.Rights{}, "GET", template, false},
-		{"component_api opens component-level paths", withComponent(&grant.Rights{}), "GET", template, true},
-		{"component_api leaves the others open", withComponent(&grant.Rights{}), "POST", send, true},
+		{"without rules, an authorizer-level path", &policy.Rights{}, "POST", send, true},
+		{"without rules, a path nobody knows", &policy.Rights{}, "POST", "/wxa/new", true},
+		{"without rules, a login", &policy.Rights{}, "GET", "/sns/jscode2session", true},
+		{"without rules, no component-level path", &policy.Rights{}, "GET", template, false},
+		{"component_api opens component-level paths", withComponent(&policy.Rights{}), "GET", template, true},
+		{"component_api leaves the others open", withComponent(&policy.Rights{}), "POST", send, true},
 
 		{"a rule allows its path", allow(send), "POST", send, true},
 		{"a rule allows no other path", allow(send), "POST", "/wxa/new", false},
@@ -53,18 +53,18 @@ func TestPath(t *testing.T) {
 		{"nor does a broad one for another spelling", allow("/*"), "GET", "/WXA/GetTemplateList", false},
 		{"rules narrow component_api", withComponent(allow(send)), "GET", template, false},
 		{"a rule and component_api together open it", withComponent(allow(template)), "GET", template, true},
-		{"the exceptions in the component's folder are authorizer-level", &grant.Rights{}, "POST", "/cgi-bin/component/getprivacysetting", true},
-		{"an answer that carries credentials is component-level", &grant.Rights{}, "POST", info, false},
+		{"the exceptions in the component's folder are authorizer-level", &policy.Rights{}, "POST", "/cgi-bin/component/getprivacysetting", true},
+		{"an answer that carries credentials is component-level", &policy.Rights{}, "POST", info, false},
 
-		{"token endpoints are open", &grant.Rights{}, "POST", "/cgi-bin/stable_token", true},
+		{"token endpoints are open", &policy.Rights{}, "POST", "/cgi-bin/stable_token", true},
 		{"token endpoints are not narrowed by rules", allow(send), "GET", "/cgi-bin/token", true},
 		{"an SDK for platforms gets authorizer tokens without component_api", allow(send), "POST", "/cgi-bin/component/api_authorizer_token", true},
 		{"the end user's own token is not narrowed by rules", allow(send), "GET", "/sns/userinfo", true},
-		{"an undecided subject counts as the component", &grant.Rights{}, "GET", "/cgi-bin/getcallbackip", false},
+		{"an undecided subject counts as the component", &policy.Rights{}, "GET", "/cgi-bin/getcallbackip", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := tt.rights.Path(tt.method, tt.path, grant.Lookup(tt.path).Kind); got != tt.want {
+			if got := tt.rights.Path(tt.method, tt.path, policy.Lookup(tt.path).Kind); got != tt.want {
 				t.Errorf("Path(%s %s) = %v, want %v", tt.method, tt.path, got, tt.want)
 			}
 		})
@@ -74,14 +74,14 @@ func TestPath(t *testing.T) {
 // On a path that takes both tokens, the subject of the call is asked about.
 func TestPathOfEitherKind(t *testing.T) {
 	const path = "/cgi-bin/getcallbackip"
-	shop, console := &grant.Rights{}, &grant.Rights{ComponentAPI: true}
-	if !shop.Path("GET", path, grant.Authorizer) || !console.Path("GET", path, grant.Authorizer) {
+	shop, console := &policy.Rights{}, &policy.Rights{ComponentAPI: true}
+	if !shop.Path("GET", path, policy.Authorizer) || !console.Path("GET", path, policy.Authorizer) {
 		t.Error("refused for an authorizer")
 	}
-	if shop.Path("GET", path, grant.Component) {
+	if shop.Path("GET", path, policy.Component) {
 		t.Error("allowed for the component without component_api")
 	}
-	if !console.Path("GET", path, grant.Component) {
+	if !console.Path("GET", path, policy.Component) {
 		t.Error("refused for the component with component_api")
 	}
 }
@@ -89,17 +89,17 @@ func TestPathOfEitherKind(t *testing.T) {
 func TestAuthorizer(t *testing.T) {
 	tests := []struct {
 		name   string
-		rights *grant.Rights
+		rights *policy.Rights
 		appid  string
 		want   bool
 	}{
 		{"one of the list", authorizers("wx1", "wx2"), "wx2", true},
 		{"not of the list", authorizers("wx1"), "wx2", false},
-		{"no list at all", &grant.Rights{}, "wx1", false},
-		{"all of them", &grant.Rights{AllAuthorizers: true}, "wx1", true},
-		{"none is not one of all", &grant.Rights{AllAuthorizers: true}, "", false},
+		{"no list at all", &policy.Rights{}, "wx1", false},
+		{"all of them", &policy.Rights{AllAuthorizers: true}, "wx1", true},
+		{"none is not one of all", &policy.Rights{AllAuthorizers: true}, "", false},
 		{"none is not one of the list", authorizers("wx1"), "", false},
-		{"component_api is no right to an authorizer", &grant.Rights{ComponentAPI: true}, "wx1", false},
+		{"component_api is no right to an authorizer", &policy.Rights{ComponentAPI: true}, "wx1", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -113,13 +113,13 @@ func TestAuthorizer(t *testing.T) {
 func TestOnlyAuthorizer(t *testing.T) {
 	tests := []struct {
 		name   string
-		rights *grant.Rights
+		rights *policy.Rights
 		want   string
 	}{
 		{"one", authorizers("wx1"), "wx1"},
 		{"two", authorizers("wx1", "wx2"), ""},
-		{"none", &grant.Rights{}, ""},
-		{"all, of which one is named", &grant.Rights{AllAuthorizers: true, Authorizers: authorizers("wx1").Authorizers}, ""},
+		{"none", &policy.Rights{}, ""},
+		{"all, of which one is named", &policy.Rights{AllAuthorizers: true, Authorizers: authorizers("wx1").Authorizers}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -133,13 +133,13 @@ func TestOnlyAuthorizer(t *testing.T) {
 func TestParseRules(t *testing.T) {
 	tests := []struct {
 		line string
-		want []grant.Rule
+		want []policy.Rule
 		err  string // part of the error
 	}{
-		{"/wxa/getwxacode", []grant.Rule{{Path: "/wxa/getwxacode"}}, ""},
-		{"GET /wxa/getwxacode", []grant.Rule{{Method: "GET", Path: "/wxa/getwxacode"}}, ""},
-		{"POST /a /b/*", []grant.Rule{{Method: "POST", Path: "/a"}, {Method: "POST", Path: "/b/*"}}, ""},
-		{"/*", []grant.Rule{{Path: "/*"}}, ""},
+		{"/wxa/getwxacode", []policy.Rule{{Path: "/wxa/getwxacode"}}, ""},
+		{"GET /wxa/getwxacode", []policy.Rule{{Method: "GET", Path: "/wxa/getwxacode"}}, ""},
+		{"POST /a /b/*", []policy.Rule{{Method: "POST", Path: "/a"}, {Method: "POST", Path: "/b/*"}}, ""},
+		{"/*", []policy.Rule{{Path: "/*"}}, ""},
 		{"", nil, "no path"},
 		{"GET", nil, "no path"},
 		{"get /a", nil, `method "get"`},
@@ -158,7 +158,7 @@ func TestParseRules(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.line, func(t *testing.T) {
-			got, err := grant.ParseRules(strings.Fields(tt.line)...)
+			got, err := policy.ParseRules(strings.Fields(tt.line)...)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("rules (-want +got):\n%s", diff)
 			}
@@ -169,17 +169,17 @@ func TestParseRules(t *testing.T) {
 	}
 }
 
-func rules(t *testing.T, args ...string) []grant.Rule {
+func rules(t *testing.T, args ...string) []policy.Rule {
 	t.Helper()
-	rules, err := grant.ParseRules(args...)
+	rules, err := policy.ParseRules(args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return rules
 }
 
-func authorizers(appids ...string) *grant.Rights {
-	r := &grant.Rights{Authorizers: map[string]struct{}{}}
+func authorizers(appids ...string) *policy.Rights {
+	r := &policy.Rights{Authorizers: map[string]struct{}{}}
 	for _, appid := range appids {
 		r.Authorizers[appid] = struct{}{}
 	}
@@ -187,7 +187,7 @@ func authorizers(appids ...string) *grant.Rights {
 }
 
 func BenchmarkRights(b *testing.B) {
-	rules, err := grant.ParseRules("/wxa/a", "/wxa/b", "/wxa/c", "/cgi-bin/*")
+	rules, err := policy.ParseRules("/wxa/a", "/wxa/b", "/wxa/c", "/cgi-bin/*")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func BenchmarkRights(b *testing.B) {
 	rights.Rules = rules
 	b.ReportAllocs()
 	for b.Loop() {
-		if !rights.Path("POST", "/cgi-bin/message/custom/send", grant.Authorizer) || !rights.Authorizer("wxaaaaaaaaaaaaaaaa") {
+		if !rights.Path("POST", "/cgi-bin/message/custom/send", policy.Authorizer) || !rights.Authorizer("wxaaaaaaaaaaaaaaaa") {
 			b.Fatal("refused")
 		}
 	}
