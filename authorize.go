@@ -17,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
@@ -52,7 +53,7 @@ func (a *Authorize) launch(w http.ResponseWriter, r *http.Request) error {
 	code, err := a.app.shared.tokens.PreAuthCode(r.Context(), component.appid)
 	if err != nil {
 		a.app.log.Error("creating pre_auth_code failed", zap.String("component", component.appid), zap.Error(err))
-		return showProblem(w, r, http.StatusServiceUnavailable, problemWeChat, problemOf(err).Slug)
+		return showProblem(w, r, http.StatusServiceUnavailable, problemWeChat, problem.Of(err).Slug)
 	}
 	self := a.self(r)
 	state := launchState{
@@ -153,7 +154,7 @@ func (a *Authorize) callback(w http.ResponseWriter, r *http.Request) error {
 		if kindOf(err) == openapi.CodeSpent {
 			kind, status = problemCode, http.StatusBadRequest
 		}
-		return again(status, kind, problemOf(err).Slug)
+		return again(status, kind, problem.Of(err).Slug)
 	}
 	if state.ReturnURL == "" {
 		return show(w, r, http.StatusOK, page{Kind: "done", AppID: appid})

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 )
 
@@ -52,7 +53,7 @@ func (b *body) keep(r *http.Request, limit int64) (err error) {
 		b.kept, err = io.ReadAll(io.LimitReader(r.Body, limit+1))
 	}
 	if err != nil {
-		return brokenOff(err)
+		return problem.OfBody(err)
 	}
 	if int64(len(b.kept)) > limit {
 		b.rest = r.Body
@@ -60,15 +61,6 @@ func (b *body) keep(r *http.Request, limit int64) (err error) {
 	}
 	b.length, b.replayable = int64(len(b.kept)), true
 	return nil
-}
-
-// brokenOff tells a body that a limit has cut from one that did not arrive.
-func brokenOff(err error) error {
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return ErrTooLarge
-	}
-	return ErrBadRequest.because("the request body broke off")
 }
 
 // next returns a reader over the whole body, which the server and not the

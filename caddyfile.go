@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 )
 
@@ -73,29 +74,29 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Err("wechat takes no value, only a block { ... } with components and clients")
 	}
 	return options(d, map[string]option{
-		"component*": named(&a.Components, checkAppID, (*Component).unmarshal),
-		"client*":    named(&a.Clients, checkClientID, (*Client).unmarshal),
-		"api":        texts(&a.API, 8, checkBaseURL),
-		"pages":      texts(&a.Pages, maxPages, checkBaseURL),
-		"seal_key":   secrets(&a.SealKeys, checkSealKey),
+		"component*": named(&a.Components, check.AppID, (*Component).unmarshal),
+		"client*":    named(&a.Clients, check.ClientID, (*Client).unmarshal),
+		"api":        texts(&a.API, 8, check.BaseURL),
+		"pages":      texts(&a.Pages, maxPages, check.BaseURL),
+		"seal_key":   secrets(&a.SealKeys, check.SealKey),
 		"cache_size": number(&a.CacheSize),
 	})
 }
 
 func (c *Component) unmarshal(d *caddyfile.Dispenser) error {
 	return options(d, map[string]option{
-		"app_secret":       secrets(&c.AppSecrets, checkAppSecret),
-		"token":            secrets(&c.Tokens, checkPushToken),
-		"encoding_aes_key": secrets(&c.EncodingAESKeys, checkAESKey),
+		"app_secret":       secrets(&c.AppSecrets, check.AppSecret),
+		"token":            secrets(&c.Tokens, check.PushToken),
+		"encoding_aes_key": secrets(&c.EncodingAESKeys, check.AESKey),
 		"return_url*":      texts(&c.ReturnURLs, 64, checkReturnURL),
 	})
 }
 
 func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 	return options(d, map[string]option{
-		"secret":        secrets(&c.Secrets, checkClientSecret),
-		"component":     text(&c.Component, checkAppID),
-		"authorizers":   texts(&c.Authorizers, maxAuthorizers, checkAuthorizer),
+		"secret":        secrets(&c.Secrets, check.ClientSecret),
+		"component":     text(&c.Component, check.AppID),
+		"authorizers":   texts(&c.Authorizers, maxAuthorizers, check.Authorizer),
 		"component_api": flag(&c.ComponentAPI),
 		"deliver": func(d *caddyfile.Dispenser) error {
 			c.Deliver = new(Deliver)
@@ -110,12 +111,12 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 }
 
 func (d *Deliver) unmarshal(from *caddyfile.Dispenser) error {
-	if err := text(&d.URL, checkDeliverURL)(from); err != nil {
+	if err := text(&d.URL, check.DeliverURL)(from); err != nil {
 		return err
 	}
 	return options(from, map[string]option{
-		"token":            oneSecret(&d.Token, checkPushToken),
-		"encoding_aes_key": oneSecret(&d.EncodingAESKey, checkAESKey),
+		"token":            oneSecret(&d.Token, check.PushToken),
+		"encoding_aes_key": oneSecret(&d.EncodingAESKey, check.AESKey),
 	})
 }
 
@@ -141,14 +142,14 @@ func parsePlatform(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) 
 	if h.NextArg() {
 		prefix = strings.TrimSuffix(h.Val(), "/")
 		if _, ok := policy.Clean(prefix); !ok && h.Val() != "/" {
-			return nil, h.Errf("wechat_platform: the prefix %s must be a plain path such as /wechat, without wildcards, placeholders or matchers", shown(h.Val()))
+			return nil, h.Errf("wechat_platform: the prefix %s must be a plain path such as /wechat, without wildcards, placeholders or matchers", check.Quote(h.Val()))
 		}
 	}
 	if h.NextArg() {
 		return nil, h.Err("wechat_platform takes one value, the prefix of its paths")
 	}
 	authorize := new(Authorize)
-	err := options(h.Dispenser, map[string]option{"public_url": text(&authorize.PublicURL, checkBaseURL)})
+	err := options(h.Dispenser, map[string]option{"public_url": text(&authorize.PublicURL, check.BaseURL)})
 	if err != nil {
 		return nil, err
 	}

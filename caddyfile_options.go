@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/check"
 )
 
 var errMissing = errors.New("a value is missing")
@@ -32,7 +34,7 @@ func options(d *caddyfile.Dispenser, known map[string]option) error {
 			read = known[name]
 		}
 		if read == nil {
-			return located{d.Errf("unrecognized subdirective %s, want one of %s", shown(name),
+			return located{d.Errf("unrecognized subdirective %s, want one of %s", check.Quote(name),
 				strings.ReplaceAll(strings.Join(slices.Sorted(maps.Keys(known)), ", "), "*", ""))}
 		}
 		if seen[name] && !repeatable {
@@ -64,10 +66,10 @@ func locate(d *caddyfile.Dispenser, name string, err error) error {
 
 // secrets reads the current value of a secret, and the previous one if there
 // is a second. A placeholder is checked when it is resolved.
-func secrets(into *[]string, check func(string) error) option {
+func secrets(into *[]string, valid func(string) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		args := d.RemainingArgs()
-		if err := checkPair(args); err != nil {
+		if err := check.Pair(args); err != nil {
 			return err
 		}
 		for _, arg := range args {
@@ -77,7 +79,7 @@ func secrets(into *[]string, check func(string) error) option {
 			case strings.ContainsAny(arg, "{}"):
 				return errBraces
 			}
-			if err := check(arg); err != nil {
+			if err := valid(arg); err != nil {
 				return err
 			}
 		}
@@ -87,10 +89,10 @@ func secrets(into *[]string, check func(string) error) option {
 }
 
 // oneSecret reads a secret that has no previous value.
-func oneSecret(into *string, check func(string) error) option {
+func oneSecret(into *string, valid func(string) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		var values []string
-		if err := secrets(&values, check)(d); err != nil {
+		if err := secrets(&values, valid)(d); err != nil {
 			return err
 		}
 		if len(values) > 1 {
@@ -103,14 +105,14 @@ func oneSecret(into *string, check func(string) error) option {
 
 // texts reads one to most values that are no secrets; a repeated subdirective
 // adds to them.
-func texts(into *[]string, most int, check func(string) error) option {
+func texts(into *[]string, most int, valid func(string) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		args := d.RemainingArgs()
 		if len(args) == 0 {
 			return errMissing
 		}
 		for _, arg := range args {
-			if err := plain(arg, check); err != nil {
+			if err := plain(arg, valid); err != nil {
 				return err
 			}
 		}
@@ -123,8 +125,8 @@ func texts(into *[]string, most int, check func(string) error) option {
 }
 
 // plain checks a value that is no secret and so is not resolved later on.
-func plain(text string, check func(string) error) error {
-	err := check(text)
+func plain(text string, valid func(string) error) error {
+	err := valid(text)
 	if err != nil && placeholder.MatchString(text) {
 		return fmt.Errorf("%s can stand for a secret only; here write {$NAME}, which is filled in when the Caddyfile is read",
 			placeholder.FindString(text))
@@ -145,14 +147,14 @@ func argument(d *caddyfile.Dispenser) (string, error) {
 }
 
 // text reads exactly one value that is no secret.
-func text(into *string, check func(string) error) option {
+func text(into *string, valid func(string) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		arg, err := argument(d)
 		if err != nil {
 			return err
 		}
 		*into = arg
-		return plain(arg, check)
+		return plain(arg, valid)
 	}
 }
 
@@ -176,7 +178,7 @@ func number(into *int) option {
 		}
 		n, err := strconv.Atoi(arg)
 		if err != nil || n < 1 {
-			return fmt.Errorf("%s is not a whole number above 0", shown(arg))
+			return fmt.Errorf("%s is not a whole number above 0", check.Quote(arg))
 		}
 		*into = n
 		return nil
@@ -192,7 +194,7 @@ func size(into *int64) option {
 		}
 		n, err := humanize.ParseBytes(arg)
 		if err != nil || n < 1 || n > maxReplayBody {
-			return fmt.Errorf("%s is not a size between 1 byte and 64MiB, such as 64KiB", shown(arg))
+			return fmt.Errorf("%s is not a size between 1 byte and 64MiB, such as 64KiB", check.Quote(arg))
 		}
 		*into = int64(n)
 		return nil
@@ -200,10 +202,10 @@ func size(into *int64) option {
 }
 
 // named reads a block under a name, which may stand only once.
-func named[T any](into *map[string]*T, check func(string) error, read func(*T, *caddyfile.Dispenser) error) option {
+func named[T any](into *map[string]*T, valid func(string) error, read func(*T, *caddyfile.Dispenser) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		var name string
-		if err := text(&name, check)(d); err != nil {
+		if err := text(&name, valid)(d); err != nil {
 			return err
 		}
 		if (*into)[name] != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
@@ -37,7 +38,7 @@ func (a *App) identify(r *http.Request, path string, route policy.Route) (*call,
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodPost && r.Method != http.MethodHead:
 		// The answer to a TRACE would be the request, real token included.
-		return nil, ErrNotAllowed.because("WeChat uses GET and POST")
+		return nil, problem.ErrNotAllowed.Because("WeChat uses GET and POST")
 	case route.Kind == policy.User:
 		c.query = rewrite.Without(c.query, a.clients.isCredential)
 		return c, nil
@@ -61,7 +62,7 @@ func (a *App) caller(r *http.Request, c *call) error {
 	}
 	token := rewrite.First(r.URL.RawQuery, "access_token", "component_access_token")
 	if token == "" {
-		return ErrTokenMissing
+		return problem.ErrTokenMissing
 	}
 	signer, who, err := a.clients.withToken(token, time.Now())
 	c.client, c.shown, c.subject = signer.client, signer.shown, who
@@ -74,20 +75,20 @@ func (a *App) caller(r *http.Request, c *call) error {
 // authorizer in the query.
 func (a *App) bearer(r *http.Request, c *call, header string) error {
 	if c.client, c.shown = a.clients.withBearer(header); c.client == nil {
-		return ErrBearer
+		return problem.ErrBearer
 	}
 	named := r.Header.Get(appidHeader)
 	switch {
 	case c.route.Kind == policy.Component || c.route.Kind == policy.Login || named == c.client.component:
 		c.subject = subject.Of(c.client.component, "")
 	case named != "" && !subject.ValidAppID(named):
-		return ErrUnauthorized.because("%s is not an appid", appidHeader)
+		return problem.ErrUnauthorized.Because("%s is not an appid", appidHeader)
 	case named != "":
 		c.subject = subject.Of(c.client.component, named)
 	case c.client.rights.OnlyAuthorizer() != "":
 		c.subject = subject.Of(c.client.component, c.client.rights.OnlyAuthorizer())
 	default:
-		return ErrUnauthorized.because("the client has several authorizers, name one in the header %s", appidHeader)
+		return problem.ErrUnauthorized.Because("the client has several authorizers, name one in the header %s", appidHeader)
 	}
 	return nil
 }
@@ -96,9 +97,9 @@ func (a *App) bearer(r *http.Request, c *call, header string) error {
 func (c *call) fits(kind policy.Kind) error {
 	switch {
 	case kind == policy.Component && !c.subject.IsComponent():
-		return ErrWantComponent
+		return problem.ErrWantComponent
 	case kind == policy.Authorizer && c.subject.IsComponent():
-		return ErrWantAuthorizer
+		return problem.ErrWantAuthorizer
 	}
 	return nil
 }
@@ -113,10 +114,10 @@ func (c *call) permit(method, path string) error {
 		}
 	}
 	if !c.client.rights.Path(method, path, kind) {
-		return ErrNotAllowed.because("%s %s", method, path)
+		return problem.ErrNotAllowed.Because("%s %s", method, path)
 	}
 	if !c.subject.IsComponent() && !c.client.rights.Authorizer(c.subject.Authorizer()) {
-		return ErrUnauthorized
+		return problem.ErrUnauthorized
 	}
 	return nil
 }
@@ -127,11 +128,11 @@ func (c *call) permit(method, path string) error {
 func (a *App) login(r *http.Request, c *call, path string) error {
 	if r.Method == http.MethodPost || r.ContentLength != 0 {
 		// A form could name another appid than the query, unseen here.
-		return ErrNotAllowed.because("%s wants GET without a body", path)
+		return problem.ErrNotAllowed.Because("%s wants GET without a body", path)
 	}
 	appid := rewrite.First(r.URL.RawQuery, "appid")
 	if !subject.ValidAppID(appid) {
-		return ErrAppIDMissing
+		return problem.ErrAppIDMissing
 	}
 	component, err := a.loginClient(r, c)
 	if err != nil {
@@ -139,10 +140,10 @@ func (a *App) login(r *http.Request, c *call, path string) error {
 	}
 	if c.client != nil && !c.route.Anonymous {
 		if !c.client.rights.Path(r.Method, path, policy.Login) {
-			return ErrNotAllowed.because("%s %s", r.Method, path)
+			return problem.ErrNotAllowed.Because("%s %s", r.Method, path)
 		}
 		if !c.client.rights.Authorizer(appid) {
-			return ErrUnauthorized
+			return problem.ErrUnauthorized
 		}
 	}
 	c.subject = subject.Of(component, "")
@@ -160,16 +161,16 @@ func (a *App) loginClient(r *http.Request, c *call) (component string, err error
 		// A gateway token of an authorizer says for which one it is meant.
 		if err == nil && !c.subject.IsComponent() && r.Header.Get("Authorization") == "" &&
 			c.subject.Authorizer() != rewrite.First(r.URL.RawQuery, "appid") {
-			err = ErrUnauthorized
+			err = problem.ErrUnauthorized
 		}
 	case secret != "":
 		if c.client, _ = a.clients.withSecret(secret); c.client == nil {
-			err = ErrClientSecret
+			err = problem.ErrClientSecret
 		}
 	case c.route.Anonymous:
 		return a.componentOf(rewrite.First(r.URL.RawQuery, "appid"))
 	default:
-		err = ErrTokenMissing
+		err = problem.ErrTokenMissing
 	}
 	if err != nil {
 		return "", err
@@ -190,5 +191,5 @@ func (a *App) componentOf(appid string) (string, error) {
 			return client.component, nil
 		}
 	}
-	return "", ErrUnauthorized
+	return "", problem.ErrUnauthorized
 }

@@ -13,9 +13,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
@@ -86,7 +88,7 @@ type signer struct {
 }
 
 func newClients(config map[string]*Client, components map[string]*component, resolve resolver) (*clients, error) {
-	found := &clients{bySecret: make(map[secretDigest]*client), byKey: make(map[string]signer), shortest: minClientSecret}
+	found := &clients{bySecret: make(map[secretDigest]*client), byKey: make(map[string]signer), shortest: check.MinClientSecret}
 	for _, id := range slices.Sorted(maps.Keys(config)) {
 		c, digests, err := config[id].provision(id, components, resolve)
 		if err != nil {
@@ -117,7 +119,7 @@ func (c *Client) provision(id string, components map[string]*component, resolve 
 	if c == nil {
 		c = new(Client)
 	}
-	if err := checkClientID(id); err != nil {
+	if err := check.ClientID(id); err != nil {
 		return nil, nil, err
 	}
 	under, err := c.under(components)
@@ -133,13 +135,13 @@ func (c *Client) provision(id string, components map[string]*component, resolve 
 			return nil, nil, fmt.Errorf("deliver: %w", err)
 		}
 	}
-	secrets, err := resolve.secrets("secret", c.Secrets, checkClientSecret)
+	secrets, err := resolve.secrets("secret", c.Secrets, check.ClientSecret)
 	if err != nil {
 		return nil, nil, err
 	}
 	var digests []secretDigest
 	for _, text := range secrets {
-		out.hashed = out.hashed || strings.HasPrefix(text.Reveal(), hashedSecret)
+		out.hashed = out.hashed || strings.HasPrefix(text.Reveal(), check.HashedSecret)
 		digest := clientDigest(text)
 		for i, appSecret := range under.appSecrets {
 			key, err := gwtoken.NewKey(appSecret, digest)
@@ -169,7 +171,7 @@ func (c *Client) under(components map[string]*component) (*component, error) {
 	if found := components[c.Component]; found != nil {
 		return found, nil
 	}
-	return nil, fmt.Errorf("component %s is not configured, only: %s", shown(c.Component), strings.Join(slices.Sorted(maps.Keys(components)), ", "))
+	return nil, fmt.Errorf("component %s is not configured, only: %s", check.Quote(c.Component), strings.Join(slices.Sorted(maps.Keys(components)), ", "))
 }
 
 func (c *Client) rights() (policy.Rights, error) {
@@ -179,7 +181,7 @@ func (c *Client) rights() (policy.Rights, error) {
 			rights.AllAuthorizers = true
 			continue
 		}
-		if err := checkAppID(appid); err != nil {
+		if err := check.AppID(appid); err != nil {
 			return rights, fmt.Errorf("authorizers: %w", err)
 		}
 		rights.Authorizers[appid] = struct{}{}
@@ -197,9 +199,9 @@ func (c *Client) rights() (policy.Rights, error) {
 
 // clientDigest returns the SHA-256 of a client secret as configured.
 func clientDigest(configured secret.Secret) secretDigest {
-	if text, hashed := strings.CutPrefix(configured.Reveal(), hashedSecret); hashed {
+	if text, hashed := strings.CutPrefix(configured.Reveal(), check.HashedSecret); hashed {
 		var digest secretDigest
-		_, _ = hex.Decode(digest[:], []byte(text)) // checkClientSecret has seen it
+		_, _ = hex.Decode(digest[:], []byte(text)) // check.ClientSecret has seen it
 		return digest
 	}
 	return sha256.Sum256([]byte(configured.Reveal()))
@@ -254,18 +256,18 @@ func (c *client) issue(shown secretDigest, who subject.Subject, now time.Time) s
 func (c *clients) withToken(text string, now time.Time) (signer, subject.Subject, error) {
 	unverified, ok := gwtoken.Parse(text)
 	if !ok {
-		return signer{}, "", ErrTokenUnknown
+		return signer{}, "", problem.ErrTokenUnknown
 	}
 	signer, known := c.byKey[unverified.KeyID()]
 	if !known {
-		return signer, "", ErrTokenUnknown
+		return signer, "", problem.ErrTokenUnknown
 	}
 	claims, ok := signer.key.Verify(unverified)
 	if !ok || claims.Client != signer.client.id || claims.Subject.Component() != signer.client.component {
-		return signer, "", ErrTokenUnknown
+		return signer, "", problem.ErrTokenUnknown
 	}
 	if now.After(claims.Expires) {
-		return signer, "", ErrTokenExpired
+		return signer, "", problem.ErrTokenExpired
 	}
 	return signer, claims.Subject, nil
 }

@@ -7,14 +7,13 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
+	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
@@ -41,13 +40,13 @@ type Deliver struct {
 func (d *Deliver) provision(client string, resolve resolver) (*delivery.Target, error) {
 	target := &delivery.Target{Client: client}
 	var err error
-	if target.URL, err = parseDeliverURL(d.URL); err != nil {
+	if target.URL, err = check.ParseDeliverURL(d.URL); err != nil {
 		return nil, err
 	}
 	if d.Token == "" {
 		return nil, errors.New("token is missing: the application checks with it that a delivery comes from here")
 	}
-	token, err := resolve.secrets("token", []string{d.Token}, checkPushToken)
+	token, err := resolve.secrets("token", []string{d.Token}, check.PushToken)
 	if err != nil {
 		return nil, err
 	}
@@ -55,32 +54,12 @@ func (d *Deliver) provision(client string, resolve resolver) (*delivery.Target, 
 	if d.EncodingAESKey == "" {
 		return target, nil
 	}
-	key, err := resolve.secrets("encoding_aes_key", []string{d.EncodingAESKey}, checkAESKey)
+	key, err := resolve.secrets("encoding_aes_key", []string{d.EncodingAESKey}, check.AESKey)
 	if err != nil {
 		return nil, err
 	}
 	target.Key, err = bizmsg.ParseKey(key[0])
 	return target, err
-}
-
-func parseDeliverURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || (u.Scheme != "https" && u.Scheme != "http") {
-		return nil, errors.New("not a URL to deliver to: want http(s)://host[:port]/path, without a user") // whose password must not show
-	}
-	return u, nil
-}
-
-func checkDeliverURL(text string) error {
-	_, err := parseDeliverURL(text)
-	return err
-}
-
-// isPrivate reports whether a host is ours by its looks: loopback, a private
-// address, or a name without a dot such as containers have.
-func isPrivate(host string) bool {
-	ip := net.ParseIP(host)
-	return isLoopback(host) || ip != nil && ip.IsPrivate() || ip == nil && !strings.Contains(host, ".")
 }
 
 // deliveries returns what the courier takes from this configuration, and warns
@@ -92,7 +71,7 @@ func (a *App) deliveries() delivery.Settings {
 			continue
 		}
 		settings.Targets[vault.Queue{Component: c.component, Client: c.id}] = c.deliver
-		if to := c.deliver.URL; to.Scheme == "http" && !isPrivate(to.Hostname()) {
+		if to := c.deliver.URL; to.Scheme == "http" && !check.IsPrivate(to.Hostname()) {
 			a.log.Warn("messages travel unencrypted", zap.String("client", c.id), zap.String("host", to.Host))
 		}
 	}

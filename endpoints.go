@@ -3,7 +3,6 @@
 package wechat
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,14 +10,15 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
@@ -64,32 +64,26 @@ func (p *Proxy) local(w http.ResponseWriter, r *http.Request, path string, route
 		authenticated(r, q.client)
 		var answer []byte
 		if answer, err = endpoints[route.Endpoint].answer(p.app, r.Context(), q); err == nil {
-			answeredCalls.Inc()
-			writeJSON(w, http.StatusOK, answer)
+			metrics.AnsweredCalls.Inc()
+			problem.WriteJSON(w, http.StatusOK, answer)
 			return
 		}
 	}
-	var problem *Problem
+	var own *problem.Problem
 	var refusal *openapi.Refusal
-	if !errors.As(err, &problem) && errors.As(err, &refusal) {
-		answeredCalls.Inc()
+	if !errors.As(err, &own) && errors.As(err, &refusal) {
+		metrics.AnsweredCalls.Inc()
 		p.log.Debug("call refused by WeChat", zap.String("path", path), zap.Error(err))
-		writeJSON(w, http.StatusOK, jsonOf(refused{refusal.Code, refusal.Message}))
+		problem.WriteRefusal(w, refusal)
 		return
 	}
-	fault(w, r, p.log, err)
-}
-
-// refused is what WeChat answers to a call that it refuses.
-type refused struct {
-	Errcode int    `json:"errcode"`
-	Errmsg  string `json:"errmsg"`
+	problem.Write(w, r, p.log, err)
 }
 
 // question finds out who asks and whether it may.
 func (a *App) question(w http.ResponseWriter, r *http.Request, path string, route policy.Route) (*question, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
-		return nil, ErrNotAllowed.because("WeChat uses GET and POST")
+		return nil, problem.ErrNotAllowed.Because("WeChat uses GET and POST")
 	}
 	form, err := parameters(w, r)
 	if err != nil {
@@ -100,7 +94,7 @@ func (a *App) question(w http.ResponseWriter, r *http.Request, path string, rout
 		return nil, err
 	}
 	if component := form.Get("component_appid"); component != "" && component != q.client.component {
-		return nil, ErrComponent
+		return nil, problem.ErrComponent
 	}
 	return q, q.permit(r.Method, path)
 }
@@ -115,11 +109,11 @@ func (a *App) asker(r *http.Request, q *question) error {
 		return a.caller(r, &q.call)
 	case header != "":
 		if q.client, q.shown = a.clients.withBearer(header); q.client == nil {
-			return ErrBearer
+			return problem.ErrBearer
 		}
 	case parameter != "":
 		if q.client, q.shown = a.clients.withSecret(q.form.Get(parameter)); q.client == nil {
-			return ErrClientSecret
+			return problem.ErrClientSecret
 		}
 	default:
 		if err := a.caller(r, &q.call); err != nil {
@@ -140,9 +134,9 @@ func (q *question) authorizer(parameter string) (subject.Subject, error) {
 	}
 	switch {
 	case appid == "":
-		return "", ErrAppIDMissing
+		return "", problem.ErrAppIDMissing
 	case !subject.ValidAppID(appid) || !q.client.rights.Authorizer(appid):
-		return "", ErrUnauthorized
+		return "", problem.ErrUnauthorized
 	}
 	return subject.Of(q.client.component, appid), nil
 }
@@ -158,12 +152,12 @@ func (q *question) issue(who subject.Subject) string {
 func parameters(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	form, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, ErrBadRequest.because("the query is malformed")
+		return nil, problem.ErrBadRequest.Because("the query is malformed")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxParameters))
 	switch {
 	case err != nil:
-		return nil, brokenOff(err)
+		return nil, problem.OfBody(err)
 	case len(body) == 0:
 		return form, nil
 	}
@@ -174,7 +168,7 @@ func parameters(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 		posted, err = members(body)
 	}
 	if err != nil {
-		return nil, ErrBadRequest.because("the body is neither JSON nor a form")
+		return nil, problem.ErrBadRequest.Because("the body is neither JSON nor a form")
 	}
 	for name, values := range posted {
 		form[name] = append(values, form[name]...)
@@ -200,21 +194,4 @@ func members(body []byte) (url.Values, error) {
 		}
 	}
 	return form, nil
-}
-
-// jsonOf returns an answer as JSON, in which & stays & as in WeChat's.
-func jsonOf(answer any) []byte {
-	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(answer) // structs of texts and numbers cannot fail
-	return bytes.TrimSuffix(body.Bytes(), []byte("\n"))
-}
-
-func writeJSON(w http.ResponseWriter, status int, body []byte) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
@@ -21,14 +22,14 @@ import (
 func (a *App) answerQueryAuth(ctx context.Context, q *question) ([]byte, error) {
 	code := secret.New(q.form.Get("authorization_code"))
 	if code == nil {
-		return nil, ErrBadRequest.because("authorization_code is missing")
+		return nil, problem.ErrBadRequest.Because("authorization_code is missing")
 	}
 	granted, err := a.shared.tokens.QueryAuth(ctx, q.client.component, code)
 	if err != nil {
 		return nil, err
 	}
 	if !q.client.rights.Authorizer(granted.Authorizer) {
-		return nil, ErrUnauthorized
+		return nil, problem.ErrUnauthorized
 	}
 	answer := granted.Answer
 	if answer == nil {
@@ -64,7 +65,7 @@ func authorizationOf(granted Authorization) []byte {
 	for _, id := range granted.Functions {
 		info.Functions = append(info.Functions, function{category{id}})
 	}
-	return jsonOf(answer)
+	return problem.JSON(answer)
 }
 
 // substitute puts gateway values where WeChat's answer had an authorizer's
@@ -77,9 +78,9 @@ func (q *question) substitute(answer []byte, who subject.Subject) ([]byte, error
 		case string(value) != openapi.Withheld:
 			return nil
 		case strings.HasSuffix(name, "access_token"):
-			return jsonOf(q.issue(who))
+			return problem.JSON(q.issue(who))
 		case strings.HasSuffix(name, "refresh_token"):
-			return jsonOf(refreshLabel(who))
+			return problem.JSON(refreshLabel(who))
 		}
 		return nil
 	})
@@ -166,9 +167,9 @@ func (a *App) answerRID(ctx context.Context, q *question) ([]byte, error) {
 		}
 		switch name {
 		case "request_url":
-			return jsonOf(withoutCredentials(text))
+			return problem.JSON(withoutCredentials(text))
 		case "request_body", "response_body":
-			return jsonOf(quotedBody(text))
+			return problem.JSON(quotedBody(text))
 		}
 		return nil
 	})

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
@@ -45,7 +46,7 @@ func (q *question) page() (offset, count int, err error) {
 		count, err = strconv.Atoi(text)
 	}
 	if err != nil || offset < 0 || count < 1 || count > openapi.MaxListed {
-		return 0, 0, ErrBadRequest.because("want an offset from 0 and a count from 1 to %d", openapi.MaxListed)
+		return 0, 0, problem.ErrBadRequest.Because("want an offset from 0 and a count from 1 to %d", openapi.MaxListed)
 	}
 	return offset, count, nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
@@ -28,7 +29,7 @@ func (a *App) answerToken(ctx context.Context, q *question) ([]byte, error) {
 	if err := a.standing(ctx, who); err != nil {
 		return nil, err
 	}
-	return jsonOf(struct {
+	return problem.JSON(struct {
 		Token   string `json:"access_token"`
 		Expires int    `json:"expires_in"`
 	}{q.issue(who), gatewayTokenSeconds}), nil
@@ -38,7 +39,7 @@ func (a *App) answerToken(ctx context.Context, q *question) ([]byte, error) {
 // a token: what it opens is decided at every call. The ticket is not looked at,
 // because WeChat pushes it here and not to the application.
 func (a *App) answerComponentToken(_ context.Context, q *question) ([]byte, error) {
-	return jsonOf(struct {
+	return problem.JSON(struct {
 		Token   string `json:"component_access_token"`
 		Expires int    `json:"expires_in"`
 	}{q.issue(q.subject), gatewayTokenSeconds}), nil
@@ -53,12 +54,12 @@ func (a *App) answerAuthorizerToken(ctx context.Context, q *question) ([]byte, e
 		return nil, err
 	}
 	if shown := q.form.Get("authorizer_refresh_token"); strings.HasPrefix(shown, refreshPrefix) && shown != refreshLabel(who) {
-		return nil, ErrForeignRefresh
+		return nil, problem.ErrForeignRefresh
 	}
 	if err := a.standing(ctx, who); err != nil {
 		return nil, err
 	}
-	return jsonOf(struct {
+	return problem.JSON(struct {
 		Token   string `json:"authorizer_access_token"`
 		Expires int    `json:"expires_in"`
 		Refresh string `json:"authorizer_refresh_token"`
@@ -71,7 +72,7 @@ func (a *App) standing(ctx context.Context, who subject.Subject) error {
 	ctx, cancel := context.WithTimeout(ctx, standingLimit)
 	defer cancel()
 	_, err := a.shared.tokens.Current(ctx, who)
-	if errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrNeedsAdmin) || errors.Is(err, ErrRationed) {
+	if errors.Is(err, problem.ErrUnauthorized) || errors.Is(err, problem.ErrNeedsAdmin) || errors.Is(err, problem.ErrRationed) {
 		return err
 	}
 	return nil

@@ -10,7 +10,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 )
 
 // forwarder streams between application and WeChat. It does what
@@ -35,7 +37,7 @@ func (f *forwarder) forward(w http.ResponseWriter, r *http.Request, call *call) 
 		return
 	}
 	defer response.Body.Close()
-	relayedCalls.Inc()
+	metrics.RelayedCalls.Inc()
 	downward(w.Header(), response.Header)
 	w.WriteHeader(response.StatusCode)
 	if err := stream(w, response); err != nil {
@@ -53,7 +55,7 @@ func (f *forwarder) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.WriteHeader(statusClientGone)
 		return
 	}
-	fault(w, r, f.log, err)
+	problem.Write(w, r, f.log, err)
 }
 
 // stream passes the body of an answer on. What has not arrived at once is

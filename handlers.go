@@ -12,10 +12,12 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/check"
+	"github.com/caddy-wechat/caddy-wechat/internal/logging"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 )
 
@@ -130,7 +132,7 @@ func (a *Authorize) Validate() error {
 	if a.PublicURL == "" {
 		return nil
 	}
-	if err := checkBaseURL(a.PublicURL); err != nil {
+	if err := check.BaseURL(a.PublicURL); err != nil {
 		return fmt.Errorf("public_url: %w", err)
 	}
 	return nil
@@ -179,7 +181,7 @@ func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 	if p.app, err = appOf(ctx); err != nil {
 		return err
 	}
-	p.log = newSparing(ctx.Logger())
+	p.log = logging.Throttle(ctx.Logger())
 	if p.MaxReplayBody == 0 {
 		p.MaxReplayBody = 64 << 10
 	}
@@ -205,12 +207,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Ha
 	p.app.drain.answer(w)
 	if r.Header.Get(openapi.HopHeader) != "" {
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true) // its address carries a real token
-		fault(w, r, p.log, ErrLoop)
+		problem.Write(w, r, p.log, problem.ErrLoop)
 		return nil
 	}
 	path, ok := policy.Clean(r.URL.EscapedPath())
 	if !ok {
-		fault(w, r, p.log, ErrNotAllowed.because("the path is not plain: want segments of letters, digits, _ - . after single slashes"))
+		problem.Write(w, r, p.log, problem.ErrNotAllowed.Because("the path is not plain: want segments of letters, digits, _ - . after single slashes"))
 		return nil
 	}
 	route := policy.Lookup(path)
@@ -220,7 +222,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Ha
 	}
 	call, err := p.app.identify(r, path, route)
 	if err != nil {
-		fault(w, r, p.log, err)
+		problem.Write(w, r, p.log, err)
 		return nil
 	}
 	authenticated(r, call.client)
@@ -252,27 +254,6 @@ func notAllowed(w http.ResponseWriter, method string) error {
 	w.Header().Set("Allow", method)
 	w.WriteHeader(http.StatusMethodNotAllowed)
 	return nil
-}
-
-// fault answers an application's call with the problem that err is, in
-// WeChat's shape. What stands behind the problem is for the log alone.
-func fault(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error) {
-	problem := problemOf(err)
-	callsTotal.WithLabelValues(problem.Slug).Inc()
-	level := zapcore.DebugLevel
-	if problem.Status >= http.StatusInternalServerError {
-		level = zapcore.WarnLevel
-	}
-	message := "call refused: " + problem.Slug
-	entry := log.Check(level, message)
-	if entry == nil { // it has just been said
-		entry = log.Check(zapcore.DebugLevel, message)
-	}
-	if entry != nil {
-		entry.Write(zap.String("path", r.URL.Path), zap.String("slug", problem.Slug), zap.Error(err))
-	}
-	w.Header().Set(openapi.GatewayHeader, problem.Slug)
-	writeJSON(w, problem.Status, jsonOf(refused{problem.Errcode, problem.Text + " (gateway)"}))
 }
 
 var (

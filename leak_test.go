@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
@@ -71,7 +72,7 @@ func TestNothingLeaks(t *testing.T) {
 		story := stories[name]
 		t.Run(name, func(t *testing.T) {
 			story.options.Watch = true
-			story.options.Secrets = append(story.options.Secrets, soloSecret, soloNext, hashedSecret, narrowSecret, platformSecret, idleSecret)
+			story.options.Secrets = append(story.options.Secrets, soloSecret, soloNext, check.HashedSecret, narrowSecret, platformSecret, idleSecret)
 			g := startUpstream(t, story.options, story.routes)
 			story.tell(t, g)
 			wantTold(t, g, story)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
@@ -103,6 +104,6 @@ func (a *App) reply(m *message) ([]byte, error) {
 			answer = m.sealed.Seal(reply, time.Now(), m.nonce).XML()
 		}
 	}
-	pushesTotal.WithLabelValues("message", "acknowledged").Inc()
+	metrics.Pushes.WithLabelValues("message", "acknowledged").Inc()
 	return answer, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
@@ -21,7 +22,7 @@ import (
 func counted(t *testing.T, name string, labels ...string) float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	if err := registerMetrics(registry); err != nil {
+	if err := metrics.Register(registry); err != nil {
 		t.Fatal(err)
 	}
 	families, err := registry.Gather()
@@ -46,11 +47,11 @@ func counted(t *testing.T, name string, labels ...string) float64 {
 func TestMetricsGoOnThroughReloads(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	for range 2 {
-		if err := registerMetrics(registry); err != nil {
+		if err := metrics.Register(registry); err != nil {
 			t.Fatal(err)
 		}
 	}
-	relayedCalls.Inc()
+	metrics.RelayedCalls.Inc()
 	before := counted(t, "caddy_wechat_calls_total", "relayed")
 	if again := counted(t, "caddy_wechat_calls_total", "relayed"); before == 0 || again != before {
 		t.Errorf("a new registry counts %v, after %v", again, before)
@@ -86,7 +87,7 @@ func TestRenewalsAreCounted(t *testing.T) {
 // What storage fails to do is counted; that a key is not there is its answer.
 func TestStorageFailuresAreCounted(t *testing.T) {
 	storage := new(vaulttest.Memory)
-	metered := newMeteredStorage(storage, zap.NewNop())
+	metered := metrics.NewStorage(storage, zap.NewNop())
 	count := func(operation string) float64 {
 		return counted(t, "caddy_wechat_storage_failures_total", operation)
 	}

@@ -27,6 +27,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/check"
+	"github.com/caddy-wechat/caddy-wechat/internal/logging"
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
@@ -119,7 +122,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+	if err := metrics.Register(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
 	a.settings = a.newSettings(ctx, rings)
@@ -156,7 +159,7 @@ func (a *App) Validate() error {
 		return errors.New("no component is configured; add component <component_appid> { ... }")
 	}
 	for appid := range a.Components {
-		if err := checkAppID(appid); err != nil {
+		if err := check.AppID(appid); err != nil {
 			return fmt.Errorf("component: %w", err)
 		}
 	}
@@ -171,7 +174,7 @@ func (a *App) Validate() error {
 
 // newSettings returns what the shared state takes from this configuration.
 func (a *App) newSettings(ctx caddy.Context, rings map[string]*vault.Keyring) *settings {
-	storage := newMeteredStorage(ctx.Storage(), a.log)
+	storage := metrics.NewStorage(ctx.Storage(), a.log)
 	current := make(map[string]secret.Secret)
 	for appid, c := range a.components {
 		current[appid] = c.appSecrets[0]
@@ -185,7 +188,7 @@ func (a *App) newSettings(ctx caddy.Context, rings map[string]*vault.Keyring) *s
 
 // Start puts this configuration in force.
 func (a *App) Start() error {
-	guardStandardLog()
+	logging.RedactStandardLog()
 	a.shared.start(a)
 	return nil
 }
@@ -236,13 +239,13 @@ func (a *App) sealKeys(resolve resolver) ([][]byte, error) {
 	if len(a.SealKeys) == 0 {
 		return nil, nil
 	}
-	resolved, err := resolve.secrets("seal_key", a.SealKeys, checkSealKey)
+	resolved, err := resolve.secrets("seal_key", a.SealKeys, check.SealKey)
 	if err != nil {
 		return nil, err
 	}
 	var keys [][]byte
 	for _, text := range resolved {
-		key, err := parseSealKey(text.Reveal())
+		key, err := check.ParseSealKey(text.Reveal())
 		if err != nil {
 			return nil, fmt.Errorf("seal_key: %w", err)
 		}
@@ -255,12 +258,12 @@ func (a *App) sealKeys(resolve resolver) ([][]byte, error) {
 func (a *App) baseURLs(option string, raw []string) ([]*url.URL, error) {
 	var bases []*url.URL
 	for i, text := range raw {
-		u, err := parseBaseURL(text)
+		u, err := check.ParseBaseURL(text)
 		if err != nil {
 			return nil, fmt.Errorf("%s: value %d is %w", option, i+1, err)
 		}
 		base := &url.URL{Scheme: u.Scheme, Host: u.Host}
-		if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		if u.Scheme == "http" && !check.IsLoopback(u.Hostname()) {
 			a.log.Warn("credentials travel unencrypted, use https", zap.String("option", option), zap.Stringer("url", base))
 		}
 		bases = append(bases, base)

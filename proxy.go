@@ -10,7 +10,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 )
@@ -57,7 +59,7 @@ func (a *attacher) call(r *http.Request, call *call) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	repeatedCalls.Inc()
+	metrics.RepeatedCalls.Inc()
 	return a.sendWith(r, call, renewed)
 }
 
@@ -117,10 +119,10 @@ func (a *attacher) send(r *http.Request, call *call, query string) (*http.Respon
 		switch {
 		case err == nil && response.Header.Get(openapi.GatewayHeader) != "":
 			response.Body.Close()
-			return nil, ErrLoop
+			return nil, problem.ErrLoop
 		case err == nil && response.StatusCode == http.StatusSwitchingProtocols:
 			response.Body.Close()
-			return nil, ErrUnreachable.because("it switches protocols unasked")
+			return nil, problem.ErrUnreachable.Because("it switches protocols unasked")
 		case err == nil:
 			if zipped {
 				rewrite.Gunzip(response)

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
@@ -142,7 +143,7 @@ func (a *App) take(ctx context.Context, p *push) error {
 		return &unstoredPush{err}
 	}
 	a.shared.replays.acknowledged(p.signature, time.Now())
-	pushesTotal.WithLabelValues(pushType(p.event.InfoType), "acknowledged").Inc()
+	metrics.Pushes.WithLabelValues(metrics.PushType(p.event.InfoType), "acknowledged").Inc()
 	return nil
 }
 
@@ -212,7 +213,7 @@ func (a *App) refusePush(w http.ResponseWriter, r *http.Request, err error) erro
 		fields = append(fields, zap.String("remedy", "compare the encoding_aes_key here with the one in WeChat's console"))
 	}
 	a.log.Warn("push not acknowledged", fields...)
-	pushesTotal.WithLabelValues("any", outcome).Inc()
+	metrics.Pushes.WithLabelValues("any", outcome).Inc()
 	w.WriteHeader(status)
 	return nil
 }

@@ -12,7 +12,9 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
@@ -240,7 +242,7 @@ func (t *Tokens) await(ctx context.Context, who subject.Subject) (*Token, error)
 			return nil, context.Cause(ctx)
 		}
 	}
-	return nil, ErrContended
+	return nil, problem.ErrContended
 }
 
 // obtain finds a live token of who other than due, which is nil or still
@@ -256,7 +258,7 @@ func (t *Tokens) obtain(ctx context.Context, who subject.Subject, due *Token) (*
 		return t.remember(who, token), nil
 	}
 	renewed, err := t.renewOnce(ctx, who, record, due)
-	if err == nil || token == nil || errors.Is(err, ErrUnauthorized) {
+	if err == nil || token == nil || errors.Is(err, problem.ErrUnauthorized) {
 		return renewed, err
 	}
 	if token.refused.Store(t.troubles.isRefused(who, token.Value)); !token.live(time.Now()) {
@@ -310,7 +312,7 @@ func (t *Tokens) renewOnce(ctx context.Context, who subject.Subject, record vaul
 func (t *Tokens) renew(ctx context.Context, who subject.Subject, record vault.Record) (*Token, error) {
 	forced := time.Now().Before(record.Expires) && t.troubles.isRefused(who, record.Token)
 	if forced && t.troubles.contended(who, time.Now()) {
-		return nil, t.fail(who, ErrContended)
+		return nil, t.fail(who, problem.ErrContended)
 	}
 	var err error
 	if who.IsComponent() {
@@ -318,7 +320,7 @@ func (t *Tokens) renew(ctx context.Context, who subject.Subject, record vault.Re
 	} else {
 		record, err = t.renewAuthorizer(ctx, who, record)
 	}
-	if errors.Is(err, ErrUnauthorized) {
+	if errors.Is(err, problem.ErrUnauthorized) {
 		t.cache.drop(who)
 	}
 	if err != nil {
@@ -327,13 +329,13 @@ func (t *Tokens) renew(ctx context.Context, who subject.Subject, record vault.Re
 	record, _ = t.store(ctx, who, record)
 	token := t.tokenOf(who, record)
 	if token == nil { // the lock was lost, and who had it next wrote a tombstone
-		return nil, t.fail(who, ErrUnauthorized)
+		return nil, t.fail(who, problem.ErrUnauthorized)
 	}
 	t.troubles.heal(who)
 	if forced {
 		t.troubles.force(who, time.Now())
 	}
-	renewalsTotal.WithLabelValues(levelOf(who), "ok").Inc()
+	metrics.Renewals.WithLabelValues(levelOf(who), "ok").Inc()
 	t.settings().log.Info("token renewed", zap.String("component", who.Component()),
 		zap.String("authorizer", who.Authorizer()), zap.Uint64("generation", record.Generation),
 		zap.Time("expires", record.Expires))

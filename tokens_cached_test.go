@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
@@ -167,7 +168,7 @@ func TestRenewalAheadThatFailsIsNotFelt(t *testing.T) {
 		if got := w.storage.Count(vaulttest.Load) - loads; got > 2*7*60+100 {
 			t.Errorf("the storage was read %d times", got)
 		}
-		w.fails(shop, ErrRefused)
+		w.fails(shop, problem.ErrRefused)
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
@@ -117,7 +118,7 @@ func TestAuthorizedEventWithASpentCodeRevives(t *testing.T) {
 		_, err := w.node.Exchange(w.Context(), theComponent, secret.New(w.authorize(theShop)))
 		w.must(err)
 		w.must(w.node.Unauthorized(w.Context(), theComponent, theShop, revoked))
-		w.fails(shop, ErrUnauthorized)
+		w.fails(shop, problem.ErrUnauthorized)
 		w.must(w.weixin.PushAuthorized(w.Context(), theShop))
 		w.isStored(w.token(shop))
 		w.calls(askQueryAuth, 1)
@@ -125,7 +126,7 @@ func TestAuthorizedEventWithASpentCodeRevives(t *testing.T) {
 		w.must(w.weixin.Revoke(w.Context(), theShop)) // and a repeat that is older does not
 		time.Sleep(time.Second)
 		w.must(w.node.Authorized(w.Context(), Grant{theComponent, theShop, secret.New("c"), revoked}))
-		w.fails(shop, ErrUnauthorized)
+		w.fails(shop, problem.ErrUnauthorized)
 	})
 }
 
@@ -253,7 +254,7 @@ func TestCallbackThatWeChatRefuses(t *testing.T) {
 		w.weixin.SetSwitches(sandbox.Switches{NoAuthorizedPush: true})
 		w.weixin.Inject(sandbox.Fault{Path: askQueryAuth, ErrCode: 61011})
 		_, err := w.node.Exchange(w.Context(), theComponent, secret.New(w.authorize(theShop)))
-		if !errors.Is(err, ErrNoComponent) {
+		if !errors.Is(err, problem.ErrNoComponent) {
 			t.Errorf("Exchange: %v", err)
 		}
 		if w.logged(zap.ErrorLevel, "exchanging authorization_code failed") != 1 ||
@@ -271,7 +272,7 @@ func TestAccountWithoutAnyPermission(t *testing.T) {
 		if appid, err := w.node.Exchange(w.Context(), theComponent, secret.New(code)); appid != theShop || err != nil {
 			t.Errorf("the callback: %q, %v", appid, err)
 		}
-		w.fails(shop, ErrNeedsAdmin)
+		w.fails(shop, problem.ErrNeedsAdmin)
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
@@ -84,7 +85,7 @@ func TestFailureOfAnotherKindIsNews(t *testing.T) {
 		for _, code := range []int{-1, 45009} {
 			w.weixin.ClearFaults()
 			w.weixin.Inject(sandbox.Fault{ErrCode: code})
-			w.fails(shop, ErrNoComponent)
+			w.fails(shop, problem.ErrNoComponent)
 			time.Sleep(2 * time.Minute)
 		}
 		if got := w.logged(zap.ErrorLevel, "renewing token failed"); got != 2 {
@@ -95,7 +96,7 @@ func TestFailureOfAnotherKindIsNews(t *testing.T) {
 
 func TestAuthorizedEventEndsTheCoolDownOfTheAuthorizer(t *testing.T) {
 	play(t, func(w *world) {
-		w.fails(shop, ErrUnauthorized)
+		w.fails(shop, problem.ErrUnauthorized)
 		w.authorize(theShop)
 		w.token(shop)
 	})
@@ -106,7 +107,7 @@ func TestFailureOfTheComponentIsNotTheAuthorizers(t *testing.T) {
 		time.Sleep(3 * time.Hour)
 		w.weixin.Inject(sandbox.Fault{Path: askComponentToken, ErrCode: -1})
 		for range 60 {
-			w.fails(shop, ErrNoComponent)
+			w.fails(shop, problem.ErrNoComponent)
 			time.Sleep(10 * time.Second)
 		}
 		w.calls(askAuthorizerToken, 0)
@@ -124,7 +125,7 @@ func TestFailureOfOneAuthorizerIsNotAnothers(t *testing.T) {
 		time.Sleep(3 * time.Hour)
 		w.token(platform)
 		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, ErrCode: -1, Times: 1})
-		w.fails(shop, ErrRefused)
+		w.fails(shop, problem.ErrRefused)
 		w.token(subject.Of(theComponent, other))
 	})
 }

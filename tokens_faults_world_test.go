@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
@@ -57,12 +58,12 @@ func (tr *trial) begin() {
 func (tr *trial) call(who subject.Subject) string {
 	token, err := tr.node.Current(tr.Context(), who)
 	if err != nil {
-		return problemOf(err).Slug
+		return problem.Of(err).Slug
 	}
 	code := tr.errcode(who, token)
 	if rejected(code) {
 		if token, err = tr.node.After(tr.Context(), who, token); err != nil {
-			return problemOf(err).Slug
+			return problem.Of(err).Slug
 		}
 		code = tr.errcode(who, token)
 	}

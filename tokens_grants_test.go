@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
@@ -20,7 +21,7 @@ func TestUnauthorizedEventDropsTheTokensAtOnce(t *testing.T) {
 	playAuthorized(t, func(w *world) {
 		w.must(w.weixin.Revoke(w.Context(), theShop))
 		for range 300 {
-			w.fails(shop, ErrUnauthorized)
+			w.fails(shop, problem.ErrUnauthorized)
 			time.Sleep(time.Second)
 		}
 		w.silent()
@@ -28,7 +29,7 @@ func TestUnauthorizedEventDropsTheTokensAtOnce(t *testing.T) {
 			t.Errorf("record is %v with token %v, refresh %v", got.State, got.Token != nil, got.Refresh != nil)
 		}
 		w.restart()
-		w.fails(shop, ErrUnauthorized)
+		w.fails(shop, problem.ErrUnauthorized)
 		w.silent()
 	})
 }
@@ -38,10 +39,10 @@ func TestUnauthorizedEventReachesAnotherNodeAtTheNextRenewal(t *testing.T) {
 		other := w.start()
 		token := w.tokenFrom(other, shop)
 		w.must(w.weixin.Revoke(w.Context(), theShop))
-		if _, err := other.After(w.Context(), shop, token); !errors.Is(err, ErrUnauthorized) {
+		if _, err := other.After(w.Context(), shop, token); !errors.Is(err, problem.ErrUnauthorized) {
 			t.Errorf("After: %v", err)
 		}
-		if _, err := other.Current(w.Context(), shop); !errors.Is(err, ErrUnauthorized) {
+		if _, err := other.Current(w.Context(), shop); !errors.Is(err, problem.ErrUnauthorized) {
 			t.Errorf("Current: %v", err)
 		}
 		w.silent()
@@ -54,7 +55,7 @@ func TestUnauthorizedEventDuringALookup(t *testing.T) {
 		token := w.node.tokenOf(shop, w.record(shop)) // read, and not yet in memory
 		w.must(w.weixin.Revoke(w.Context(), theShop))
 		w.node.remember(shop, token)
-		w.fails(shop, ErrUnauthorized)
+		w.fails(shop, problem.ErrUnauthorized)
 	})
 }
 
@@ -66,7 +67,7 @@ func TestUnauthorizedEventIsNotAcknowledgedUnlessStored(t *testing.T) {
 				t.Errorf("%s fails, and the push is acknowledged", broken)
 			}
 			if broken == vaulttest.Store {
-				w.fails(shop, ErrUnauthorized) // this node knows
+				w.fails(shop, problem.ErrUnauthorized) // this node knows
 			}
 			w.repairStorage()
 			time.Sleep(time.Minute)
@@ -80,7 +81,7 @@ func TestUnauthorizedEventIsNotAcknowledgedUnlessStored(t *testing.T) {
 func TestAuthorizedEventRevives(t *testing.T) {
 	playAuthorized(t, func(w *world) {
 		w.must(w.weixin.Revoke(w.Context(), theShop))
-		w.fails(shop, ErrUnauthorized)
+		w.fails(shop, problem.ErrUnauthorized)
 		w.authorize(theShop)
 		w.isStored(w.token(shop))
 		w.calls(askQueryAuth, 1)
@@ -96,13 +97,13 @@ func TestWithdrawalThatOnlyTheRefreshTells(t *testing.T) {
 			_ = w.weixin.Revoke(w.Context(), theShop)
 			w.node = node
 			time.Sleep(3 * time.Hour)
-			w.fails(shop, ErrUnauthorized)
+			w.fails(shop, problem.ErrUnauthorized)
 			if w.record(shop).State != vault.Unauthorized {
 				t.Errorf("%d: no tombstone", code)
 			}
 			w.weixin.ResetCounts()
 			time.Sleep(5 * time.Minute)
-			w.fails(shop, ErrUnauthorized)
+			w.fails(shop, problem.ErrUnauthorized)
 			w.silent()
 		})
 	}
@@ -145,7 +146,7 @@ func TestOlderEventChangesNothing(t *testing.T) {
 		older := Grant{theComponent, theShop, secret.New("an old code"), w.record(shop).EventTime.Add(-time.Second)}
 		w.must(w.node.Authorized(w.Context(), older))
 		synctest.Wait()
-		w.fails(shop, ErrUnauthorized)
+		w.fails(shop, problem.ErrUnauthorized)
 		w.silent()
 		if w.record(shop).Code != nil {
 			t.Error("the old code is kept")
@@ -175,7 +176,7 @@ func TestNotAuthorizedOnACallIsLookedInto(t *testing.T) {
 		time.Sleep(doubtEvery)
 		w.node.Doubt(shop, token)
 		synctest.Wait()
-		w.fails(shop, ErrUnauthorized)
+		w.fails(shop, problem.ErrUnauthorized)
 	})
 }
 

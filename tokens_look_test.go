@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
@@ -124,10 +125,10 @@ func TestCloseEndsReadingThatHangs(t *testing.T) {
 func TestUnknownAccountIsReadOnceForEachCall(t *testing.T) {
 	playAuthorized(t, func(w *world) {
 		unknown := subject.Of(theComponent, "wx0000000000000001")
-		w.fails(unknown, ErrUnauthorized)
+		w.fails(unknown, problem.ErrUnauthorized)
 		before := w.storage.Count(vaulttest.Load)
 		for range 10 {
-			w.fails(unknown, ErrUnauthorized)
+			w.fails(unknown, problem.ErrUnauthorized)
 		}
 		if got := w.storage.Count(vaulttest.Load) - before; got != 10 {
 			t.Errorf("10 calls read the storage %d times", got)

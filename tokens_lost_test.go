@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
@@ -62,7 +63,7 @@ func TestRefreshTokenLostForGood(t *testing.T) {
 		w.authorize(theShop) // and the code never reaches anybody
 		w.weixin.ResetCounts()
 		for range 50 {
-			w.fails(shop, ErrNeedsAdmin)
+			w.fails(shop, problem.ErrNeedsAdmin)
 			time.Sleep(time.Second)
 		}
 		w.calls(askAuthorizerInfo, 1)
@@ -75,7 +76,7 @@ func TestRefreshTokenThatWeChatItselfDoesNotTake(t *testing.T) {
 		w.must(err)
 		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, ErrCode: 61023})
 		time.Sleep(3 * time.Hour)
-		w.fails(shop, ErrNeedsAdmin)
+		w.fails(shop, problem.ErrNeedsAdmin)
 		if w.record(shop).Refresh == nil {
 			t.Error("the refresh token was thrown away")
 		}
@@ -85,7 +86,7 @@ func TestRefreshTokenThatWeChatItselfDoesNotTake(t *testing.T) {
 func TestUnknownAuthorizerIsAskedAboutOnceAMinute(t *testing.T) {
 	play(t, func(w *world) {
 		for range 600 {
-			w.fails(shop, ErrUnauthorized)
+			w.fails(shop, problem.ErrUnauthorized)
 			time.Sleep(time.Second)
 		}
 		w.calls(askAuthorizerInfo, 10)
@@ -120,7 +121,7 @@ func TestClientThatTriesAppIDs(t *testing.T) {
 				began := time.Now()
 				tries(func(i int) {
 					_, err := w.node.Current(w.Context(), subject.Of(theComponent, fmt.Sprintf("wx%016x", i)))
-					if !errors.Is(err, ErrUnauthorized) && !errors.Is(err, ErrRationed) {
+					if !errors.Is(err, problem.ErrUnauthorized) && !errors.Is(err, problem.ErrRationed) {
 						t.Errorf("%d: %v", i, err)
 					}
 				})
@@ -153,7 +154,7 @@ func TestInvalidAppIDIsNoWithdrawal(t *testing.T) {
 		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, ErrCode: 61023})
 		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerInfo, ErrCode: 40013})
 		time.Sleep(3 * time.Hour)
-		w.fails(shop, ErrRefused)
+		w.fails(shop, problem.ErrRefused)
 		if record := w.record(shop); record.State != vault.Authorized || record.Refresh == nil {
 			t.Error("the authorization was given up")
 		}
@@ -164,13 +165,13 @@ func TestInvalidAppIDIsNoWithdrawal(t *testing.T) {
 // hosts, calls or tokens.
 func TestWhatCallersAreTold(t *testing.T) {
 	refusal := &openapi.Refusal{Endpoint: openapi.EndpointAuthorizerToken, Code: 45009, RID: "abc-def-012"}
-	for want, err := range map[*Problem]error{
-		ErrRefused:     refusal,
-		ErrNoComponent: &componentFault{refusal},
-		ErrStorage:     fmt.Errorf("loading: %w", vault.ErrUnavailable),
-		ErrNoTicket:    &componentFault{ErrNoTicket},
+	for want, err := range map[*problem.Problem]error{
+		problem.ErrRefused:     refusal,
+		problem.ErrNoComponent: &componentFault{refusal},
+		problem.ErrStorage:     fmt.Errorf("loading: %w", vault.ErrUnavailable),
+		problem.ErrNoTicket:    &componentFault{problem.ErrNoTicket},
 	} {
-		if got := problemOf(publicOf(shop, err)); !errors.Is(got, want) {
+		if got := problem.Of(publicOf(shop, err)); !errors.Is(got, want) {
 			t.Errorf("%v is shown as %v", err, got)
 		}
 	}
@@ -183,7 +184,7 @@ func TestComponentThatIsNoLongerConfigured(t *testing.T) {
 		without.components = map[string]secret.Secret{}
 		w.node.settings.Store(without)
 		time.Sleep(3 * time.Hour)
-		w.fails(shop, ErrNoComponent)
+		w.fails(shop, problem.ErrNoComponent)
 		w.silent()
 	})
 }

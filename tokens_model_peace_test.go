@@ -7,6 +7,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
@@ -117,7 +118,7 @@ func (m *model) everybodyWorks() {
 				if m.call(p, who, patience) == nil {
 					failing = p.name + " for " + nameOf(who)
 				}
-				if _, err := p.Current(context.Background(), who); errors.Is(err, ErrContended) {
+				if _, err := p.Current(context.Background(), who); errors.Is(err, problem.ErrContended) {
 					limit = time.Hour + 5*time.Minute
 				}
 			}
@@ -171,7 +172,7 @@ func (m *model) withdrawnStayOut() {
 		}
 		for node := range m.nodes {
 			p := m.at(node)
-			if _, err := p.Current(context.Background(), who); !errors.Is(err, ErrUnauthorized) {
+			if _, err := p.Current(context.Background(), who); !errors.Is(err, problem.ErrUnauthorized) {
 				m.mu.Lock()
 				m.breaks(notDead, "%s for %s, which is not authorized: %v", p.name, nameOf(who), err)
 				m.mu.Unlock()

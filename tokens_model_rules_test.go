@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
@@ -144,7 +145,7 @@ func (m *model) mayBeStale(p *process, who subject.Subject, began time.Time, tok
 func (m *model) mayRefuse(p *process, who subject.Subject, began time.Time, err error) {
 	since, exists := m.refreshSince[who]
 	m.trace("%s refuses %s: %v", p.name, nameOf(who), err)
-	if errors.Is(err, ErrNeedsAdmin) && exists && began.Sub(since) > negativeFor+obtainLimit {
+	if errors.Is(err, problem.ErrNeedsAdmin) && exists && began.Sub(since) > negativeFor+obtainLimit {
 		m.breaks(notLost, "%s sends for the admin of %s, whose refresh token WeChat has", p.name, nameOf(who))
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
@@ -35,7 +36,7 @@ func TestWithdrawalReachesEveryNode(t *testing.T) {
 		time.Sleep(newsEvery)
 		synctest.Wait()
 		for _, n := range []*node{other, third} {
-			if _, err := n.Current(w.Context(), shop); !errors.Is(err, ErrUnauthorized) {
+			if _, err := n.Current(w.Context(), shop); !errors.Is(err, problem.ErrUnauthorized) {
 				t.Errorf("Current: %v", err)
 			}
 		}
@@ -52,7 +53,7 @@ func TestAuthorizationReachesEveryNode(t *testing.T) {
 		w.must(w.weixin.Revoke(w.Context(), theShop))
 		time.Sleep(newsEvery)
 		synctest.Wait()
-		if _, err := other.Current(w.Context(), shop); !errors.Is(err, ErrUnauthorized) {
+		if _, err := other.Current(w.Context(), shop); !errors.Is(err, problem.ErrUnauthorized) {
 			t.Fatalf("Current: %v", err)
 		}
 		w.authorize(theShop)
@@ -143,6 +144,6 @@ func TestNewsThatCannotBeTold(t *testing.T) {
 		w.authorize(theShop)
 		w.isValid(w.token(shop), shop)
 		w.must(w.weixin.Revoke(w.Context(), theShop))
-		w.fails(shop, ErrUnauthorized)
+		w.fails(shop, problem.ErrUnauthorized)
 	})
 }

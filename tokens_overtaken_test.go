@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
@@ -34,7 +35,7 @@ func TestTombstoneOfAnAccountThatIsBackIsLookedInto(t *testing.T) {
 		_, err := w.node.Exchange(w.Context(), theComponent, secret.New(code))
 		w.must(err)
 		w.must(w.node.Unauthorized(w.Context(), theComponent, theShop, revoked))
-		w.fails(shop, ErrUnauthorized)
+		w.fails(shop, problem.ErrUnauthorized)
 		time.Sleep(doubtEvery)
 		w.isStored(w.token(shop))
 	})
@@ -62,7 +63,7 @@ func TestTombstoneIsLookedIntoEveryTenMinutes(t *testing.T) {
 	playAuthorized(t, func(w *world) {
 		w.must(w.weixin.Revoke(w.Context(), theShop))
 		for range 3600 {
-			w.fails(shop, ErrUnauthorized)
+			w.fails(shop, problem.ErrUnauthorized)
 			time.Sleep(time.Second)
 		}
 		w.calls(askAuthorizerInfo, 5)
@@ -165,7 +166,7 @@ func TestWithdrawalOvertakesTheExchange(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		w.must(w.weixin.Revoke(w.Context(), theShop))
 		time.Sleep(10 * time.Second)
-		w.fails(shop, ErrUnauthorized)
+		w.fails(shop, problem.ErrUnauthorized)
 		if got := w.record(shop); got.State != vault.Unauthorized || got.Token != nil || got.Refresh != nil {
 			t.Errorf("record is %v with token %v, refresh %v", got.State, got.Token != nil, got.Refresh != nil)
 		}
@@ -185,7 +186,7 @@ func TestDeadCodeDoesNotHideAWithdrawal(t *testing.T) {
 		w.deaf.Store(false)
 		time.Sleep(3 * time.Hour)
 		w.must(w.weixin.PushTicket(w.Context()))
-		w.fails(shop, ErrUnauthorized)
+		w.fails(shop, problem.ErrUnauthorized)
 		if w.record(shop).State != vault.Unauthorized {
 			t.Error("no tombstone")
 		}

@@ -9,7 +9,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
@@ -20,7 +22,7 @@ func (t *Tokens) renewComponent(ctx context.Context, who subject.Subject, record
 	s := t.settings()
 	appSecret, ok := s.components[who.Component()]
 	if !ok {
-		return record, ErrNoComponent.because("component %s is not configured", who.Component())
+		return record, problem.ErrNoComponent.Because("component %s is not configured", who.Component())
 	}
 	ticket, err := t.loadTicket(ctx, who.Component())
 	if err != nil && !recoverable(err) {
@@ -28,7 +30,7 @@ func (t *Tokens) renewComponent(ctx context.Context, who subject.Subject, record
 	}
 	if ticket.Value == nil {
 		t.askForTicket(ctx, who.Component(), ticket)
-		return record, ErrNoTicket
+		return record, problem.ErrNoTicket
 	}
 	began := time.Now()
 	token, err := s.api.ComponentToken(ctx, who.Component(), appSecret, ticket.Value)
@@ -57,10 +59,10 @@ func (t *Tokens) renewAuthorizer(ctx context.Context, who subject.Subject, recor
 	}
 	switch {
 	case kindOf(err) == openapi.RefreshDead:
-		return record, ErrNeedsAdmin
+		return record, problem.ErrNeedsAdmin
 	case kindOf(err) == openapi.Withdrawn && !codePending(record): // a code would be of a new authorization
 		t.withdraw(ctx, who, record)
-		return record, ErrUnauthorized
+		return record, problem.ErrUnauthorized
 	}
 	return renewed, err
 }
@@ -95,7 +97,7 @@ func (t *Tokens) recover(ctx context.Context, who subject.Subject, record vault.
 		return record, err
 	}
 	if info.Refresh == nil || info.Refresh.Equal(record.Refresh) {
-		return record, ErrNeedsAdmin
+		return record, problem.ErrNeedsAdmin
 	}
 	record.Refresh, record.State, record.Functions = info.Refresh, vault.Authorized, info.Functions
 	return t.refresh(ctx, who, record)
@@ -107,11 +109,11 @@ func (t *Tokens) recover(ctx context.Context, who subject.Subject, record vault.
 func (t *Tokens) revive(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
 	now := time.Now()
 	if now.Sub(record.EventTime) < doubtEvery || !t.troubles.doubt(who, now) {
-		return record, ErrUnauthorized
+		return record, problem.ErrUnauthorized
 	}
 	revived, err := t.recover(ctx, who, record)
 	if err != nil {
-		return record, ErrUnauthorized
+		return record, problem.ErrUnauthorized
 	}
 	return revived, nil
 }
@@ -135,7 +137,7 @@ func (t *Tokens) ask(ctx context.Context, who subject.Subject, known bool) (info
 		return info, err
 	}
 	if saysUnauthorized(err) {
-		return info, ErrUnauthorized
+		return info, problem.ErrUnauthorized
 	}
 	return info, err
 }
@@ -225,9 +227,9 @@ const (
 // another's making, of the component, of the storage or by the end of
 // everything, let nobody cool down.
 func (t *Tokens) failed(doing string, who, cooling subject.Subject, err error) error {
-	slug := problemOf(publicOf(who, err)).Slug
-	renewalsTotal.WithLabelValues(levelOf(who), slug).Inc()
-	if errors.Is(err, ErrRationed) {
+	slug := problem.Of(publicOf(who, err)).Slug
+	metrics.Renewals.WithLabelValues(levelOf(who), slug).Inc()
+	if errors.Is(err, problem.ErrRationed) {
 		t.troubles.rationOf(who.Component()).news.Do(func() {
 			t.settings().log.Warn("too many unknown authorizers are asked for; WeChat is not asked about more",
 				zap.String("component", who.Component()), zap.String("authorizer", who.Authorizer()))
@@ -241,7 +243,7 @@ func (t *Tokens) failed(doing string, who, cooling subject.Subject, err error) e
 	pause, news := t.troubles.note(cooling, err, time.Now())
 	if news {
 		level := zap.ErrorLevel
-		if errors.Is(err, ErrUnauthorized) {
+		if errors.Is(err, problem.ErrUnauthorized) {
 			level = zap.InfoLevel // no fault of anybody
 		}
 		t.settings().log.Log(level, doing, zap.String("component", who.Component()),
@@ -297,7 +299,7 @@ func shownOf(err error) error {
 	var refusal *openapi.Refusal
 	var fault *componentFault
 	if errors.As(err, &fault) && errors.As(fault, &refusal) {
-		return ErrNoComponent.because("WeChat refuses with errcode %d", refusal.Code)
+		return problem.ErrNoComponent.Because("WeChat refuses with errcode %d", refusal.Code)
 	}
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
@@ -222,7 +223,7 @@ func TestTombstoneWrittenDuringARenewalStands(t *testing.T) {
 			w.must(w.storage.Unlock(w.Context(), "wechat_"+theComponent+"_"+theShop))
 			w.must(other.Unauthorized(w.Context(), theComponent, theShop, time.Now()))
 		})
-		if _, err := w.node.After(w.Context(), shop, refused); !errors.Is(err, ErrUnauthorized) {
+		if _, err := w.node.After(w.Context(), shop, refused); !errors.Is(err, problem.ErrUnauthorized) {
 			t.Errorf("After: %v", err)
 		}
 		if got := w.record(shop); got.State != vault.Unauthorized || got.Refresh != nil || got.Token != nil {
@@ -239,7 +240,7 @@ func TestRenewalsThatFailDoNotCountAsForced(t *testing.T) {
 		w.weixin.KillTokens(theShop)
 		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, ErrCode: -1})
 		for range 40 * 60 {
-			if _, err := w.node.After(w.Context(), shop, refused); errors.Is(err, ErrContended) {
+			if _, err := w.node.After(w.Context(), shop, refused); errors.Is(err, problem.ErrContended) {
 				t.Fatal("called contended")
 			}
 			time.Sleep(time.Second)

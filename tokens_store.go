@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
@@ -51,7 +52,7 @@ func (t *Tokens) sayUnreadable(who subject.Subject, err error) {
 	if !errors.As(err, &unreadable) {
 		return
 	}
-	storageFailuresTotal.WithLabelValues("open").Inc()
+	metrics.StorageFailures.WithLabelValues("open").Inc()
 	if !t.troubles.unreadable(who, time.Now()) {
 		return
 	}
@@ -264,7 +265,7 @@ func (u *unstored) put(who subject.Subject, record vault.Record) bool {
 	}
 	_, known := u.records[who]
 	u.records[who] = record
-	unstoredRecords.Set(float64(len(u.records)))
+	metrics.UnstoredRecords.Set(float64(len(u.records)))
 	return !known
 }
 
@@ -277,6 +278,6 @@ func (u *unstored) remove(who subject.Subject, record vault.Record) bool {
 		return false
 	}
 	delete(u.records, who)
-	unstoredRecords.Set(float64(len(u.records)))
+	metrics.UnstoredRecords.Set(float64(len(u.records)))
 	return true
 }

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
@@ -33,7 +34,7 @@ func (t *Tokens) Ticket(ctx context.Context, component string, ticket secret.Sec
 	if err != nil {
 		return err
 	}
-	noteTicket(component, time.Now())
+	metrics.TicketReceived(component, time.Now())
 	t.troubles.heal(subject.Of(component, ""))
 	t.emit(eventTicket, subject.Of(component, ""), "")
 	return nil
@@ -77,7 +78,7 @@ func (t *Tokens) watchTicket(ctx context.Context, component string) {
 	defer cancel()
 	ticket, err := t.loadTicket(ctx, component)
 	if ticket.Value != nil {
-		noteTicket(component, ticket.Received) // it may have come to another node
+		metrics.TicketReceived(component, ticket.Received) // it may have come to another node
 	}
 	if !ticketsMissing(ticket, err) {
 		return

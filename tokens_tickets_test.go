@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
@@ -72,7 +73,7 @@ func TestOlderTicketNeverReplacesANewerOne(t *testing.T) {
 
 func TestNoTicketAtTheStartAsksForOne(t *testing.T) {
 	playEmpty(t, func(w *world) {
-		w.fails(platform, ErrNoTicket)
+		w.fails(platform, problem.ErrNoTicket)
 		w.calls(askComponentToken, 0)
 		w.watch(w.node)
 		w.calls(askStartPushTicket, 1)
@@ -153,7 +154,7 @@ func TestTicketsThatComeAreNotAskedFor(t *testing.T) {
 func TestTicketThatArrivesDuringTheQuestion(t *testing.T) {
 	playEmpty(t, func(w *world) {
 		began := time.Now()
-		w.fails(platform, ErrNoTicket)
+		w.fails(platform, problem.ErrNoTicket)
 		if waited := time.Since(began); waited != 0 || w.ticket().Value == nil {
 			t.Errorf("ticket %v after %v", w.ticket().Value != nil, waited)
 		}
@@ -201,7 +202,7 @@ func TestStorageThatIsDownIsNotALackOfTickets(t *testing.T) {
 	playEmpty(t, func(w *world) {
 		w.storage.Intercept(func(context.Context, vaulttest.Op, string) error { return context.DeadlineExceeded })
 		w.watch(w.node)
-		w.fails(platform, ErrStorage)
+		w.fails(platform, problem.ErrStorage)
 		time.Sleep(time.Hour)
 		w.silent()
 	})
@@ -216,7 +217,7 @@ func TestPreAuthCode(t *testing.T) {
 			t.Errorf("PreAuthCode: lifetime %v, %v", code.Lifetime, err)
 		}
 		w.weixin.Inject(sandbox.Fault{Path: "/cgi-bin/component/api_create_preauthcode", ErrCode: 45009})
-		if _, err := w.node.PreAuthCode(w.Context(), theComponent); problemOf(err).Slug != ErrNoComponent.Slug {
+		if _, err := w.node.PreAuthCode(w.Context(), theComponent); problem.Of(err).Slug != problem.ErrNoComponent.Slug {
 			t.Errorf("PreAuthCode: %v", err)
 		}
 	})

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
@@ -93,12 +94,12 @@ func (t *troubles) note(who subject.Subject, err error, now time.Time) (pause ti
 	public := publicOf(who, err)
 	// Of the texts, the public one alone is the same every time: others hold
 	// the id of the call or the port of the connection.
-	news = trouble.err == nil || problemOf(trouble.err).Text != problemOf(public).Text
+	news = trouble.err == nil || problem.Of(trouble.err).Text != problem.Of(public).Text
 	pause = jitter(min(coolDownFirst<<min(trouble.failures, 6), coolDownMost))
 	switch {
-	case errors.Is(err, ErrUnauthorized), errors.Is(err, ErrNeedsAdmin):
+	case errors.Is(err, problem.ErrUnauthorized), errors.Is(err, problem.ErrNeedsAdmin):
 		pause = negativeFor
-	case errors.Is(err, ErrNoTicket): // WeChat was not asked, and the next push may come to another node
+	case errors.Is(err, problem.ErrNoTicket): // WeChat was not asked, and the next push may come to another node
 		pause = coolDownFirst
 	}
 	trouble.failures++
@@ -214,7 +215,7 @@ func (r *ration) ask(ctx context.Context, question func() (inVain bool)) error {
 		return context.Cause(ctx)
 	}
 	if r.inVain.Tokens() < 1 {
-		return ErrRationed
+		return problem.ErrRationed
 	}
 	if question() {
 		r.inVain.Allow()

@@ -21,7 +21,9 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
@@ -120,7 +122,7 @@ func (w *world) restart() *node {
 func (w *world) settings(key byte) *settings {
 	ring, err := vault.NewKeyring(bytes.Repeat([]byte{key}, vault.KeySize))
 	w.must(err)
-	storage := newMeteredStorage(w.storage, w.log)
+	storage := metrics.NewStorage(w.storage, w.log)
 	return &settings{
 		components: map[string]secret.Secret{theComponent: secret.New(sandbox.DefaultAppSecret)},
 		api:        &openapi.Client{Transport: transportFunc(w.carry)},
@@ -225,10 +227,10 @@ func (w *world) record(who subject.Subject) vault.Record {
 }
 
 // fails checks that who gets no token and what the caller is told.
-func (w *world) fails(who subject.Subject, want *Problem) {
+func (w *world) fails(who subject.Subject, want *problem.Problem) {
 	w.Helper()
 	token, err := w.node.Current(w.Context(), who)
-	if token != nil || err == nil || problemOf(err).Slug != want.Slug {
+	if token != nil || err == nil || problem.Of(err).Slug != want.Slug {
 		w.Fatalf("Current gives %v, %v; want an error answered as %s", token, err, want.Slug)
 	}
 }

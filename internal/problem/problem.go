@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wechat
+// Package problem says what callers are told of a failure: which errcode, which
+// HTTP status, which words. It decides in one place what of an error is public.
+package problem
 
 import (
 	"context"
@@ -27,8 +29,8 @@ type Problem struct {
 
 func (p *Problem) Error() string { return p.Text }
 
-// because returns a copy of p that says more, still fit for callers.
-func (p *Problem) because(format string, args ...any) *Problem {
+// Because returns a copy of p that says more, still fit for callers.
+func (p *Problem) Because(format string, args ...any) *Problem {
 	more := *p
 	more.Text += ": " + fmt.Sprintf(format, args...)
 	return &more
@@ -69,9 +71,9 @@ var (
 	ErrTooLarge       = &Problem{http.StatusRequestEntityTooLarge, 47001, "too_large", "request body too large"}
 )
 
-// problemOf is the one switch from error to public answer. Errors that are
-// not problems themselves contribute their kind, never their text.
-func problemOf(err error) *Problem {
+// Of is the one switch from error to public answer. Errors that are not problems
+// themselves contribute their kind, never their text: it may quote a credential.
+func Of(err error) *Problem {
 	var problem *Problem
 	var refusal *openapi.Refusal
 	var netErr net.Error
@@ -80,7 +82,7 @@ func problemOf(err error) *Problem {
 	case errors.As(err, &problem):
 		return problem
 	case errors.As(err, &refusal):
-		return ErrRefused.because("errcode %d", refusal.Code)
+		return ErrRefused.Because("errcode %d", refusal.Code)
 	case errors.As(err, &tooLarge): // a streamed body met a limit set in Caddy
 		return ErrTooLarge
 	case errors.Is(err, vault.ErrUnavailable):
@@ -90,4 +92,14 @@ func problemOf(err error) *Problem {
 	default:
 		return ErrUnreachable
 	}
+}
+
+// OfBody is the problem of a request body that could not be read: it tells a body
+// that a limit has cut from one that did not arrive.
+func OfBody(err error) error {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return ErrTooLarge
+	}
+	return ErrBadRequest.Because("the request body broke off")
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wechat
+// Package logging keeps logs readable and free of secrets.
+package logging
 
 import (
 	"sync"
@@ -11,27 +12,29 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// sparing is the core of a logger that says each warning once a minute. What
+// throttled is the core of a logger that says each warning once a minute. What
 // fails for one call fails for the thousands beside it, and nobody finds the
 // line that matters among as many. It tells warnings apart by their message.
-type sparing struct {
+type throttled struct {
 	zapcore.Core
 	said *sync.Map // message → *rate.Sometimes
 }
 
-func newSparing(log *zap.Logger) *zap.Logger {
+// Throttle returns a logger that says each warning, and whatever is worse, once a
+// minute. It is safe for concurrent use, and so is what With makes of it.
+func Throttle(log *zap.Logger) *zap.Logger {
 	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
-		return sparing{core, new(sync.Map)}
+		return throttled{core, new(sync.Map)}
 	}))
 }
 
 // With implements zapcore.Core.
-func (s sparing) With(fields []zap.Field) zapcore.Core {
-	return sparing{s.Core.With(fields), s.said}
+func (s throttled) With(fields []zap.Field) zapcore.Core {
+	return throttled{s.Core.With(fields), s.said}
 }
 
 // Check implements zapcore.Core.
-func (s sparing) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+func (s throttled) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if entry.Level < zapcore.WarnLevel {
 		return s.Core.Check(entry, checked)
 	}
