@@ -64,10 +64,10 @@ type deadEvent struct {
 	Failure   string    `json:"failure"`
 }
 
-func deadEvents(state *shared, w http.ResponseWriter, r *http.Request) error {
+func deadEvents(s *state, w http.ResponseWriter, r *http.Request) error {
 	dead := []deadEvent{}
-	for queue := range state.settings.Load().deliveries.Targets {
-		letters, err := state.courier.DeadLetters(r.Context(), queue)
+	for queue := range s.settings.Load().deliveries.Targets {
+		letters, err := s.courier.DeadLetters(r.Context(), queue)
 		if err != nil {
 			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 		}
@@ -88,13 +88,13 @@ func deadEventOf(e vault.Event) deadEvent {
 	}
 }
 
-func authorizers(state *shared, w http.ResponseWriter, r *http.Request) error {
-	s := state.settings.Load()
-	component, err := s.componentOf(r)
+func authorizers(s *state, w http.ResponseWriter, r *http.Request) error {
+	in := s.settings.Load()
+	component, err := in.componentOf(r)
 	if err != nil {
 		return err
 	}
-	appids, err := s.vault.List(r.Context(), component)
+	appids, err := in.tokens.Vault.List(r.Context(), component)
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
@@ -108,12 +108,12 @@ type progress struct {
 	Total     int    `json:"total"`
 }
 
-func syncPage(state *shared, w http.ResponseWriter, r *http.Request) error {
-	component, offset, err := state.settings.Load().pageOf(r)
+func syncPage(s *state, w http.ResponseWriter, r *http.Request) error {
+	component, offset, err := s.settings.Load().pageOf(r)
 	if err != nil {
 		return err
 	}
-	list, err := state.tokens.AuthorizerList(r.Context(), component, offset, openapi.MaxListed)
+	list, err := s.keeper.AuthorizerList(r.Context(), component, offset, openapi.MaxListed)
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusBadGateway, Err: err}
 	}
@@ -131,16 +131,16 @@ type resealed struct {
 	Unreadable []string `json:"unreadable,omitempty"` // storage keys
 }
 
-func resealPart(state *shared, w http.ResponseWriter, r *http.Request) error {
-	s := state.settings.Load()
-	component, part, err := s.pageOf(r)
+func resealPart(s *state, w http.ResponseWriter, r *http.Request) error {
+	in := s.settings.Load()
+	component, part, err := in.pageOf(r)
 	if err == nil && part >= vault.Parts {
 		err = caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("offset is not below %d", vault.Parts)}
 	}
 	if err != nil {
 		return err
 	}
-	done, err := s.vault.Reseal(r.Context(), component, part)
+	done, err := in.tokens.Vault.Reseal(r.Context(), component, part)
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
@@ -163,13 +163,13 @@ func (s *settings) pageOf(r *http.Request) (component string, offset int, err er
 // componentOf returns the component that a request is about.
 func (s *settings) componentOf(r *http.Request) (string, error) {
 	component := r.URL.Query().Get("component")
-	if component == "" && len(s.components) == 1 {
-		for only := range s.components {
+	if component == "" && len(s.tokens.Components) == 1 {
+		for only := range s.tokens.Components {
 			return only, nil
 		}
 	}
-	if _, ok := s.components[component]; !ok {
-		known := strings.Join(slices.Sorted(maps.Keys(s.components)), ", ")
+	if _, ok := s.tokens.Components[component]; !ok {
+		known := strings.Join(slices.Sorted(maps.Keys(s.tokens.Components)), ", ")
 		return "", caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("component is not one of: %s", known)}
 	}
 	return component, nil
@@ -181,27 +181,27 @@ func adminJSON(w http.ResponseWriter, answer any) error {
 }
 
 // inForce calls a handler with the state in force.
-func inForce(method string, handler func(*shared, http.ResponseWriter, *http.Request) error) caddy.AdminHandler {
+func inForce(method string, handler func(*state, http.ResponseWriter, *http.Request) error) caddy.AdminHandler {
 	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != method {
 			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed, want " + method)}
 		}
-		state := running()
-		if state == nil {
+		current := running()
+		if current == nil {
 			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("the wechat app is not running")}
 		}
-		return handler(state, w, r)
+		return handler(current, w, r)
 	})
 }
 
 // running returns the state in force. The admin API is built before the apps
 // are, so it asks the pool at every call and holds nothing.
-func running() (state *shared) {
+func running() (current *state) {
 	pool.Range(func(_, value any) bool {
-		state = value.(*shared)
+		current = value.(*state)
 		return false
 	})
-	return state
+	return current
 }
 
 var _ caddy.AdminRouter = (*Admin)(nil)

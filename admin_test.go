@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
+	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
 
 // An event that no delivery reached in a day is not silently gone: it stands
@@ -50,10 +51,11 @@ func TestDeadEventsAreVisible(t *testing.T) {
 			storage.Put(file, []byte("{"))
 		}
 	}
-	in := &settings{vault: v, log: zap.NewNop(), deliveries: delivery.Settings{
+	in := newTestSettings(t, storage)
+	in.deliveries = delivery.Settings{
 		Vault: v, Log: zap.NewNop(), Targets: map[vault.Queue]*delivery.Target{queue: {Client: "shop"}},
-	}}
-	if _, _, err := pool.LoadOrNew(poolKey, func() (caddy.Destructor, error) { return newShared(in, 10) }); err != nil {
+	}
+	if _, _, err := pool.LoadOrNew(poolKey, func() (caddy.Destructor, error) { return newState(in) }); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _, _ = pool.Delete(poolKey) }()
@@ -79,30 +81,30 @@ func TestDeadEventsAreVisible(t *testing.T) {
 
 // A part that is not there is a mistake of the caller's, a storage that fails is not.
 func TestResealSaysWhatIsWrong(t *testing.T) {
-	playAuthorized(t, func(w *world) {
-		state := new(shared)
-		state.settings.Store(w.node.settings.Load())
-		ask := func(query string) (status int) {
-			err := resealPart(state, httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/wechat/reseal?"+query, nil))
-			var refused caddy.APIError
-			if errors.As(err, &refused) {
-				return refused.HTTPStatus
-			}
-			return http.StatusOK
+	storage := new(vaulttest.Memory)
+	s, in := new(state), newTestSettings(t, storage)
+	s.settings.Store(in)
+	storeTicket(t, in.tokens.Vault)
+	fill(t, in.tokens.Vault, 1)
+	ask := func(query string) (status int) {
+		err := resealPart(s, httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/wechat/reseal?"+query, nil))
+		var refused caddy.APIError
+		if errors.As(err, &refused) {
+			return refused.HTTPStatus
 		}
-		for query, want := range map[string]int{
-			"": http.StatusOK, "offset=256": http.StatusOK, "offset=0&component=" + theComponent: http.StatusOK,
-			"offset=257": http.StatusBadRequest, "offset=-1": http.StatusBadRequest, "offset=x": http.StatusBadRequest,
-			"component=wx0000000000000000": http.StatusBadRequest,
-		} {
-			if got := ask(query); got != want {
-				t.Errorf("%q is answered %d, want %d", query, got, want)
-			}
+		return http.StatusOK
+	}
+	for query, want := range map[string]int{
+		"": http.StatusOK, "offset=256": http.StatusOK, "offset=0&component=" + sandbox.DefaultComponent: http.StatusOK,
+		"offset=257": http.StatusBadRequest, "offset=-1": http.StatusBadRequest, "offset=x": http.StatusBadRequest,
+		"component=wx0000000000000000": http.StatusBadRequest,
+	} {
+		if got := ask(query); got != want {
+			t.Errorf("%q is answered %d, want %d", query, got, want)
 		}
-		w.storage.Intercept(func(context.Context, vaulttest.Op, string) error { return errors.New("storage fails") })
-		if got := ask(""); got != http.StatusServiceUnavailable {
-			t.Errorf("without storage: %d", got)
-		}
-		w.storage.Intercept(nil)
-	})
+	}
+	storage.Intercept(func(context.Context, vaulttest.Op, string) error { return errors.New("storage fails") })
+	if got := ask(""); got != http.StatusServiceUnavailable {
+		t.Errorf("without storage: %d", got)
+	}
 }

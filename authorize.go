@@ -47,10 +47,10 @@ func (a *Authorize) launch(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead || robots.MatchString(r.UserAgent()) {
 		return showProblem(w, r, http.StatusForbidden, problemRobot, "")
 	}
-	if wait := a.app.shared.rations.take("launch "+component.appid, time.Now()); wait > 0 {
+	if wait := a.app.state.rations.take("launch "+component.appid, time.Now()); wait > 0 {
 		return showBusy(w, r, wait)
 	}
-	code, err := a.app.shared.tokens.PreAuthCode(r.Context(), component.appid)
+	code, err := a.app.state.keeper.PreAuthCode(r.Context(), component.appid)
 	if err != nil {
 		a.app.log.Error("creating pre_auth_code failed", zap.String("component", component.appid), zap.Error(err))
 		return showProblem(w, r, http.StatusServiceUnavailable, problemWeChat, problem.Of(err).Slug)
@@ -145,13 +145,13 @@ func (a *Authorize) callback(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	// Anybody can come here with a made-up code, and each costs a question.
-	if wait := a.app.shared.rations.take("callback "+component.appid, time.Now()); wait > 0 {
+	if wait := a.app.state.rations.take("callback "+component.appid, time.Now()); wait > 0 {
 		return showBusy(w, r, wait)
 	}
-	appid, err := a.app.shared.tokens.Exchange(r.Context(), component.appid, code)
+	appid, err := a.app.state.keeper.Exchange(r.Context(), component.appid, code)
 	if err != nil {
 		kind, status := problemWeChat, http.StatusBadGateway
-		if kindOf(err) == openapi.CodeSpent {
+		if openapi.KindOf(err) == openapi.CodeSpent {
 			kind, status = problemCode, http.StatusBadRequest
 		}
 		return again(status, kind, problem.Of(err).Slug)

@@ -65,7 +65,7 @@ func (d *Deliver) provision(client string, resolve resolver) (*delivery.Target, 
 // deliveries returns what the courier takes from this configuration, and warns
 // of what would travel in clear.
 func (a *App) deliveries() delivery.Settings {
-	settings := delivery.Settings{Vault: a.settings.vault, Log: a.log, Targets: make(map[vault.Queue]*delivery.Target)}
+	settings := delivery.Settings{Vault: a.settings.tokens.Vault, Log: a.log, Targets: make(map[vault.Queue]*delivery.Target)}
 	for _, c := range a.clients.all {
 		if c.deliver == nil {
 			continue
@@ -112,7 +112,7 @@ func (a *App) queueEvent(ctx context.Context, p *push) error {
 			names = append(names, c.id)
 		}
 	}
-	return a.shared.courier.Enqueue(ctx, event, names)
+	return a.state.courier.Enqueue(ctx, event, names)
 }
 
 func (c *client) takesDelivery() bool { return c.deliver != nil }

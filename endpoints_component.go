@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 )
 
 // answerQueryAuth answers api_query_auth. The gateway has most likely
@@ -24,7 +25,7 @@ func (a *App) answerQueryAuth(ctx context.Context, q *question) ([]byte, error) 
 	if code == nil {
 		return nil, problem.ErrBadRequest.Because("authorization_code is missing")
 	}
-	granted, err := a.shared.tokens.QueryAuth(ctx, q.client.component, code)
+	granted, err := a.state.keeper.QueryAuth(ctx, q.client.component, code)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +41,7 @@ func (a *App) answerQueryAuth(ctx context.Context, q *question) ([]byte, error) 
 
 // authorizationOf is WeChat's answer to api_query_auth as far as it is known,
 // where another process was given it.
-func authorizationOf(granted Authorization) []byte {
+func authorizationOf(granted tokens.Authorization) []byte {
 	type category struct {
 		ID int `json:"id"`
 	}
@@ -101,7 +102,7 @@ func (a *App) answerAuthorizerInfo(ctx context.Context, q *question) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	info, err := a.shared.tokens.AuthorizerInfo(ctx, who)
+	info, err := a.state.keeper.AuthorizerInfo(ctx, who)
 	if err != nil {
 		return nil, err
 	}
@@ -123,18 +124,18 @@ func (a *App) answerOption(ctx context.Context, q *question) ([]byte, error) {
 	if q.form.Has("option_value") {
 		body["option_value"] = q.form.Get("option_value")
 	}
-	return a.shared.tokens.Ask(ctx, q.subject, strings.ToLower(q.path), body)
+	return a.state.keeper.Ask(ctx, q.subject, strings.ToLower(q.path), body)
 }
 
 // answerPreauthcode answers api_create_preauthcode. The code is no credential:
 // it opens the page on which an admin decides.
 func (a *App) answerPreauthcode(ctx context.Context, q *question) ([]byte, error) {
-	return a.shared.tokens.Ask(ctx, q.subject, openapi.EndpointPreAuthCode, openapi.Params{"component_appid": q.client.component})
+	return a.state.keeper.Ask(ctx, q.subject, openapi.EndpointPreAuthCode, openapi.Params{"component_appid": q.client.component})
 }
 
 // answerStartPushTicket answers api_start_push_ticket, with the real secret.
 func (a *App) answerStartPushTicket(ctx context.Context, q *question) ([]byte, error) {
-	return a.shared.tokens.AskWithSecret(ctx, q.client.component, openapi.EndpointStartPushTicket, "component_secret",
+	return a.state.keeper.AskWithSecret(ctx, q.client.component, openapi.EndpointStartPushTicket, "component_secret",
 		openapi.Params{"component_appid": q.client.component})
 }
 
@@ -150,13 +151,13 @@ func (a *App) answerClearQuota(ctx context.Context, q *question) ([]byte, error)
 		}
 		body["appid"] = who.Authorizer()
 	}
-	return a.shared.tokens.AskWithSecret(ctx, q.client.component, "clear_quota/v2", "appsecret", body)
+	return a.state.keeper.AskWithSecret(ctx, q.client.component, "clear_quota/v2", "appsecret", body)
 }
 
 // answerRID answers openapi/rid/get: what an earlier call was, with its
 // address, its body and its answer. What these hold of credentials is taken out.
 func (a *App) answerRID(ctx context.Context, q *question) ([]byte, error) {
-	answer, err := a.shared.tokens.Ask(ctx, q.subject, "/cgi-bin/openapi/rid/get", openapi.Params{"rid": q.form.Get("rid")})
+	answer, err := a.state.keeper.Ask(ctx, q.subject, "/cgi-bin/openapi/rid/get", openapi.Params{"rid": q.form.Get("rid")})
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"strconv"
+	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
@@ -20,7 +21,7 @@ func (a *App) answerAuthorizerList(ctx context.Context, q *question) ([]byte, er
 		return nil, err
 	}
 	if q.client.rights.AllAuthorizers {
-		list, err := a.shared.tokens.AuthorizerList(ctx, q.client.component, offset, count)
+		list, err := a.state.keeper.AuthorizerList(ctx, q.client.component, offset, count)
 		if err != nil {
 			return nil, err
 		}
@@ -51,15 +52,18 @@ func (q *question) page() (offset, count int, err error) {
 	return offset, count, nil
 }
 
+// listTimeout bounds the search through all pages of WeChat's list.
+const listTimeout = 30 * time.Second
+
 // ownAuthorizers returns WeChat's first page with the client's authorizers on
 // all pages. Offsets count those of WeChat's list, so to give a client the
 // second page of its own, all have to be looked through.
 func (a *App) ownAuthorizers(ctx context.Context, q *question) (own openapi.AuthorizerList, err error) {
-	ctx, cancel := context.WithTimeout(ctx, obtainLimit)
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	var found []openapi.ListedAuthorizer
 	for offset := 0; ; {
-		list, err := a.shared.tokens.AuthorizerList(ctx, q.client.component, offset, openapi.MaxListed)
+		list, err := a.state.keeper.AuthorizerList(ctx, q.client.component, offset, openapi.MaxListed)
 		if err != nil {
 			return own, err
 		}

@@ -71,7 +71,7 @@ func (a *App) answerAuthorizerToken(ctx context.Context, q *question) ([]byte, e
 func (a *App) standing(ctx context.Context, who subject.Subject) error {
 	ctx, cancel := context.WithTimeout(ctx, standingLimit)
 	defer cancel()
-	_, err := a.shared.tokens.Current(ctx, who)
+	_, err := a.state.keeper.Current(ctx, who)
 	if errors.Is(err, problem.ErrUnauthorized) || errors.Is(err, problem.ErrNeedsAdmin) || errors.Is(err, problem.ErrRationed) {
 		return err
 	}

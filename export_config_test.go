@@ -9,4 +9,4 @@ func SharedReferences() int {
 }
 
 // InForce reports whether the shared state takes its settings from a.
-func InForce(a *App) bool { return a.shared.settings.Load() == a.settings }
+func InForce(a *App) bool { return a.state.settings.Load() == a.settings }

@@ -194,7 +194,7 @@ func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 		hosts = withoutProxy(p.app.hosts)
 	}
 	p.short = upstream.New(p.Transport, p.Transport.Transport, hosts)
-	a := &attacher{tokens: p.app.shared.tokens, drop: p.app.clients.isCredential, hosts: p.app.hosts, short: p.short, long: p.Transport}
+	a := &attacher{tokens: p.app.state.keeper, drop: p.app.clients.isCredential, hosts: p.app.hosts, short: p.short, long: p.Transport}
 	if p.Transport.Compression == nil || *p.Transport.Compression {
 		a.zipped = zipped
 	}

@@ -80,7 +80,7 @@ func (a *App) openMessage(w http.ResponseWriter, r *http.Request) (*message, err
 // took it is there an error, so that WeChat pushes it again, three times in
 // all, just as if the application were connected to WeChat itself.
 func (a *App) reply(m *message) ([]byte, error) {
-	if !a.shared.replays.claim(m.signature, time.Now()) {
+	if !a.state.replays.claim(m.signature, time.Now()) {
 		return []byte("success"), nil
 	}
 	log := a.log.With(zap.String("component", m.component), zap.String("authorizer", m.content.AppID))
@@ -92,12 +92,12 @@ func (a *App) reply(m *message) ([]byte, error) {
 	}
 	answer := []byte("success")
 	if len(targets) > 0 {
-		reply, err := m.content.Deliver(m.began.Add(messageAnswer), a.shared.deliverer, targets,
+		reply, err := m.content.Deliver(m.began.Add(messageAnswer), a.state.deliverer, targets,
 			func(t *delivery.Target, err error) {
 				log.Warn("message not delivered", zap.String("client", t.Client), zap.Error(err))
 			})
 		if err != nil {
-			a.shared.replays.forget(m.signature)
+			a.state.replays.forget(m.signature)
 			return nil, &unstoredPush{err}
 		}
 		if reply != nil {

@@ -30,8 +30,6 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/logging"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
-	"github.com/caddy-wechat/caddy-wechat/internal/secret"
-	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
 func init() {
@@ -73,14 +71,15 @@ type App struct {
 	// Default: 100000.
 	CacheSize int `json:"cache_size,omitempty"`
 
-	settings   *settings
-	drain      *drain
-	shared     *shared
-	components map[string]*component
-	clients    *clients
-	hosts      []*url.URL
-	pages      []*url.URL
-	log        *zap.Logger
+	settings     *settings
+	state        *state
+	drain        *drain
+	apiTransport *http.Transport
+	components   map[string]*component
+	clients      *clients
+	hosts        []*url.URL
+	pages        []*url.URL
+	log          *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -111,10 +110,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("component %s: %w", appid, err)
 		}
 	}
-	rings, err := a.keyrings(resolve)
-	if err != nil {
-		return err
-	}
 	if a.clients, err = newClients(a.Clients, a.components, resolve); err != nil {
 		return err
 	}
@@ -125,19 +120,21 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := metrics.Register(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
-	a.settings = a.newSettings(ctx, rings)
-	a.settings.deliveries, a.settings.emit = a.deliveries(), events.emit
+	a.apiTransport = newAPITransport()
+	a.settings = &settings{cacheSize: a.CacheSize}
+	if a.settings.tokens, err = a.newTokenSettings(ctx, events.emit, resolve); err != nil {
+		return err
+	}
+	a.settings.deliveries = a.deliveries()
 	a.drain = newDrain()
 	if err := a.drain.subscribe(ctx); err != nil {
 		return err
 	}
-	state, _, err := pool.LoadOrNew(poolKey, func() (caddy.Destructor, error) {
-		return newShared(a.settings, a.CacheSize)
-	})
+	shared, _, err := pool.LoadOrNew(poolKey, func() (caddy.Destructor, error) { return newState(a.settings) })
 	if err != nil {
 		return err
 	}
-	a.shared = state.(*shared)
+	a.state = shared.(*state)
 	return nil
 }
 
@@ -172,31 +169,17 @@ func (a *App) Validate() error {
 	return nil
 }
 
-// newSettings returns what the shared state takes from this configuration.
-func (a *App) newSettings(ctx caddy.Context, rings map[string]*vault.Keyring) *settings {
-	storage := metrics.NewStorage(ctx.Storage(), a.log)
-	current := make(map[string]secret.Secret)
-	for appid, c := range a.components {
-		current[appid] = c.appSecrets[0]
-	}
-	v := vault.New(func() vault.Storage { return storage }, func(appid string) *vault.Keyring { return rings[appid] })
-	v.Broken = func(lock string) {
-		a.log.Warn("storage lock does not come free and is taken; its owner was killed, or hangs", zap.String("lock", lock))
-	}
-	return &settings{components: current, api: newAPIClient(a.hosts), vault: v, log: a.log}
-}
-
 // Start puts this configuration in force.
 func (a *App) Start() error {
 	logging.RedactStandardLog()
-	a.shared.start(a)
+	a.state.start(a.settings)
 	return nil
 }
 
 // Stop takes this configuration out of force. Requests that began under it
 // finish under the one that follows.
 func (a *App) Stop() error {
-	a.shared.stop(a)
+	a.state.stop(a.settings)
 	return nil
 }
 
@@ -204,54 +187,13 @@ func (a *App) Stop() error {
 // App as well, and on one that has started but was never stopped, when a
 // configuration fails after all of its apps have started.
 func (a *App) Cleanup() error {
-	if a.shared == nil {
+	if a.state == nil {
 		return nil
 	}
-	a.shared.stop(a)
-	a.settings.api.Transport.(*http.Transport).CloseIdleConnections()
+	a.state.stop(a.settings)
+	a.apiTransport.CloseIdleConnections()
 	_, err := pool.Delete(poolKey)
 	return err
-}
-
-// keyrings returns the seal keys of each component: those configured, then
-// those derived from its app secrets, so that configuring a seal key later
-// makes nothing unreadable.
-func (a *App) keyrings(resolve resolver) (map[string]*vault.Keyring, error) {
-	configured, err := a.sealKeys(resolve)
-	if err != nil {
-		return nil, err
-	}
-	rings := make(map[string]*vault.Keyring)
-	for appid, c := range a.components {
-		keys := slices.Clone(configured)
-		for _, appSecret := range c.appSecrets {
-			keys = append(keys, vault.DeriveKey(appSecret, appid))
-		}
-		if rings[appid], err = vault.NewKeyring(keys...); err != nil {
-			return nil, fmt.Errorf("component %s: %w", appid, err)
-		}
-	}
-	return rings, nil
-}
-
-// sealKeys returns the seal keys that are configured, which may be none.
-func (a *App) sealKeys(resolve resolver) ([][]byte, error) {
-	if len(a.SealKeys) == 0 {
-		return nil, nil
-	}
-	resolved, err := resolve.secrets("seal_key", a.SealKeys, check.SealKey)
-	if err != nil {
-		return nil, err
-	}
-	var keys [][]byte
-	for _, text := range resolved {
-		key, err := check.ParseSealKey(text.Reveal())
-		if err != nil {
-			return nil, fmt.Errorf("seal_key: %w", err)
-		}
-		keys = append(keys, key)
-	}
-	return keys, nil
 }
 
 // baseURLs checks a list of base URLs and returns their schemes and hosts.

@@ -14,13 +14,14 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
+	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 )
 
 // attacher alone writes real tokens into requests. It does so on a request of
 // its own, so that no log, placeholder or other handler can see one.
 type attacher struct {
-	tokens *Tokens
+	tokens *tokens.Keeper
 	drop   func(string) bool // which values in a query may not travel on
 	hosts  []*url.URL
 	short  http.RoundTripper // for requests that are in memory and upstream.Short
@@ -48,7 +49,7 @@ func (a *attacher) call(r *http.Request, call *call) (*http.Response, error) {
 	case code == 61003:
 		a.tokens.Doubt(call.subject, token)
 		return response, nil
-	case !rejected(code):
+	case !openapi.RejectsToken(code):
 		return response, nil
 	}
 	renewed, err := a.tokens.After(r.Context(), call.subject, token)
@@ -66,7 +67,7 @@ func (a *attacher) call(r *http.Request, call *call) (*http.Response, error) {
 // sendWith attaches token and removes it wherever the answer, or the error in
 // its place, repeats it: WeChat never does, but a redirect or an error page of
 // some server on the way may quote the address.
-func (a *attacher) sendWith(r *http.Request, call *call, token *Token) (*http.Response, error) {
+func (a *attacher) sendWith(r *http.Request, call *call, token *tokens.Token) (*http.Response, error) {
 	real := rewrite.TokenOf(token.Value.Reveal())
 	response, err := a.send(r, call, rewrite.Splice(call.query, call.route.Param, real, a.drop))
 	if err != nil {
@@ -140,13 +141,4 @@ func (a *attacher) send(r *http.Request, call *call, query string) (*http.Respon
 func isDialError(err error) bool {
 	var dial reverseproxy.DialError
 	return errors.As(err, &dial)
-}
-
-// rejected reports whether WeChat rejects the real token.
-func rejected(errcode int) bool {
-	switch errcode {
-	case 40001, 40014, 42001, 42006:
-		return true
-	}
-	return false
 }

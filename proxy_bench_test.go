@@ -96,18 +96,12 @@ func (d *discard) Flush()                      {}
 func cannedCall(tb testing.TB, content string) (call func()) {
 	tb.Helper()
 	app := benchApp(tb)
-	tokens, err := newTokens(nil, 100)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(tokens.Close)
-	who := subject.Of(benchComponent, benchAuthorizer)
-	token := &Token{Value: secret.New(strings.Repeat("t", 157)), Expires: time.Now().Add(time.Hour)}
-	token.due.Store(token.Expires.UnixNano())
-	tokens.cache.set(who, token)
-	tokens.cache.tokens.Wait() // a new token is not seen at once
+	keeper, memory := newTestKeeper(tb, nil, 100)
+	tb.Cleanup(keeper.Close)
+	memory.Set(subject.Of(benchComponent, benchAuthorizer), newTestToken(strings.Repeat("t", 157)))
+	memory.cache.Wait() // a new token is not seen at once
 	host := &url.URL{Scheme: "https", Host: "api.weixin.qq.com"}
-	f := forwarder{&attacher{tokens: tokens, drop: app.clients.isCredential, hosts: []*url.URL{host}, short: cannedTransport{}, zipped: zipped}, 64 << 10, zap.NewNop()}
+	f := forwarder{&attacher{tokens: keeper, drop: app.clients.isCredential, hosts: []*url.URL{host}, short: cannedTransport{}, zipped: zipped}, 64 << 10, zap.NewNop()}
 	template := benchRequest(app)
 	template.Method, template.ContentLength = http.MethodGet, int64(len(content))
 	if content != "" {

@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 )
 
 const (
@@ -131,7 +132,7 @@ func fresh(timestamp string, now time.Time) error {
 // take acts on a push. When it returns nil, what the push brought is stored
 // and the push may be acknowledged; a repeat of it is acknowledged again.
 func (a *App) take(ctx context.Context, p *push) error {
-	if a.shared.replays.seen(p.signature) {
+	if a.state.replays.seen(p.signature) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, pushAnswer)
@@ -142,14 +143,14 @@ func (a *App) take(ctx context.Context, p *push) error {
 	if err := a.queueEvent(ctx, p); err != nil {
 		return &unstoredPush{err}
 	}
-	a.shared.replays.acknowledged(p.signature, time.Now())
+	a.state.replays.acknowledged(p.signature, time.Now())
 	metrics.Pushes.WithLabelValues(metrics.PushType(p.event.InfoType), "acknowledged").Inc()
 	return nil
 }
 
 // apply is the one place that knows what an InfoType means.
 func (a *App) apply(ctx context.Context, p *push) error {
-	tokens, e := a.shared.tokens, p.event
+	keeper, e := a.state.keeper, p.event
 	log := a.log.With(zap.String("component", p.component), zap.String("info_type", e.InfoType))
 	switch e.InfoType {
 	case bizmsg.InfoTicket:
@@ -161,7 +162,7 @@ func (a *App) apply(ctx context.Context, p *push) error {
 		if p.previous { // said with tickets alone, every ten minutes
 			log.Info("WeChat still pushes with the previous token or encoding_aes_key")
 		}
-		return tokens.Ticket(ctx, p.component, e.ComponentVerifyTicket, e.CreateTime)
+		return keeper.Ticket(ctx, p.component, e.ComponentVerifyTicket, e.CreateTime)
 	case bizmsg.InfoAuthorized, bizmsg.InfoUpdateAuthorized, bizmsg.InfoFastRegister, bizmsg.InfoUnauthorized:
 		return a.applyAuthorization(ctx, p, log)
 	default:
@@ -171,7 +172,7 @@ func (a *App) apply(ctx context.Context, p *push) error {
 }
 
 func (a *App) applyAuthorization(ctx context.Context, p *push, log *zap.Logger) error {
-	tokens, e := a.shared.tokens, p.event
+	keeper, e := a.state.keeper, p.event
 	log = log.With(zap.String("authorizer", e.AuthorizerAppID))
 	if !subject.ValidAppID(e.AuthorizerAppID) {
 		log.Warn("push without an appid of an authorizer ignored")
@@ -179,12 +180,12 @@ func (a *App) applyAuthorization(ctx context.Context, p *push, log *zap.Logger) 
 	}
 	log.Info("authorization event received")
 	if e.InfoType == bizmsg.InfoUnauthorized {
-		return tokens.Unauthorized(ctx, p.component, e.AuthorizerAppID, e.CreateTime)
+		return keeper.Unauthorized(ctx, p.component, e.AuthorizerAppID, e.CreateTime)
 	}
 	if e.AuthorizationCode == nil {
 		return nil // a registration that failed
 	}
-	return tokens.Authorized(ctx, Grant{p.component, e.AuthorizerAppID, e.AuthorizationCode, e.CreateTime})
+	return keeper.Authorized(ctx, tokens.Grant{Component: p.component, Authorizer: e.AuthorizerAppID, Code: e.AuthorizationCode, Time: e.CreateTime})
 }
 
 // unstoredPush marks the failures that are ours: WeChat shall push again.

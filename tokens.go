@@ -3,349 +3,178 @@
 package wechat
 
 import (
-	"context"
-	"errors"
+	"fmt"
+	"hash/maphash"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
 	"sync"
-	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/dgraph-io/ristretto/v2"
 	"go.uber.org/zap"
-	"golang.org/x/sync/singleflight"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
-	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
-const (
-	// obtainLimit bounds one whole renewal: waiting for a lock that a killed
-	// process left behind (about 11 s in file system storage), then WeChat.
-	obtainLimit = 30 * time.Second
-	// pollEvery is how often a waiter for the storage lock looks whether
-	// somebody else has renewed meanwhile; storage locks poll only every second.
-	pollEvery = 50 * time.Millisecond
-	// aheadMost is how many renewals ahead run at a time. Nobody waits for them,
-	// and a burst of calls for many accounts that are due must not fill memory.
-	aheadMost = 100
-	// lookingMost is how many callers read the storage themselves at a time. A file
-	// system that hangs lets nobody go, and these are all that it may hold.
-	lookingMost = 16
-	// storeLimit bounds the storing of what WeChat has handed out, which goes on
-	// when callers leave and when the gateway ends.
-	storeLimit = 15 * time.Second
-)
-
-// Tokens decides about every real token: which one is served, when it is
-// renewed and by whom, what is stored before what, and what a failure means.
-// It outlives configuration reloads and is safe for concurrent use.
-//
-// The order is always memory, then vault, then WeChat. A live token in memory
-// is served without allocation, and without waiting for anything.
-type Tokens struct {
-	settings func() *settings
-	cache    *tokenCache
-	calls    singleflight.Group
-	troubles *troubles
-	codes    *codes
-	news     news
-	unstored unstored
-	pending  sync.Map      // subject.Subject → whose code is being exchanged here
-	ahead    chan struct{} // holds an element per renewal ahead
-	looking  chan struct{} // holds an element per caller in look
-
-	life   context.Context // ends with Close; bounds work that nobody waits for
-	stop   context.CancelFunc
-	ending sync.Mutex // no work begins after life has ended, see begin
-	work   sync.WaitGroup
-}
-
-// settings is what Tokens takes from one configuration.
-type settings struct {
-	components map[string]secret.Secret // component_appid → current app secret
-	api        *openapi.Client
-	vault      *vault.Vault
-	log        *zap.Logger
-	deliveries delivery.Settings // for the courier
-	emit       func(event string, data map[string]any)
-}
-
-// newTokens returns Tokens that keep up to cacheSize tokens in memory and ask
-// current for the configuration in force whenever they need it.
-func newTokens(current func() *settings, cacheSize int) (*Tokens, error) {
-	cache, err := newTokenCache(cacheSize)
+// newTokenSettings returns what the keeper of tokens takes from this
+// configuration: where records are kept, and where WeChat is.
+func (a *App) newTokenSettings(ctx caddy.Context, emit func(string, map[string]any), resolve resolver) (*tokens.Settings, error) {
+	rings, err := a.keyrings(resolve)
 	if err != nil {
 		return nil, err
 	}
-	t := &Tokens{settings: current, cache: cache, troubles: newTroubles(), codes: newCodes(),
-		ahead: make(chan struct{}, aheadMost), looking: make(chan struct{}, lookingMost)}
-	t.life, t.stop = context.WithCancel(context.Background())
-	return t, nil
-}
-
-// Close ends all work and waits for it. Callers who come later, with requests
-// of a configuration that is gone, get an error.
-func (t *Tokens) Close() {
-	t.ending.Lock()
-	t.stop()
-	t.ending.Unlock()
-	t.work.Wait()
-	t.storeRest()
-	t.cache.close()
-}
-
-// begin counts work that Close has to wait for; the caller calls work.Done. It
-// fails once Close has been called.
-func (t *Tokens) begin() error {
-	t.ending.Lock()
-	defer t.ending.Unlock()
-	if err := t.life.Err(); err != nil {
-		return err
+	storage := metrics.NewStorage(ctx.Storage(), a.log)
+	records := vault.New(func() vault.Storage { return storage }, func(appid string) *vault.Keyring { return rings[appid] })
+	records.Broken = func(lock string) {
+		a.log.Warn("storage lock does not come free and is taken; its owner was killed, or hangs", zap.String("lock", lock))
 	}
-	t.work.Add(1)
-	return nil
-}
-
-// background runs work that nobody waits for but Close.
-func (t *Tokens) background(work func()) {
-	if t.begin() == nil {
-		go func() {
-			defer t.work.Done()
-			work()
-		}()
+	current := make(map[string]secret.Secret)
+	for appid, c := range a.components {
+		current[appid] = c.appSecrets[0]
 	}
+	return &tokens.Settings{Components: current, API: newAPIClient(a.apiTransport, a.hosts), Vault: records, Log: a.log, Emit: emit}, nil
 }
 
-// join runs work as the one call of that key on this node, or joins the one
-// that is running. It runs on t.life, within obtainLimit.
-func (t *Tokens) join(key string, work func(ctx context.Context) (any, error)) <-chan singleflight.Result {
-	return t.calls.DoChan(key, func() (any, error) {
-		if err := t.begin(); err != nil {
-			return nil, err
+// keyrings returns the seal keys of each component: those configured, then
+// those derived from its app secrets, so that configuring a seal key later
+// makes nothing unreadable.
+func (a *App) keyrings(resolve resolver) (map[string]*vault.Keyring, error) {
+	configured, err := a.sealKeys(resolve)
+	if err != nil {
+		return nil, err
+	}
+	rings := make(map[string]*vault.Keyring)
+	for appid, c := range a.components {
+		keys := slices.Clone(configured)
+		for _, appSecret := range c.appSecrets {
+			keys = append(keys, vault.DeriveKey(appSecret, appid))
 		}
-		defer t.work.Done()
-		ctx, cancel := context.WithTimeout(t.life, obtainLimit)
-		defer cancel()
-		return work(ctx)
-	})
-}
-
-// Current returns a token of who that is alive and that WeChat has not refused
-// yet. When it is soon due it is returned all the same and renewed behind the
-// caller's back. Current waits for a renewal in flight, but no longer than ctx,
-// unless the storage ignores it, see lookingMost; the renewal itself goes on
-// without the caller.
-func (t *Tokens) Current(ctx context.Context, who subject.Subject) (*Token, error) {
-	token := t.cache.get(who)
-	if token == nil {
-		if found, err := t.look(ctx, who); found != nil || err != nil {
-			return found, err
+		if rings[appid], err = vault.NewKeyring(keys...); err != nil {
+			return nil, fmt.Errorf("component %s: %w", appid, err)
 		}
 	}
-	now := time.Now()
-	if !token.live(now) {
-		return t.await(ctx, who)
-	}
-	if due := token.due.Load(); now.UnixNano() >= due &&
-		token.due.CompareAndSwap(due, now.Add(time.Second).UnixNano()) {
-		t.renewAhead(who, token)
-	}
-	return token, nil
+	return rings, nil
 }
 
-// look brings who's token from the vault into memory; nil without an error
-// means that await has to find one, or to say why there is none. It runs on the
-// caller's own goroutine, which spares the processor the work of waking others.
-func (t *Tokens) look(ctx context.Context, who subject.Subject) (*Token, error) {
-	if t.troubles.pause(who, time.Now()) != nil {
+// sealKeys returns the seal keys that are configured, which may be none.
+func (a *App) sealKeys(resolve resolver) ([][]byte, error) {
+	if len(a.SealKeys) == 0 {
 		return nil, nil
 	}
-	select {
-	case t.looking <- struct{}{}:
-		defer func() { <-t.looking }()
-	default:
-		return nil, nil
-	}
-	if err := t.begin(); err != nil {
+	resolved, err := resolve.secrets("seal_key", a.SealKeys, check.SealKey)
+	if err != nil {
 		return nil, err
 	}
-	defer t.work.Done()
-	limited, cancel := context.WithTimeout(t.life, obtainLimit)
-	defer cancel()
-	defer context.AfterFunc(ctx, cancel)()
-	record, err := t.load(limited, who)
-	switch {
-	case recoverable(err), err != nil && ctx.Err() != nil: // where a caller leaves, await reads on for the next
-		return nil, nil
-	case err != nil:
-		return nil, err
-	}
-	token := t.tokenOf(who, record)
-	if now := time.Now(); !token.live(now) || !t.remember(who, token).live(now) {
-		return nil, nil
-	}
-	return token, nil
-}
-
-// renewAhead renews a token that is soon due, unless too many others are being
-// renewed: then a later call does it.
-func (t *Tokens) renewAhead(who subject.Subject, token *Token) {
-	select {
-	case t.ahead <- struct{}{}:
-	default:
-		return
-	}
-	t.background(func() {
-		defer func() { <-t.ahead }()
-		<-t.join(string(who)+" ahead", func(ctx context.Context) (any, error) { return t.obtain(ctx, who, token) })
-	})
-}
-
-// After returns a token of who other than refused, which WeChat has just
-// rejected. If another caller or node has a newer one, that is returned;
-// only otherwise a new one is fetched.
-func (t *Tokens) After(ctx context.Context, who subject.Subject, refused *Token) (*Token, error) {
-	t.refuse(who, refused)
-	if token := t.cache.get(who); token.other(refused, time.Now()) {
-		return token, nil
-	}
-	return t.await(ctx, who)
-}
-
-// Doubt is told that WeChat has answered "not authorized" (61003) to a call
-// with a token that is alive. Some calls mean something else by it, so the
-// refresh token decides, behind the caller's back: if the account has
-// withdrawn and the event was lost, WeChat says so again there.
-func (t *Tokens) Doubt(who subject.Subject, token *Token) {
-	if who.IsComponent() || !t.troubles.doubt(who, time.Now()) {
-		return
-	}
-	t.join(string(who)+" ahead", func(ctx context.Context) (any, error) { return t.obtain(ctx, who, token) })
-}
-
-// await joins or starts the one renewal of who on this node. A caller that
-// joined a renewal whose token was rejected before it returned looks once more.
-func (t *Tokens) await(ctx context.Context, who subject.Subject) (*Token, error) {
-	for range 2 {
-		done := t.join(string(who), func(ctx context.Context) (any, error) { return t.obtain(ctx, who, nil) })
-		select {
-		case result := <-done:
-			if result.Err != nil {
-				return nil, result.Err
-			}
-			if token := result.Val.(*Token); !t.troubles.isRefused(who, token.Value) {
-				return token, nil
-			}
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+	var keys [][]byte
+	for _, text := range resolved {
+		key, err := check.ParseSealKey(text.Reveal())
+		if err != nil {
+			return nil, fmt.Errorf("seal_key: %w", err)
 		}
+		keys = append(keys, key)
 	}
-	return nil, problem.ErrContended
+	return keys, nil
 }
 
-// obtain finds a live token of who other than due, which is nil or still
-// alive: in the vault, or by renewing it with WeChat. If renewing fails and
-// the token at hand is still alive and not refused, that one is served.
-func (t *Tokens) obtain(ctx context.Context, who subject.Subject, due *Token) (*Token, error) {
-	record, err := t.load(ctx, who)
-	if err != nil && !recoverable(err) {
-		return nil, err
-	}
-	token := t.tokenOf(who, record)
-	if token.other(due, time.Now()) {
-		return t.remember(who, token), nil
-	}
-	renewed, err := t.renewOnce(ctx, who, record, due)
-	if err == nil || token == nil || errors.Is(err, problem.ErrUnauthorized) {
-		return renewed, err
-	}
-	if token.refused.Store(t.troubles.isRefused(who, token.Value)); !token.live(time.Now()) {
-		return nil, err
-	}
-	if !t.cache.get(who).live(time.Now()) {
-		t.remember(who, token)
-	}
-	return token, nil
+// memory keeps tokens in ristretto: as many as cache_size says, those that are
+// called for most. It implements tokens.Memory.
+type memory struct {
+	cache *ristretto.Cache[string, *tokens.Token]
+
+	// Ristretto panics on a Get or Set that meets Close.
+	mu     sync.RWMutex
+	closed bool
 }
 
-// renewOnce renews who under the storage lock, unless somebody else was
-// faster or who is cooling down after a failure.
-func (t *Tokens) renewOnce(ctx context.Context, who subject.Subject, record vault.Record, due *Token) (*Token, error) {
-	if err := t.troubles.pause(who, time.Now()); err != nil {
-		return nil, err
-	}
-	if err := t.settle(ctx, who, record); err != nil && record.Refresh == nil {
-		return nil, err
-	}
-	var found *Token
-	unlock, err := t.lockUnless(ctx, who, func() bool {
-		record, err := t.load(ctx, who)
-		if err == nil {
-			found = t.tokenOf(who, record)
-		}
-		return found.other(due, time.Now())
+func newMemory(size int) (*memory, error) {
+	seed1, seed2 := maphash.MakeSeed(), maphash.MakeSeed()
+	cache, err := ristretto.NewCache(&ristretto.Config[string, *tokens.Token]{
+		NumCounters:        10 * int64(size),
+		MaxCost:            int64(size),
+		BufferItems:        64,
+		IgnoreInternalCost: true, // or only a fraction of size entries would stay
+		KeyToHash: func(key string) (uint64, uint64) {
+			return maphash.String(seed1, key), maphash.String(seed2, key)
+		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	if unlock == nil {
-		return t.remember(who, found), nil
-	}
-	defer unlock()
-	record, err = t.loadToChange(ctx, who)
-	if err != nil {
-		return nil, err
-	}
-	if token := t.tokenOf(who, record); token.other(due, time.Now()) {
-		return t.remember(who, token), nil
-	}
-	if err := t.troubles.pause(who, time.Now()); err != nil { // who held the lock before has failed
-		return nil, err
-	}
-	return t.renew(ctx, who, record)
+	return &memory{cache: cache}, nil
 }
 
-// renew fetches a new token of who from WeChat, stores it, and only then
-// hands it out. The caller holds the lock.
-func (t *Tokens) renew(ctx context.Context, who subject.Subject, record vault.Record) (*Token, error) {
-	forced := time.Now().Before(record.Expires) && t.troubles.isRefused(who, record.Token)
-	if forced && t.troubles.contended(who, time.Now()) {
-		return nil, t.fail(who, problem.ErrContended)
+func (m *memory) Get(who subject.Subject) *tokens.Token {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.closed {
+		return nil
 	}
-	var err error
-	if who.IsComponent() {
-		record, err = t.renewComponent(ctx, who, record)
-	} else {
-		record, err = t.renewAuthorizer(ctx, who, record)
-	}
-	if errors.Is(err, problem.ErrUnauthorized) {
-		t.cache.drop(who)
-	}
-	if err != nil {
-		return nil, t.fail(who, err)
-	}
-	record, _ = t.store(ctx, who, record)
-	token := t.tokenOf(who, record)
-	if token == nil { // the lock was lost, and who had it next wrote a tombstone
-		return nil, t.fail(who, problem.ErrUnauthorized)
-	}
-	t.troubles.heal(who)
-	if forced {
-		t.troubles.force(who, time.Now())
-	}
-	metrics.Renewals.WithLabelValues(levelOf(who), "ok").Inc()
-	t.settings().log.Info("token renewed", zap.String("component", who.Component()),
-		zap.String("authorizer", who.Authorizer()), zap.Uint64("generation", record.Generation),
-		zap.Time("expires", record.Expires))
-	return t.remember(who, token), nil
+	token, _ := m.cache.Get(string(who))
+	return token
 }
 
-// recoverable reports whether a record that could not be loaded may be rebuilt
-// from WeChat: it is not there, or it does not open. Storage that is merely
-// unavailable is neither.
-func recoverable(err error) bool {
-	var unreadable *vault.Unreadable
-	return errors.Is(err, vault.ErrNotFound) || errors.As(err, &unreadable)
+func (m *memory) Set(who subject.Subject, token *tokens.Token) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if !m.closed {
+		m.cache.Set(string(who), token, 1)
+	}
+}
+
+func (m *memory) Drop(who subject.Subject) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if !m.closed {
+		m.cache.Del(string(who))
+	}
+}
+
+func (m *memory) resize(size int) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if !m.closed {
+		m.cache.UpdateMaxCost(int64(size))
+	}
+}
+
+func (m *memory) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed {
+		m.closed = true
+		m.cache.Close()
+	}
+}
+
+var _ tokens.Memory = (*memory)(nil)
+
+// newAPITransport returns the transport for the component API. It is not that of
+// applications' calls: the token endpoints must answer while those fill theirs.
+// Dialling gets a fraction of the time a call has, so that a host which swallows
+// packets is passed over for the next.
+func newAPITransport() *http.Transport {
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
+	if common, ok := http.DefaultTransport.(*http.Transport); ok {
+		transport = common.Clone() // and with it whom the process trusts
+	}
+	transport.DialContext = (&net.Dialer{Timeout: dialLimit}).DialContext
+	transport.TLSHandshakeTimeout = handshakeLimit
+	transport.MaxIdleConnsPerHost = 16
+	return transport
+}
+
+func newAPIClient(transport http.RoundTripper, hosts []*url.URL) *openapi.Client {
+	client := &openapi.Client{Transport: transport}
+	for _, host := range hosts {
+		client.Hosts = append(client.Hosts, host.String())
+	}
+	return client
 }

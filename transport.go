@@ -4,7 +4,6 @@ package wechat
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,8 +12,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-
-	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 )
 
 // dialLimit is what Caddy's transport gives a connection by default.
@@ -89,25 +86,6 @@ func (p *Proxy) Cleanup() error {
 		p.short.CloseIdle()
 	}
 	return p.Transport.Cleanup()
-}
-
-// newAPIClient returns the client for the component API, with a transport of
-// its own: the token endpoints must answer while applications fill the other.
-// Dialling gets a fraction of the time a call has, so that a host which
-// swallows packets is passed over for the next.
-func newAPIClient(hosts []*url.URL) *openapi.Client {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
-	if common, ok := http.DefaultTransport.(*http.Transport); ok {
-		transport = common.Clone() // and with it whom the process trusts
-	}
-	transport.DialContext = (&net.Dialer{Timeout: dialLimit}).DialContext
-	transport.TLSHandshakeTimeout = handshakeLimit
-	transport.MaxIdleConnsPerHost = 16
-	client := &openapi.Client{Transport: transport}
-	for _, host := range hosts {
-		client.Hosts = append(client.Hosts, host.String())
-	}
-	return client
 }
 
 var (

@@ -99,6 +99,13 @@ func (c *Client) Ask(ctx context.Context, endpoint string, token secret.Secret, 
 	return data, nil
 }
 
+// AskWithSecret is Ask for the endpoints that take a secret in the body, in the
+// member called name, and no token. It writes that member into body.
+func (c *Client) AskWithSecret(ctx context.Context, endpoint, name string, value secret.Secret, body Params) ([]byte, error) {
+	body[name] = value.Reveal()
+	return c.Ask(ctx, endpoint, nil, body)
+}
+
 // call is Ask for the functions that decode the answer.
 func (c *Client) call(ctx context.Context, endpoint string, token secret.Secret, body Params, answer any) (raw []byte, err error) {
 	raw, err = c.Ask(ctx, endpoint, token, body)

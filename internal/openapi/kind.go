@@ -2,7 +2,10 @@
 
 package openapi
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Kind says what a Refusal asks of the one who meets it.
 type Kind uint8
@@ -41,17 +44,12 @@ type rule struct {
 
 const routingFault = "report this as a fault of the gateway: it sent the wrong kind of token"
 
-// rules holds the errcodes that the component API is known to answer. Those
-// above 89500 are in rule().
+// rules holds the errcodes that the component API is known to answer. Those that
+// reject a token and those above 89500 are in rule().
 var rules = map[int]rule{
 	-1:    {Busy, ""},
 	45011: {Busy, ""},
 	45009: {Quota, "the daily quota of this call is spent: wait until midnight (Beijing time), or clear it in the WeChat Open Platform console"},
-
-	40001: {TokenDead, ""},
-	40014: {TokenDead, ""},
-	42001: {TokenDead, ""},
-	42006: {TokenDead, ""},
 
 	61003: {Withdrawn, "let an admin of the account authorise the platform again"},
 	61023: {RefreshDead, "let an admin of the account authorise the platform again"},
@@ -90,11 +88,33 @@ func (r *Refusal) rule() rule {
 	case code >= 89501 && code <= 89507:
 		return rule{Misconfigured, "let an admin confirm the gateway's IP address in the message WeChat has sent, or put it on the IP white list"}
 	}
+	if RejectsToken(code) {
+		return rule{TokenDead, ""}
+	}
 	return rules[code]
+}
+
+// RejectsToken reports whether an errcode, of any call at WeChat, says that the
+// access token which came with the call is not valid, or no longer.
+func RejectsToken(errcode int) bool {
+	switch errcode {
+	case 40001, 40014, 42001, 42006:
+		return true
+	}
+	return false
 }
 
 // Kind classifies the refusal.
 func (r *Refusal) Kind() Kind { return r.rule().kind }
+
+// KindOf classifies an error of a call; one that is no refusal has the zero Kind.
+func KindOf(err error) Kind {
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		return refusal.Kind()
+	}
+	return Other
+}
 
 // Remedy tells an operator in one sentence what to do, "" where there is
 // nothing that an operator could do. It is fit for a log: for 61004 and 40164

@@ -4,7 +4,10 @@
 // tickets, tokens, app secrets, keys.
 package secret
 
-import "crypto/subtle"
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+)
 
 // Secret is a text that cannot be printed by accident. It is a function, so
 // that fmt shows an address even where the Secret sits in an unexported field
@@ -33,4 +36,10 @@ func (s Secret) Reveal() string {
 // same text.
 func (s Secret) Equal(other Secret) bool {
 	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
+}
+
+// Digest returns the SHA-256 of context and the text, which names a secret of much
+// chance without telling it. Context says what for, so that no two uses agree.
+func (s Secret) Digest(context string) [sha256.Size]byte {
+	return sha256.Sum256([]byte(context + s.Reveal()))
 }

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokens
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
+	"github.com/caddy-wechat/caddy-wechat/sandbox"
+)
+
+// Rule 3: one refresh per subject.
+
+// crowd lets 1,000 callers on every node meet the death of the same token.
+func (w *world) crowd(who subject.Subject, refused *Token, nodes ...*node) {
+	w.Helper()
+	var all sync.WaitGroup
+	for i := range 1000 {
+		all.Go(func() {
+			token, err := nodes[i%len(nodes)].After(w.Context(), who, refused)
+			if err != nil {
+				w.Errorf("After: %v", err)
+				return
+			}
+			w.isValid(token, who)
+		})
+	}
+	all.Wait()
+}
+
+func TestThousandCallersMeetingAKilledTokenCauseOneRenewal(t *testing.T) {
+	for _, latency := range []time.Duration{0, 3 * time.Second} {
+		playAuthorized(t, func(w *world) {
+			refused := w.token(shop)
+			w.weixin.KillTokens(theShop)
+			w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, Latency: latency, Times: 1})
+			w.crowd(shop, refused, w.node)
+			w.calls(askAuthorizerToken, 1)
+			w.calls(askComponentToken, 0)
+		})
+	}
+}
+
+func TestThousandCallersMeetingAnExpiredTokenCauseOneRenewal(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		time.Sleep(3 * time.Hour)
+		var all sync.WaitGroup
+		for range 1000 {
+			all.Go(func() { w.token(shop) })
+		}
+		all.Wait()
+		w.calls(askAuthorizerToken, 1)
+		w.calls(askComponentToken, 1)
+	})
+}
+
+func TestTwoNodesMeetingAKilledTokenCauseOneRenewal(t *testing.T) {
+	for _, latency := range []time.Duration{0, 3 * time.Second} {
+		for _, who := range []subject.Subject{shop, platform} {
+			playAuthorized(t, func(w *world) {
+				other := w.start()
+				refused := w.token(who)
+				w.tokenFrom(other, who)
+				w.weixin.KillTokens(appIDOf(who))
+				w.weixin.Inject(sandbox.Fault{Latency: latency})
+				w.crowd(who, refused, w.node, other)
+				if calls := len(w.weixin.Calls()); calls != 1 {
+					t.Errorf("WeChat was called %d times, want once", calls)
+				}
+			})
+		}
+	}
+}
+
+// appIDOf is how WeChat names a subject.
+func appIDOf(who subject.Subject) string {
+	if who.IsComponent() {
+		return theComponent
+	}
+	return who.Authorizer()
+}
+
+func TestLateCallerWithAnOldTokenGetsTheNewerWithoutACall(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		other := w.start()
+		first := w.token(shop)
+		firstThere := w.tokenFrom(other, shop)
+		w.weixin.KillTokens(theShop)
+		second, err := w.node.After(w.Context(), shop, first)
+		w.must(err)
+		w.weixin.ResetCounts()
+		for n, refused := range map[*node]*Token{w.node: first, other: firstThere} {
+			if token, err := n.After(w.Context(), shop, refused); err != nil || !token.Value.Equal(second.Value) {
+				t.Errorf("After gives %v, %v; want the newer token", token, err)
+			}
+		}
+		w.silent()
+	})
+}
+
+// Callers come late with the token before the last, while WeChat is down: the
+// last one, which was rejected as well, must not come back to life.
+func TestRejectedTokenIsNeverServedAgain(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		first := w.token(shop)
+		w.weixin.KillTokens(theShop)
+		second, err := w.node.After(w.Context(), shop, first)
+		w.must(err)
+		w.weixin.KillTokens(theShop)
+		w.weixin.Inject(sandbox.Fault{Status: http.StatusBadGateway})
+		for range 180 {
+			for _, refused := range []*Token{second, first} {
+				if token, err := w.node.After(w.Context(), shop, refused); err == nil {
+					t.Fatalf("After serves a token (the second: %v)", token.Value.Equal(second.Value))
+				}
+			}
+			if _, err := w.node.Current(w.Context(), shop); err == nil {
+				t.Fatal("Current serves a rejected token")
+			}
+			w.node.troubles.sweep(time.Now())
+			time.Sleep(30 * time.Second)
+		}
+	})
+}
+
+// Two lookups make two copies of one token; rejecting one rejects both.
+func TestRejectionHoldsForEveryCopyOfAToken(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		copied := w.node.tokenOf(shop, w.record(shop))
+		w.weixin.Inject(sandbox.Fault{Status: http.StatusBadGateway})
+		if _, err := w.node.After(w.Context(), shop, copied); err == nil {
+			t.Error("After serves")
+		}
+		if _, err := w.node.Current(w.Context(), shop); err == nil {
+			t.Error("Current serves the other copy")
+		}
+	})
+}
+
+// A storage whose lock is lost while it is held, or held by a dead process,
+// delays; it does not stop anything.
+func TestLockHeldByADeadProcess(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		refused := w.token(shop)
+		w.weixin.KillTokens(theShop)
+		unlock, err := w.settings(1).Vault.Lock(w.Context(), shop)
+		w.must(err)
+		time.AfterFunc(11*time.Second, func() { w.must(unlock()) })
+		token, err := w.node.After(w.Context(), shop, refused)
+		w.must(err)
+		w.isValid(token, shop)
+	})
+}
+
+func TestStorageWhoseLockIgnoresTheContext(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		refused := w.token(shop)
+		w.weixin.KillTokens(theShop)
+		freed := make(chan struct{})
+		w.storage.Intercept(func(_ context.Context, op vaulttest.Op, _ string) error {
+			if op == vaulttest.Lock {
+				<-freed
+			}
+			return nil
+		})
+		began := time.Now()
+		_, err := w.node.After(w.Context(), shop, refused)
+		if !errors.Is(err, vault.ErrUnavailable) || time.Since(began) != obtainLimit {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		close(freed)
+		synctest.Wait()
+		w.repairStorage()
+		if token, err := w.node.After(w.Context(), shop, refused); err != nil {
+			t.Errorf("afterwards: %v", err)
+		} else {
+			w.isValid(token, shop)
+		}
+	})
+}
+
+func TestLockIsNeverLeftBehind(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		other := w.start()
+		for range 5 {
+			refused := w.token(shop)
+			w.weixin.KillTokens(theShop)
+			w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, Latency: time.Second, Times: 1})
+			w.crowd(shop, refused, w.node, other)
+		}
+		synctest.Wait()
+		for _, who := range []subject.Subject{shop, platform} {
+			began := time.Now()
+			unlock, err := w.settings(1).Vault.Lock(w.Context(), who)
+			if err != nil || time.Since(began) != 0 {
+				t.Errorf("%s: locked after %v, %v", who, time.Since(began), err)
+				continue
+			}
+			w.must(unlock())
+		}
+	})
+}
+
+// The lock is lost during a renewal, and the account withdraws meanwhile.
+func TestTombstoneWrittenDuringARenewalStands(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		other := w.start()
+		refused := w.token(shop)
+		w.weixin.KillTokens(theShop)
+		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, Latency: 3 * time.Second, Times: 1})
+		time.AfterFunc(time.Second, func() {
+			w.must(w.storage.Unlock(w.Context(), "wechat_"+theComponent+"_"+theShop))
+			w.must(other.Unauthorized(w.Context(), theComponent, theShop, time.Now()))
+		})
+		if _, err := w.node.After(w.Context(), shop, refused); !errors.Is(err, problem.ErrUnauthorized) {
+			t.Errorf("After: %v", err)
+		}
+		if got := w.record(shop); got.State != vault.Unauthorized || got.Refresh != nil || got.Token != nil {
+			t.Errorf("record is %v with token %v, refresh %v", got.State, got.Token != nil, got.Refresh != nil)
+		}
+	})
+}
+
+// Rule 10: another process uses the same credentials, see wechatFaults. WeChat's
+// own trouble is not taken for that.
+func TestRenewalsThatFailDoNotCountAsForced(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		refused := w.token(shop)
+		w.weixin.KillTokens(theShop)
+		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, ErrCode: -1})
+		for range 40 * 60 {
+			if _, err := w.node.After(w.Context(), shop, refused); errors.Is(err, problem.ErrContended) {
+				t.Fatal("called contended")
+			}
+			time.Sleep(time.Second)
+		}
+		w.weixin.ClearFaults()
+		time.Sleep(80 * time.Second)
+		w.token(shop)
+	})
+}
+
+// It may have been WeChat that rejected every token, for a minute: that does
+// not cost the rest of the hour.
+func TestFaultOfAMinuteThatLooksLikeAnotherProcessIsOverInMinutes(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		tr := &trial{world: w, node: w.node, who: shop}
+		w.weixin.Inject(sandbox.Fault{Path: authorizerCall, ErrCode: 40001})
+		tr.isTold(tr.ask(time.Minute), "passed on, contended")
+		w.weixin.ClearFaults()
+		tr.heals(suspicion)
+	})
+}
+
+// A token that WeChat refuses after its time has simply expired.
+func TestExpiredTokenIsNotForced(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		for range 3 * forcedAtOnce {
+			token := w.token(shop)
+			w.weixin.ExpireTokens(theShop)
+			time.Sleep(time.Until(token.Expires))
+			w.must(w.weixin.PushTicket(w.Context()))
+			_, err := w.node.After(w.Context(), shop, token)
+			w.must(err)
+		}
+		if got := len(w.node.troubles.of[shop].forced); got != 0 {
+			t.Errorf("%d renewals counted as forced", got)
+		}
+	})
+}
+
+// The dead component token is renewed on the way to the authorizer's.
+func TestDeadComponentTokenDelaysTheAuthorizer(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		refused := w.token(shop)
+		w.weixin.KillTokens("")
+		token, err := w.node.After(w.Context(), shop, refused)
+		w.must(err)
+		w.isValid(token, shop)
+		w.calls(askComponentToken, 1)
+		w.calls(askAuthorizerToken, 2)
+	})
+}
+
+// jsonAnswer is an answer as WeChat gives it.
+func jsonAnswer(body string) *http.Response {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}
+}
