@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 )
@@ -148,8 +149,8 @@ func parsePlatform(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) 
 	if h.NextArg() {
 		return nil, h.Err("wechat_platform takes one value, the prefix of its paths")
 	}
-	authorize := new(Authorize)
-	err := options(h.Dispenser, map[string]option{"public_url": text(&authorize.PublicURL, check.BaseURL)})
+	pages := new(Authorize)
+	err := options(h.Dispenser, map[string]option{"public_url": text(&pages.PublicURL, check.BaseURL)})
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +164,7 @@ func parsePlatform(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) 
 	return slices.Concat(
 		route(new(Events), "/events"),
 		route(new(Messages), "/messages/*"),
-		route(authorize, "/authorize", "/authorize"+callbackSuffix),
+		route(pages, "/authorize", "/authorize"+authorize.CallbackSuffix),
 	), nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
@@ -38,7 +39,7 @@ type component struct {
 	appid      string
 	appSecrets []secret.Secret
 	codec      *bizmsg.Codec
-	returnURLs []returnURL
+	returnURLs []authorize.ReturnURL
 }
 
 func (c *Component) provision(appid string, resolve resolver) (*component, error) {
@@ -65,7 +66,7 @@ func (c *Component) provision(appid string, resolve resolver) (*component, error
 		out.codec.Keys = append(out.codec.Keys, key)
 	}
 	for _, text := range c.ReturnURLs {
-		pattern, err := parseReturnURL(text)
+		pattern, err := authorize.ParseReturnURL(text)
 		if err != nil {
 			return nil, fmt.Errorf("return_url: %w", err)
 		}
@@ -121,7 +122,7 @@ func (r resolver) value(text string) (string, error) {
 var errBraces = errors.New("braces are for placeholders, of which there are {env.NAME} and {file./path}")
 
 func checkReturnURL(text string) error {
-	_, err := parseReturnURL(text)
+	_, err := authorize.ParseReturnURL(text)
 	return err
 }
 

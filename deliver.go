@@ -3,11 +3,9 @@
 package wechat
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/http"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -66,16 +64,31 @@ func (d *Deliver) provision(client string, resolve resolver) (*delivery.Target, 
 // of what would travel in clear.
 func (a *App) deliveries() delivery.Settings {
 	settings := delivery.Settings{Vault: a.settings.tokens.Vault, Log: a.log, Targets: make(map[vault.Queue]*delivery.Target)}
-	for _, c := range a.clients.all {
-		if c.deliver == nil {
-			continue
-		}
-		settings.Targets[vault.Queue{Component: c.component, Client: c.id}] = c.deliver
-		if to := c.deliver.URL; to.Scheme == "http" && !check.IsPrivate(to.Hostname()) {
-			a.log.Warn("messages travel unencrypted", zap.String("client", c.id), zap.String("host", to.Host))
+	for _, c := range a.applications.receivers {
+		settings.Targets[vault.Queue{Component: c.Component, Client: c.ID}] = c.target
+		if to := c.target.URL; to.Scheme == "http" && !check.IsPrivate(to.Hostname()) {
+			a.log.Warn("messages travel unencrypted", zap.String("client", c.ID), zap.String("host", to.Host))
 		}
 	}
 	return settings
+}
+
+// recipients returns who takes delivery of what concerns an authorizer: the clients
+// that may act for it; or, with "", of what concerns the component: those with
+// component_api. It returns nil where nobody takes delivery.
+func (a *applications) recipients() func(component, authorizer string) []*delivery.Target {
+	if len(a.receivers) == 0 {
+		return nil
+	}
+	return func(component, authorizer string) (targets []*delivery.Target) {
+		for _, c := range a.receivers {
+			covered := c.Rights.Authorizer(authorizer) || authorizer == "" && c.Rights.ComponentAPI
+			if c.Component == component && covered {
+				targets = append(targets, c.target)
+			}
+		}
+		return targets
+	}
 }
 
 // newDeliverer returns the transport for deliveries. It is bounded, so
@@ -92,27 +105,3 @@ func newDeliverer() *http.Transport {
 		MaxResponseHeaderBytes: 64 << 10,
 	}
 }
-
-// queueEvent queues an authorisation event for the clients it is for: those
-// that may act for the account, or if it names none those with component_api.
-// The ticket is for nobody.
-func (a *App) queueEvent(ctx context.Context, p *push) error {
-	if p.event.InfoType == bizmsg.InfoTicket || !slices.ContainsFunc(a.clients.all, (*client).takesDelivery) {
-		return nil
-	}
-	event, err := delivery.NewEvent(p.component, p.event, p.plain)
-	if err != nil {
-		a.log.Error("event cannot be delivered", zap.String("info_type", p.event.InfoType), zap.Error(err))
-		return nil // it would fail in the same way when pushed again
-	}
-	var names []string
-	for _, c := range a.clients.all {
-		covered := c.rights.Authorizer(event.Authorizer) || event.Authorizer == "" && c.rights.ComponentAPI
-		if c.takesDelivery() && c.component == p.component && covered {
-			names = append(names, c.id)
-		}
-	}
-	return a.state.courier.Enqueue(ctx, event, names)
-}
-
-func (c *client) takesDelivery() bool { return c.deliver != nil }

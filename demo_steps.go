@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 )
 
 // The steps of the demo: each does what WeChat, an admin's browser or an
@@ -123,7 +125,7 @@ func (d *demo) bearer(ctx context.Context) (string, error) {
 		return "", err
 	}
 	r.Header.Set("Authorization", "Bearer "+demoClientSecret)
-	r.Header.Set(appidHeader, demoMiniProgram)
+	r.Header.Set(openapi.AppIDHeader, demoMiniProgram)
 	answer, err := d.do(r)
 	if err == nil && !strings.Contains(answer, "ip_list") {
 		err = fmt.Errorf("WeChat answered %s", answer)

@@ -7,17 +7,17 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
+	"github.com/caddy-wechat/caddy-wechat/internal/gateway"
 	"github.com/caddy-wechat/caddy-wechat/internal/logging"
-	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
-	"github.com/caddy-wechat/caddy-wechat/internal/policy"
-	"github.com/caddy-wechat/caddy-wechat/internal/problem"
+	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 )
 
@@ -53,12 +53,13 @@ func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	if r.Method != http.MethodPost {
 		return notAllowed(w, http.MethodPost)
 	}
-	push, err := e.app.open(w, r)
+	event, err := e.app.pushes.OpenEvent(w, r)
 	if err == nil {
-		err = e.app.take(r.Context(), push)
+		err = e.app.pushes.Take(r.Context(), event)
 	}
 	if err != nil {
-		return e.app.refusePush(w, r, err)
+		e.app.pushes.Reject(w, r, err)
+		return nil
 	}
 	w.Header().Set("Content-Type", "text/plain")
 	_, err = w.Write([]byte("success"))
@@ -92,13 +93,14 @@ func (m *Messages) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp
 	if r.Method != http.MethodPost {
 		return notAllowed(w, http.MethodPost)
 	}
-	message, err := m.app.openMessage(w, r)
-	if err != nil {
-		return m.app.refusePush(w, r, err)
+	message, err := m.app.pushes.OpenMessage(w, r)
+	var answer []byte
+	if err == nil {
+		answer, err = m.app.pushes.Reply(message)
 	}
-	answer, err := m.app.reply(message)
 	if err != nil {
-		return m.app.refusePush(w, r, err)
+		m.app.pushes.Reject(w, r, err)
+		return nil
 	}
 	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
 	_, err = w.Write(answer)
@@ -145,10 +147,32 @@ func (a *Authorize) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return notAllowed(w, http.MethodGet)
 	}
-	if isCallback(r) {
-		return a.callback(w, r)
+	if strings.HasSuffix(r.URL.Path, authorize.CallbackSuffix) {
+		return a.app.pages.Callback(w, r, a.self(r))
 	}
-	return a.launch(w, r)
+	return a.app.pages.Launch(w, r, a.self(r))
+}
+
+// self returns the address of the launch page as the browser sees it.
+func (a *Authorize) self(r *http.Request) string {
+	original := originalRequest(r)
+	path := strings.TrimSuffix(strings.TrimSuffix(original.URL.Path, "/"), authorize.CallbackSuffix)
+	if a.PublicURL != "" {
+		return strings.TrimSuffix(a.PublicURL, "/") + path
+	}
+	base := url.URL{Scheme: "http", Host: r.Host, Path: path}
+	if r.TLS != nil {
+		base.Scheme = "https"
+	}
+	return base.String()
+}
+
+// originalRequest returns the request before other handlers stripped its path.
+func originalRequest(r *http.Request) *http.Request {
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		return &original
+	}
+	return r
 }
 
 // Proxy lets applications call the WeChat API with gateway tokens or client
@@ -166,9 +190,8 @@ type Proxy struct {
 	MaxReplayBody int64 `json:"max_replay_body,omitempty"`
 
 	app     *App
-	log     *zap.Logger
-	short   *upstream.Transport
-	forward forwarder
+	direct  *upstream.Transport
+	gateway *gateway.Gateway
 }
 
 // CaddyModule returns the Caddy module information.
@@ -181,7 +204,6 @@ func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 	if p.app, err = appOf(ctx); err != nil {
 		return err
 	}
-	p.log = logging.Throttle(ctx.Logger())
 	if p.MaxReplayBody == 0 {
 		p.MaxReplayBody = 64 << 10
 	}
@@ -193,48 +215,30 @@ func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 	if direct {
 		hosts = withoutProxy(p.app.hosts)
 	}
-	p.short = upstream.New(p.Transport, p.Transport.Transport, hosts)
-	a := &attacher{tokens: p.app.state.keeper, drop: p.app.clients.isCredential, hosts: p.app.hosts, short: p.short, long: p.Transport}
-	if p.Transport.Compression == nil || *p.Transport.Compression {
-		a.zipped = zipped
-	}
-	p.forward = forwarder{a, p.MaxReplayBody, p.log}
+	p.direct = upstream.New(p.Transport, p.Transport.Transport, hosts)
+	p.gateway = p.app.newGateway(&relay.Relay{
+		Direct:        markDialErrors{p.direct},
+		Standard:      markDialErrors{p.Transport},
+		Gzip:          p.Transport.Compression == nil || *p.Transport.Compression,
+		MaxReplayBody: p.MaxReplayBody,
+		Log:           logging.Throttle(ctx.Logger()),
+	})
 	return nil
 }
 
-// ServeHTTP answers the token endpoints itself and forwards all other calls.
+// ServeHTTP serves one call of an application.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	p.app.drain.answer(w)
-	if r.Header.Get(openapi.HopHeader) != "" {
-		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true) // its address carries a real token
-		problem.Write(w, r, p.log, problem.ErrLoop)
-		return nil
+	if gateway.Looped(r) {
+		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
-	path, ok := policy.Clean(r.URL.EscapedPath())
-	if !ok {
-		problem.Write(w, r, p.log, problem.ErrNotAllowed.Because("the path is not plain: want segments of letters, digits, _ - . after single slashes"))
-		return nil
-	}
-	route := policy.Lookup(path)
-	if route.Endpoint != policy.Relayed {
-		p.local(w, r, path, route)
-		return nil
-	}
-	call, err := p.app.identify(r, path, route)
-	if err != nil {
-		problem.Write(w, r, p.log, err)
-		return nil
-	}
-	authenticated(r, call.client)
-	p.forward.forward(w, r, call)
+	p.gateway.ServeHTTP(w, r)
 	return nil
 }
 
-// authenticated tells access logs and later handlers who calls.
-func authenticated(r *http.Request, client *client) {
-	if client != nil {
-		r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", client.name)
-	}
+// identified tells access logs and later handlers who calls.
+func identified(r *http.Request, client *gateway.Client) {
+	r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", client.Boxed)
 }
 
 // appOf returns the configured wechat app.

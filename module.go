@@ -4,16 +4,14 @@
 // (微信开放平台第三方平台) inside Caddy. It alone holds the platform's credentials;
 // applications call it as though it were api.weixin.qq.com.
 //
-// Four flows, one file each:
+// This package is Caddy's face alone: modules, their options, and what of them
+// survives a reload. What the gateway decides, it decides in internal/, in packages
+// that know no Caddy; ARCHITECTURE.md leads through them.
 //
-//	push.go       WeChat pushes a ticket or an authorisation event
-//	messages.go   WeChat pushes a message of an account (deliver.go: to whom)
-//	authorize.go  an account's admin authorises the platform
-//	proxy.go      an application calls WeChat through the gateway (clients.go: who calls)
-//
-// All of them ask tokens.go, the only place that decides about real tokens.
-// What survives a reload is in state.go, what callers are told in errors.go, and
-// how a call travels to WeChat in internal/upstream.
+//	module.go      the app: its life, and how the engine is put together
+//	tokens.go      where tokens are kept: in memory, sealed in Caddy's storage, at WeChat
+//	handlers.go    the doors: WeChat's pushes, admins' browsers, applications' calls
+//	caddyfile.go   how all of it is written in a Caddyfile
 package wechat
 
 import (
@@ -27,9 +25,14 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
+	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
+	"github.com/caddy-wechat/caddy-wechat/internal/gateway"
 	"github.com/caddy-wechat/caddy-wechat/internal/logging"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
+	"github.com/caddy-wechat/caddy-wechat/internal/push"
+	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 )
 
 func init() {
@@ -76,9 +79,11 @@ type App struct {
 	drain        *drain
 	apiTransport *http.Transport
 	components   map[string]*component
-	clients      *clients
-	hosts        []*url.URL
-	pages        []*url.URL
+	applications *applications
+	hosts        []*url.URL // of WeChat's API
+	pageURLs     []*url.URL // of WeChat's authorisation pages
+	pushes       *push.Receiver
+	pages        *authorize.Pages
 	log          *zap.Logger
 }
 
@@ -100,7 +105,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.hosts, err = a.baseURLs("api", a.API); err != nil {
 		return err
 	}
-	if a.pages, err = a.baseURLs("pages", a.Pages); err != nil {
+	if a.pageURLs, err = a.baseURLs("pages", a.Pages); err != nil {
 		return err
 	}
 	resolve := resolver{caddy.NewReplacer()}
@@ -110,7 +115,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("component %s: %w", appid, err)
 		}
 	}
-	if a.clients, err = newClients(a.Clients, a.components, resolve); err != nil {
+	if a.applications, err = newApplications(a.Clients, a.components, resolve); err != nil {
 		return err
 	}
 	events, err := newEmitter(ctx)
@@ -135,7 +140,37 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.state = shared.(*state)
+	a.build()
 	return nil
+}
+
+// build puts the sides together that face WeChat and the admins. Each gets what it
+// needs and no more: no push comes near an app secret. The side of the applications
+// is put together for each wechat_proxy, see newGateway, because each has a
+// transport of its own.
+func (a *App) build() {
+	s := a.state
+	a.pushes = &push.Receiver{
+		Codecs: make(map[string]*bizmsg.Codec), Recipients: a.applications.recipients(),
+		Tokens: s.keeper, Courier: s.courier, Transport: s.deliverer, Replays: s.replays, Log: a.log,
+	}
+	a.pages = &authorize.Pages{
+		Platforms: make(map[string]*authorize.Platform), URLs: a.pageURLs,
+		Tokens: s.keeper, Limits: s.limits, Log: a.log,
+	}
+	for appid, c := range a.components {
+		a.pushes.Codecs[appid] = c.codec
+		a.pages.Platforms[appid] = &authorize.Platform{AppID: appid, AppSecrets: c.appSecrets, ReturnURLs: c.returnURLs}
+	}
+}
+
+// newGateway returns what serves applications, with what makes their calls.
+func (a *App) newGateway(calls *relay.Relay) *gateway.Gateway {
+	calls.Tokens, calls.Hosts, calls.IsCredential = a.state.keeper, a.hosts, a.applications.clients.IsCredential
+	return &gateway.Gateway{
+		Clients: a.applications.clients, Components: slices.Sorted(maps.Keys(a.components)),
+		Tokens: a.state.keeper, Relay: calls, Log: calls.Log, Identified: identified,
+	}
 }
 
 func (a *App) defaults() {

@@ -11,7 +11,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/push"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 )
 
@@ -36,8 +38,8 @@ type settings struct {
 type state struct {
 	keeper  *tokens.Keeper
 	memory  *memory
-	replays *replays
-	rations *rations
+	replays *push.Replays
+	limits  *authorize.Limits
 
 	courier   *delivery.Courier // of authorisation events
 	deliverer *http.Transport   // of messages too
@@ -55,7 +57,7 @@ func newState(first *settings) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &state{memory: memory, replays: newReplays(), rations: newRations(), deliverer: newDeliverer()}
+	s := &state{memory: memory, replays: push.NewReplays(), limits: authorize.NewLimits(), deliverer: newDeliverer()}
 	s.settings.Store(first)
 	s.keeper = tokens.NewKeeper(func() *tokens.Settings { return s.settings.Load().tokens }, memory)
 	s.courier = delivery.NewCourier(s.deliverer, func() delivery.Settings { return s.settings.Load().deliveries })

@@ -3,6 +3,7 @@
 package wechat
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 )
 
 // dialLimit is what Caddy's transport gives a connection by default.
@@ -69,6 +72,19 @@ func withoutProxy(all []*url.URL) (hosts []*url.URL) {
 	return hosts
 }
 
+// markDialErrors marks the errors that say that no connection was made, as package
+// relay wants it. Caddy's transport has a mark of its own, which hides the
+// *net.OpError within.
+type markDialErrors struct{ http.RoundTripper }
+
+func (m markDialErrors) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := m.RoundTripper.RoundTrip(r)
+	if err != nil && errors.As(err, new(reverseproxy.DialError)) {
+		err = relay.DialError{Err: err}
+	}
+	return response, err
+}
+
 // Validate checks what JSON can say and a Caddyfile cannot.
 func (p *Proxy) Validate() error {
 	if p.MaxReplayBody < 1 || p.MaxReplayBody > maxReplayBody {
@@ -82,8 +98,8 @@ func (p *Proxy) Cleanup() error {
 	if p.Transport == nil || p.Transport.Transport == nil {
 		return nil
 	}
-	if p.short != nil {
-		p.short.CloseIdle()
+	if p.direct != nil {
+		p.direct.CloseIdle()
 	}
 	return p.Transport.Cleanup()
 }

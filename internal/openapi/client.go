@@ -67,6 +67,10 @@ const GatewayHeader = "Wechat-Gateway-Error"
 // A gateway that receives one is called in WeChat's place.
 const HopHeader = "Wechat-Gateway"
 
+// AppIDHeader names the account where an application shows a client secret in
+// place of a gateway token. It does not travel on to WeChat.
+const AppIDHeader = "Wechat-Appid"
+
 // Params are the members of a request body: strings and integers.
 type Params map[string]any
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wechat
+// Package authorize serves the pages from which an account's admin authorises the
+// platform, and the callback to which WeChat sends the browser back. They are
+// public: whatever comes is somebody's guess until its signature says otherwise.
+package authorize
 
 import (
 	"errors"
@@ -9,21 +12,20 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
-	"golang.org/x/time/rate"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 )
 
-const callbackSuffix = "/callback"
+// CallbackSuffix is what the path of the callback has after that of the launch page.
+const CallbackSuffix = "/callback"
 
 // authTypes are the kinds of account the page may offer: official accounts,
 // mini programs, both, and newer ones; there is no 7.
@@ -36,48 +38,65 @@ var categoryIDs = regexp.MustCompile(`^[0-9]{1,4}(\|[0-9]{1,4}){0,199}$`)
 // page would spend a pre_auth_code.
 var robots = regexp.MustCompile(`(?i)bot\b|spider|crawl|preview|slurp|facebookexternalhit`)
 
-// launch serves the page whose link leads to WeChat's authorisation page. It
-// must be a link: WeChat checks the Referer, which a redirect does not send.
-func (a *Authorize) launch(w http.ResponseWriter, r *http.Request) error {
+// Pages serves the pages from which an account's admin authorises a platform. It
+// is safe for concurrent use; its fields are not changed.
+type Pages struct {
+	Platforms map[string]*Platform // by component_appid
+	Tokens    *tokens.Keeper
+	Limits    *Limits
+	URLs      []*url.URL // of WeChat's authorisation pages: for desktop browsers, and inside WeChat if that is another
+	Log       *zap.Logger
+}
+
+// Platform is a component as its admins meet it. It is read only.
+type Platform struct {
+	AppID      string
+	AppSecrets []secret.Secret // sign the state; the current one first
+	ReturnURLs []ReturnURL     // where an admin may be sent after authorising
+}
+
+// Launch serves the page whose link leads to WeChat's authorisation page. It
+// must be a link: WeChat checks the Referer, which a redirect does not send. Self
+// is the address of this page as the browser sees it.
+func (p *Pages) Launch(w http.ResponseWriter, r *http.Request, self string) error {
 	query := r.URL.Query()
-	component, err := a.app.launchComponent(query)
+	platform, err := p.launchPlatform(query)
 	if err != nil {
 		return showProblem(w, r, http.StatusBadRequest, problemParameter, err.Error())
 	}
 	if r.Method == http.MethodHead || robots.MatchString(r.UserAgent()) {
 		return showProblem(w, r, http.StatusForbidden, problemRobot, "")
 	}
-	if wait := a.app.state.rations.take("launch "+component.appid, time.Now()); wait > 0 {
+	if wait := p.Limits.reserve("launch "+platform.AppID, time.Now()); wait > 0 {
 		return showBusy(w, r, wait)
 	}
-	code, err := a.app.state.keeper.PreAuthCode(r.Context(), component.appid)
+	code, err := p.Tokens.PreAuthCode(r.Context(), platform.AppID)
 	if err != nil {
-		a.app.log.Error("creating pre_auth_code failed", zap.String("component", component.appid), zap.Error(err))
+		p.Log.Error("creating pre_auth_code failed", zap.String("component", platform.AppID), zap.Error(err))
 		return showProblem(w, r, http.StatusServiceUnavailable, problemWeChat, problem.Of(err).Slug)
 	}
-	self := a.self(r)
 	state := launchState{
-		Component: component.appid,
+		Component: platform.AppID,
 		ReturnURL: query.Get("return_url"),
 		State:     query.Get("state"),
 		Browser:   rememberBrowser(w, r, strings.HasPrefix(self, "https:"), code.Lifetime),
 		Expires:   time.Now().Add(code.Lifetime).Unix(),
 	}
-	callback := self + callbackSuffix + "?" + url.Values{"state": {component.signState(state)}}.Encode()
+	callback := self + CallbackSuffix + "?" + url.Values{"state": {platform.signState(state)}}.Encode()
 	return show(w, r, http.StatusOK, page{
 		Kind:   "launch",
-		Link:   a.app.authorizeLink(r, component.appid, code, callback, query),
+		Link:   p.authorizeLink(r, platform.AppID, code, callback, query),
 		Self:   strings.TrimSuffix(self+"?"+r.URL.RawQuery, "?"),
 		Mobile: insideWeChat(r),
 	})
 }
 
-// launchComponent checks the query of the launch page and returns the
+// launchPlatform checks the query of the launch page and returns the
 // component it is for: the one named, or the only one.
-func (a *App) launchComponent(query url.Values) (*component, error) {
-	found := a.components[query.Get("component")]
-	if query.Get("component") == "" && len(a.components) == 1 {
-		for _, only := range a.components {
+func (p *Pages) launchPlatform(query url.Values) (*Platform, error) {
+	found := p.Platforms[query.Get("component")]
+	if query.Get("component") == "" && len(p.Platforms) == 1 {
+		for _, only := range p.Platforms {
 			found = only
 		}
 	}
@@ -101,8 +120,8 @@ func (a *App) launchComponent(query url.Values) (*component, error) {
 
 // authorizeLink returns WeChat's page: the one that shows a QR code to
 // desktop browsers, or the one for the browser inside WeChat.
-func (a *App) authorizeLink(r *http.Request, component string, code openapi.PreAuthCode, callback string, query url.Values) string {
-	link := *a.pages[0]
+func (p *Pages) authorizeLink(r *http.Request, component string, code openapi.PreAuthCode, callback string, query url.Values) string {
+	link := *p.URLs[0]
 	values := url.Values{
 		"component_appid": {component},
 		"pre_auth_code":   {code.Value.Reveal()},
@@ -116,7 +135,7 @@ func (a *App) authorizeLink(r *http.Request, component string, code openapi.PreA
 	}
 	link.Path = "/cgi-bin/componentloginpage"
 	if insideWeChat(r) {
-		link = *a.pages[len(a.pages)-1]
+		link = *p.URLs[len(p.URLs)-1]
 		link.Path = "/wxaopen/safe/bindcomponent"
 		link.Fragment = "wechat_redirect"
 		values.Set("action", "bindcomponent")
@@ -126,15 +145,16 @@ func (a *App) authorizeLink(r *http.Request, component string, code openapi.PreA
 	return link.String()
 }
 
-// callback takes the browser back from WeChat: it exchanges the code, stores
-// what it brought, and shows the result or sends the admin on.
-func (a *Authorize) callback(w http.ResponseWriter, r *http.Request) error {
+// Callback takes the browser back from WeChat: it exchanges the code, stores
+// what it brought, and shows the result or sends the admin on. Self is the address
+// of the launch page as the browser sees it.
+func (p *Pages) Callback(w http.ResponseWriter, r *http.Request, self string) error {
 	query := r.URL.Query()
-	state, component := a.app.openState(query.Get("state"), time.Now())
+	state, platform := p.openState(query.Get("state"), time.Now())
 	again := func(status int, problem, detail string) error {
-		return show(w, r, status, page{Kind: "problem", Problem: problem, Detail: detail, Self: a.self(r) + state.query()})
+		return show(w, r, status, page{Kind: "problem", Problem: problem, Detail: detail, Self: self + state.query()})
 	}
-	if component == nil || !fromBrowser(r, strings.HasPrefix(a.self(r), "https:"), state.Browser) {
+	if platform == nil || !fromBrowser(r, strings.HasPrefix(self, "https:"), state.Browser) {
 		return again(http.StatusBadRequest, problemState, "")
 	}
 	code := secret.New(query.Get("auth_code"))
@@ -145,10 +165,10 @@ func (a *Authorize) callback(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	// Anybody can come here with a made-up code, and each costs a question.
-	if wait := a.app.state.rations.take("callback "+component.appid, time.Now()); wait > 0 {
+	if wait := p.Limits.reserve("callback "+platform.AppID, time.Now()); wait > 0 {
 		return showBusy(w, r, wait)
 	}
-	appid, err := a.app.state.keeper.Exchange(r.Context(), component.appid, code)
+	appid, err := p.Tokens.Exchange(r.Context(), platform.AppID, code)
 	if err != nil {
 		kind, status := problemWeChat, http.StatusBadGateway
 		if openapi.KindOf(err) == openapi.CodeSpent {
@@ -186,91 +206,4 @@ func withResult(returnURL, appid, state string) string {
 	return target.String()
 }
 
-// self returns the address of the launch page as the browser sees it.
-func (a *Authorize) self(r *http.Request) string {
-	original := originalRequest(r)
-	path := strings.TrimSuffix(strings.TrimSuffix(original.URL.Path, "/"), callbackSuffix)
-	if a.PublicURL != "" {
-		return strings.TrimSuffix(a.PublicURL, "/") + path
-	}
-	base := url.URL{Scheme: "http", Host: r.Host, Path: path}
-	if r.TLS != nil {
-		base.Scheme = "https"
-	}
-	return base.String()
-}
-
-// originalRequest returns the request before other handlers stripped its path.
-func originalRequest(r *http.Request) *http.Request {
-	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		return &original
-	}
-	return r
-}
-
-func isCallback(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, callbackSuffix) }
-
 func insideWeChat(r *http.Request) bool { return strings.Contains(r.UserAgent(), "MicroMessenger") }
-
-// returnURL is one address, or all that begin with one.
-type returnURL struct {
-	scheme, host, path string
-	prefix             bool
-}
-
-// parseReturnURL does not repeat the address in its error: its user name or
-// query may be a secret.
-func parseReturnURL(text string) (returnURL, error) {
-	exact, prefix := strings.CutSuffix(text, "*")
-	u, err := url.Parse(exact)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
-		(u.Scheme != "https" && u.Scheme != "http") || (prefix && !strings.HasSuffix(u.Path, "/")) {
-		return returnURL{}, errors.New("want https://host/path, or https://host/path/* for all below it, without user name and query")
-	}
-	return returnURL{u.Scheme, u.Host, u.Path, prefix}, nil
-}
-
-// mayReturnTo reports whether an admin may be sent to the address. Hosts are
-// compared after parsing: https://good@evil/ is evil's, and a backslash or a
-// dot segment is a trick.
-func (c *component) mayReturnTo(text string) bool {
-	u, err := url.Parse(text)
-	if err != nil || len(text) > 1024 || u.User != nil || u.Fragment != "" || strings.Contains(text, `\`) {
-		return false
-	}
-	for _, segment := range strings.Split(u.Path, "/") {
-		if segment == "." || segment == ".." {
-			return false
-		}
-	}
-	for _, allowed := range c.returnURLs {
-		if u.Scheme == allowed.scheme && u.Host == allowed.host &&
-			(u.Path == allowed.path || allowed.prefix && strings.HasPrefix(u.Path, allowed.path)) {
-			return true
-		}
-	}
-	return false
-}
-
-// rations limits what the public pages can spend of WeChat's quota: 60
-// pre_auth_codes and 60 exchanges a minute for each component.
-type rations struct {
-	mu sync.Mutex
-	of map[string]*rate.Limiter
-}
-
-func newRations() *rations { return &rations{of: make(map[string]*rate.Limiter)} }
-
-// take spends one, or returns how long to wait for the next.
-func (r *rations) take(what string, now time.Time) (wait time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.of[what] == nil {
-		r.of[what] = rate.NewLimiter(rate.Every(time.Second), 60)
-	}
-	reserved := r.of[what].ReserveN(now, 1)
-	if wait = reserved.DelayFrom(now); wait > 0 {
-		reserved.CancelAt(now)
-	}
-	return wait
-}

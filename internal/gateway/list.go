@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wechat
+package gateway
 
 import (
 	"bytes"
@@ -15,19 +15,19 @@ import (
 
 // answerAuthorizerList answers api_get_authorizer_list with the client's own
 // authorizers alone.
-func (a *App) answerAuthorizerList(ctx context.Context, q *question) ([]byte, error) {
+func (g *Gateway) answerAuthorizerList(ctx context.Context, q *question) ([]byte, error) {
 	offset, count, err := q.page()
 	if err != nil {
 		return nil, err
 	}
-	if q.client.rights.AllAuthorizers {
-		list, err := a.state.keeper.AuthorizerList(ctx, q.client.component, offset, count)
+	if q.client.Rights.AllAuthorizers {
+		list, err := g.Tokens.AuthorizerList(ctx, q.client.Component, offset, count)
 		if err != nil {
 			return nil, err
 		}
 		return q.listOf(list, list.Total)
 	}
-	own, err := a.ownAuthorizers(ctx, q)
+	own, err := g.ownAuthorizers(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -58,12 +58,12 @@ const listTimeout = 30 * time.Second
 // ownAuthorizers returns WeChat's first page with the client's authorizers on
 // all pages. Offsets count those of WeChat's list, so to give a client the
 // second page of its own, all have to be looked through.
-func (a *App) ownAuthorizers(ctx context.Context, q *question) (own openapi.AuthorizerList, err error) {
+func (g *Gateway) ownAuthorizers(ctx context.Context, q *question) (own openapi.AuthorizerList, err error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	var found []openapi.ListedAuthorizer
 	for offset := 0; ; {
-		list, err := a.state.keeper.AuthorizerList(ctx, q.client.component, offset, openapi.MaxListed)
+		list, err := g.Tokens.AuthorizerList(ctx, q.client.Component, offset, openapi.MaxListed)
 		if err != nil {
 			return own, err
 		}
@@ -71,12 +71,12 @@ func (a *App) ownAuthorizers(ctx context.Context, q *question) (own openapi.Auth
 			own = list
 		}
 		for _, listed := range list.Authorizers {
-			if q.client.rights.Authorizer(listed.AppID) {
+			if q.client.Rights.Authorizer(listed.AppID) {
 				found = append(found, listed)
 			}
 		}
 		offset += len(list.Authorizers)
-		if len(list.Authorizers) == 0 || offset >= list.Total || len(found) >= len(q.client.rights.Authorizers) {
+		if len(list.Authorizers) == 0 || offset >= list.Total || len(found) >= len(q.client.Rights.Authorizers) {
 			own.Authorizers = found
 			return own, nil
 		}
@@ -88,7 +88,7 @@ func (a *App) ownAuthorizers(ctx context.Context, q *question) (own openapi.Auth
 func (q *question) listOf(list openapi.AuthorizerList, total int) ([]byte, error) {
 	var entries [][]byte
 	for _, listed := range list.Authorizers {
-		entry, err := q.substitute(listed.Answer, subject.Of(q.client.component, listed.AppID))
+		entry, err := q.substitute(listed.Answer, subject.Of(q.client.Component, listed.AppID))
 		if err != nil {
 			return nil, err
 		}

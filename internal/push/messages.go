@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wechat
+package push
 
 import (
 	"errors"
@@ -26,8 +26,8 @@ var errMessageIsEvent = errors.New("a push for the events URL came to the messag
 
 var errMessagePath = errors.New("the path does not end in an appid; the URL in WeChat's console must end in /messages/$APPID$")
 
-// message is an opened push to the messages URL.
-type message struct {
+// Message is an opened push to the messages URL.
+type Message struct {
 	began     time.Time
 	component string
 	content   delivery.Message
@@ -36,17 +36,17 @@ type message struct {
 	signature pushID
 }
 
-// openMessage reads and verifies a push to the messages URL. The path, which
+// OpenMessage reads and verifies a push to the messages URL. The path, which
 // says whose message it is, is not signed by WeChat, and nothing the gateway
 // holds ties an account to the gh_ name inside. What protects it is that a
 // signed push is taken once by each node, within ten minutes of its making; an
 // application that must be sure compares ToUserName with the appid it is given.
-func (a *App) openMessage(w http.ResponseWriter, r *http.Request) (*message, error) {
+func (rx *Receiver) OpenMessage(w http.ResponseWriter, r *http.Request) (*Message, error) {
 	began, appid := time.Now(), path.Base(r.URL.Path)
 	if !subject.ValidAppID(appid) {
 		return nil, errMessagePath
 	}
-	sealed, err := a.openSealed(w, r)
+	sealed, err := rx.openSealed(w, r)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func (a *App) openMessage(w http.ResponseWriter, r *http.Request) (*message, err
 		return nil, errMessageIsEvent
 	}
 	query := r.URL.Query()
-	return &message{
+	return &Message{
 		began:     began,
 		component: sealed.component,
 		content: delivery.Message{
@@ -69,7 +69,7 @@ func (a *App) openMessage(w http.ResponseWriter, r *http.Request) (*message, err
 	}, nil
 }
 
-// reply hands the message to the clients that may act for its account and
+// Reply hands the message to the clients that may act for its account and
 // returns what to answer WeChat: a sealed passive reply, or success. Storage
 // is not touched.
 //
@@ -79,25 +79,23 @@ func (a *App) openMessage(w http.ResponseWriter, r *http.Request) (*message, err
 // show the follower that the account is out of service. Only when no client
 // took it is there an error, so that WeChat pushes it again, three times in
 // all, just as if the application were connected to WeChat itself.
-func (a *App) reply(m *message) ([]byte, error) {
-	if !a.state.replays.claim(m.signature, time.Now()) {
+func (rx *Receiver) Reply(m *Message) ([]byte, error) {
+	if !rx.Replays.claim(m.signature, time.Now()) {
 		return []byte("success"), nil
 	}
-	log := a.log.With(zap.String("component", m.component), zap.String("authorizer", m.content.AppID))
+	log := rx.Log.With(zap.String("component", m.component), zap.String("authorizer", m.content.AppID))
 	var targets []*delivery.Target
-	for _, c := range a.clients.all { // in the order of their names
-		if c.takesDelivery() && c.component == m.component && c.rights.Authorizer(m.content.AppID) {
-			targets = append(targets, c.deliver)
-		}
+	if rx.Recipients != nil {
+		targets = rx.Recipients(m.component, m.content.AppID)
 	}
 	answer := []byte("success")
 	if len(targets) > 0 {
-		reply, err := m.content.Deliver(m.began.Add(messageAnswer), a.state.deliverer, targets,
+		reply, err := m.content.Deliver(m.began.Add(messageAnswer), rx.Transport, targets,
 			func(t *delivery.Target, err error) {
 				log.Warn("message not delivered", zap.String("client", t.Client), zap.Error(err))
 			})
 		if err != nil {
-			a.state.replays.forget(m.signature)
+			rx.Replays.forget(m.signature)
 			return nil, &unstoredPush{err}
 		}
 		if reply != nil {

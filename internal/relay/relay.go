@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wechat
+// Package relay makes one call of an application at WeChat: it attaches the real
+// token, sends, renews the token and repeats the call once where WeChat has
+// rejected it, takes the token out of whatever repeats it, and streams the answer
+// back. Who calls, and whether he may, is decided before.
+package relay
 
 import (
 	"errors"
@@ -8,51 +12,83 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 )
 
-// attacher alone writes real tokens into requests. It does so on a request of
-// its own, so that no log, placeholder or other handler can see one.
-type attacher struct {
-	tokens *tokens.Keeper
-	drop   func(string) bool // which values in a query may not travel on
-	hosts  []*url.URL
-	short  http.RoundTripper // for requests that are in memory and upstream.Short
-	long   http.RoundTripper // for all others
-	zipped []string          // the compression to ask for, nil for none
+// Relay makes calls of applications at WeChat. It alone writes real tokens into
+// requests, on a request of its own, so that no log, placeholder or other handler
+// can see one. It is safe for concurrent use; its fields are not changed.
+type Relay struct {
+	Tokens *tokens.Keeper
+	Hosts  []*url.URL // scheme and host; the next one is for when no connection can be made
+
+	// Direct makes the calls that are in memory and at most upstream.Short bytes
+	// long, Standard all others. Both mark an error that says that no connection
+	// was made as a [DialError].
+	Direct   http.RoundTripper
+	Standard http.RoundTripper
+	Gzip     bool // ask WeChat for compressed answers
+
+	// IsCredential reports which values in a query may not travel on to WeChat.
+	IsCredential func(string) bool
+
+	// MaxReplayBody is up to how many bytes of a request body are kept, so that
+	// the call can be made once more.
+	MaxReplayBody int64
+
+	Log *zap.Logger
 }
+
+// Call is one call as it is to be made at WeChat.
+type Call struct {
+	Subject subject.Subject // whose real token is attached; "" for none
+	Param   string          // the query parameter that the token is attached as
+	Path    string          // WeChat's
+	Query   string          // as received, but for what a login adds and leaves out
+
+	body   body
+	answer peeked // the first; that of a repeated call is not looked at
+}
+
+// DialError marks an error of a transport that says that no connection was made:
+// nothing can have reached WeChat.
+type DialError struct{ Err error }
+
+func (e DialError) Error() string { return e.Err.Error() }
+func (e DialError) Unwrap() error { return e.Err }
 
 // call makes a call at WeChat. When WeChat rejects the real token, it is
 // renewed and the call made once more, provided that the body was kept; nothing
 // else is ever sent twice, except to the next host when a connection could not
 // even be made.
-func (a *attacher) call(r *http.Request, call *call) (*http.Response, error) {
-	if call.subject == "" {
-		return a.send(r, call, call.query)
+func (l *Relay) call(r *http.Request, call *Call) (*http.Response, error) {
+	if call.Subject == "" {
+		return l.send(r, call, call.Query)
 	}
-	token, err := a.tokens.Current(r.Context(), call.subject)
+	token, err := l.Tokens.Current(r.Context(), call.Subject)
 	if err != nil {
 		return nil, err
 	}
-	response, err := a.sendWith(r, call, token)
+	response, err := l.sendWith(r, call, token)
 	if err != nil {
 		return nil, err
 	}
 	switch code := call.answer.errcodeOf(response); {
 	case code == 61003:
-		a.tokens.Doubt(call.subject, token)
+		l.Tokens.Doubt(call.Subject, token)
 		return response, nil
 	case !openapi.RejectsToken(code):
 		return response, nil
 	}
-	renewed, err := a.tokens.After(r.Context(), call.subject, token)
+	renewed, err := l.Tokens.After(r.Context(), call.Subject, token)
 	if err == nil && !call.body.replayable {
 		return response, nil // the client's own retry meets the new token
 	}
@@ -61,15 +97,15 @@ func (a *attacher) call(r *http.Request, call *call) (*http.Response, error) {
 		return nil, err
 	}
 	metrics.RepeatedCalls.Inc()
-	return a.sendWith(r, call, renewed)
+	return l.sendWith(r, call, renewed)
 }
 
 // sendWith attaches token and removes it wherever the answer, or the error in
 // its place, repeats it: WeChat never does, but a redirect or an error page of
 // some server on the way may quote the address.
-func (a *attacher) sendWith(r *http.Request, call *call, token *tokens.Token) (*http.Response, error) {
+func (l *Relay) sendWith(r *http.Request, call *Call, token *tokens.Token) (*http.Response, error) {
 	real := rewrite.TokenOf(token.Value.Reveal())
-	response, err := a.send(r, call, rewrite.Splice(call.query, call.route.Param, real, a.drop))
+	response, err := l.send(r, call, rewrite.Splice(call.Query, call.Param, real, l.IsCredential))
 	if err != nil {
 		return nil, withhold(err, real)
 	}
@@ -95,23 +131,23 @@ func withhold(err error, token rewrite.Token) error {
 }
 
 // send tries the hosts in turn as long as no connection can be made.
-func (a *attacher) send(r *http.Request, call *call, query string) (*http.Response, error) {
-	header, transport := upward(r.Header), a.long
+func (l *Relay) send(r *http.Request, call *Call, query string) (*http.Response, error) {
+	header, transport := upward(r.Header), l.Standard
 	if call.body.rest == nil && len(call.body.kept)+len(query) <= upstream.Short {
-		transport = a.short
+		transport = l.Direct
 	}
-	zipped := a.zipped != nil && r.Method != http.MethodHead && header["Range"] == nil
+	zipped := l.Gzip && r.Method != http.MethodHead && header["Range"] == nil
 	if zipped {
-		header["Accept-Encoding"] = a.zipped
+		header["Accept-Encoding"] = acceptGzip
 	}
 	var err error
-	for _, host := range a.hosts {
+	for _, host := range l.Hosts {
 		var out struct { // at once, for one allocation
 			http.Request
 			url url.URL
 		}
 		out.Request = *r
-		out.url = url.URL{Scheme: host.Scheme, Host: host.Host, Path: call.path, RawQuery: query}
+		out.url = url.URL{Scheme: host.Scheme, Host: host.Host, Path: call.Path, RawQuery: query}
 		out.URL, out.Host, out.RequestURI, out.Header = &out.url, host.Host, "", header
 		out.Body, out.TransferEncoding = call.body.next(r.Method)
 		out.ContentLength, out.GetBody, out.Trailer, out.Close = call.body.length, nil, nil, false
@@ -129,16 +165,9 @@ func (a *attacher) send(r *http.Request, call *call, query string) (*http.Respon
 				rewrite.Gunzip(response)
 			}
 			return response, nil
-		case !isDialError(err):
+		case !errors.As(err, new(DialError)):
 			return nil, err
 		}
 	}
 	return nil, err
-}
-
-// isDialError reports whether err says that no connection was made. Caddy's
-// transport marks such errors, and its mark hides the *net.OpError within.
-func isDialError(err error) bool {
-	var dial reverseproxy.DialError
-	return errors.As(err, &dial)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wechat
+package authorize
 
 import (
 	"bytes"
@@ -16,10 +16,10 @@ import (
 	"golang.org/x/text/language"
 )
 
-//go:embed assets/page.html
+//go:embed page.html
 var assets embed.FS
 
-var pages = template.Must(template.ParseFS(assets, "assets/page.html"))
+var templates = template.Must(template.ParseFS(assets, "page.html"))
 
 // page is what the one template shows.
 type page struct {
@@ -65,7 +65,7 @@ func show(w http.ResponseWriter, r *http.Request, status int, p page) error {
 		p.QR = qrCode(p.Self)
 	}
 	var out bytes.Buffer
-	if err := pages.ExecuteTemplate(&out, "page.html", p); err != nil {
+	if err := templates.ExecuteTemplate(&out, "page.html", p); err != nil {
 		return err
 	}
 	secureHeaders(w)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wechat
+package authorize
 
 import (
 	"crypto/hkdf"
@@ -57,15 +57,15 @@ func browserCookie(secure bool) string {
 }
 
 // signState signs with the component's current app secret.
-func (c *component) signState(state launchState) string {
+func (p *Platform) signState(state launchState) string {
 	plain, _ := json.Marshal(state) // strings and a number
 	text := base64.RawURLEncoding.EncodeToString(plain)
-	return text + "." + base64.RawURLEncoding.EncodeToString(stateMAC(c.appSecrets[0], text))
+	return text + "." + base64.RawURLEncoding.EncodeToString(stateMAC(p.AppSecrets[0], text))
 }
 
 // openState returns the state and its component, nil if the state was not
 // signed here or has expired. A previous app secret still opens.
-func (a *App) openState(signed string, now time.Time) (launchState, *component) {
+func (p *Pages) openState(signed string, now time.Time) (launchState, *Platform) {
 	text, mac, _ := strings.Cut(signed, ".")
 	var state launchState
 	plain, err := base64.RawURLEncoding.DecodeString(text)
@@ -73,13 +73,13 @@ func (a *App) openState(signed string, now time.Time) (launchState, *component) 
 		return launchState{}, nil
 	}
 	got, err := base64.RawURLEncoding.DecodeString(mac)
-	component := a.components[state.Component]
-	if err != nil || component == nil {
+	platform := p.Platforms[state.Component]
+	if err != nil || platform == nil {
 		return launchState{}, nil
 	}
-	for _, appSecret := range component.appSecrets {
+	for _, appSecret := range platform.AppSecrets {
 		if hmac.Equal(got, stateMAC(appSecret, text)) && now.Unix() < state.Expires {
-			return state, component
+			return state, platform
 		}
 	}
 	return launchState{}, nil

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wechat
+package gateway
 
 import (
 	"context"
@@ -21,12 +21,12 @@ var gatewayTokenSeconds = int(gatewayTokenLifetime / time.Second)
 // answerToken answers /cgi-bin/token and /cgi-bin/stable_token: appid and the
 // client's secret give a gateway token. No storage is touched for a token that
 // is in memory; an authorizer that has withdrawn is refused here already.
-func (a *App) answerToken(ctx context.Context, q *question) ([]byte, error) {
+func (g *Gateway) answerToken(ctx context.Context, q *question) ([]byte, error) {
 	who, err := q.authorizer("appid")
 	if err != nil {
 		return nil, err
 	}
-	if err := a.standing(ctx, who); err != nil {
+	if err := g.standing(ctx, who); err != nil {
 		return nil, err
 	}
 	return problem.JSON(struct {
@@ -38,17 +38,17 @@ func (a *App) answerToken(ctx context.Context, q *question) ([]byte, error) {
 // answerComponentToken answers api_component_token. Every client may have such
 // a token: what it opens is decided at every call. The ticket is not looked at,
 // because WeChat pushes it here and not to the application.
-func (a *App) answerComponentToken(_ context.Context, q *question) ([]byte, error) {
+func (g *Gateway) answerComponentToken(_ context.Context, q *question) ([]byte, error) {
 	return problem.JSON(struct {
 		Token   string `json:"component_access_token"`
 		Expires int    `json:"expires_in"`
-	}{q.issue(q.subject), gatewayTokenSeconds}), nil
+	}{q.issue(q.Subject), gatewayTokenSeconds}), nil
 }
 
 // answerAuthorizerToken answers api_authorizer_token. Who calls is told by the
 // component's gateway token; an application that comes from WeChat itself may
 // still show a real refresh token, which goes nowhere.
-func (a *App) answerAuthorizerToken(ctx context.Context, q *question) ([]byte, error) {
+func (g *Gateway) answerAuthorizerToken(ctx context.Context, q *question) ([]byte, error) {
 	who, err := q.authorizer("authorizer_appid")
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func (a *App) answerAuthorizerToken(ctx context.Context, q *question) ([]byte, e
 	if shown := q.form.Get("authorizer_refresh_token"); strings.HasPrefix(shown, refreshPrefix) && shown != refreshLabel(who) {
 		return nil, problem.ErrForeignRefresh
 	}
-	if err := a.standing(ctx, who); err != nil {
+	if err := g.standing(ctx, who); err != nil {
 		return nil, err
 	}
 	return problem.JSON(struct {
@@ -68,10 +68,10 @@ func (a *App) answerAuthorizerToken(ctx context.Context, q *question) ([]byte, e
 
 // standing returns an error if it is certain that there is no real token to
 // be had for who. A WeChat or a storage that is out of reach says nothing.
-func (a *App) standing(ctx context.Context, who subject.Subject) error {
+func (g *Gateway) standing(ctx context.Context, who subject.Subject) error {
 	ctx, cancel := context.WithTimeout(ctx, standingLimit)
 	defer cancel()
-	_, err := a.state.keeper.Current(ctx, who)
+	_, err := g.Tokens.Current(ctx, who)
 	if errors.Is(err, problem.ErrUnauthorized) || errors.Is(err, problem.ErrNeedsAdmin) || errors.Is(err, problem.ErrRationed) {
 		return err
 	}

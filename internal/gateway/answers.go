@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wechat
+package gateway
 
 import (
 	"context"
@@ -20,23 +20,23 @@ import (
 
 // answerQueryAuth answers api_query_auth. The gateway has most likely
 // exchanged the code already, when WeChat pushed it.
-func (a *App) answerQueryAuth(ctx context.Context, q *question) ([]byte, error) {
+func (g *Gateway) answerQueryAuth(ctx context.Context, q *question) ([]byte, error) {
 	code := secret.New(q.form.Get("authorization_code"))
 	if code == nil {
 		return nil, problem.ErrBadRequest.Because("authorization_code is missing")
 	}
-	granted, err := a.state.keeper.QueryAuth(ctx, q.client.component, code)
+	granted, err := g.Tokens.QueryAuth(ctx, q.client.Component, code)
 	if err != nil {
 		return nil, err
 	}
-	if !q.client.rights.Authorizer(granted.Authorizer) {
+	if !q.client.Rights.Authorizer(granted.Authorizer) {
 		return nil, problem.ErrUnauthorized
 	}
 	answer := granted.Answer
 	if answer == nil {
 		answer = authorizationOf(granted)
 	}
-	return q.substitute(answer, subject.Of(q.client.component, granted.Authorizer))
+	return q.substitute(answer, subject.Of(q.client.Component, granted.Authorizer))
 }
 
 // authorizationOf is WeChat's answer to api_query_auth as far as it is known,
@@ -97,12 +97,12 @@ func edit(answer []byte, change func(name string, value []byte) []byte) ([]byte,
 }
 
 // answerAuthorizerInfo answers api_get_authorizer_info.
-func (a *App) answerAuthorizerInfo(ctx context.Context, q *question) ([]byte, error) {
+func (g *Gateway) answerAuthorizerInfo(ctx context.Context, q *question) ([]byte, error) {
 	who, err := q.authorizer("authorizer_appid")
 	if err != nil {
 		return nil, err
 	}
-	info, err := a.state.keeper.AuthorizerInfo(ctx, who)
+	info, err := g.Tokens.AuthorizerInfo(ctx, who)
 	if err != nil {
 		return nil, err
 	}
@@ -111,53 +111,53 @@ func (a *App) answerAuthorizerInfo(ctx context.Context, q *question) ([]byte, er
 
 // answerOption answers api_get_authorizer_option and api_set_authorizer_option,
 // the old form, whose bodies name the account.
-func (a *App) answerOption(ctx context.Context, q *question) ([]byte, error) {
+func (g *Gateway) answerOption(ctx context.Context, q *question) ([]byte, error) {
 	who, err := q.authorizer("authorizer_appid")
 	if err != nil {
 		return nil, err
 	}
 	body := openapi.Params{
-		"component_appid":  q.client.component,
+		"component_appid":  q.client.Component,
 		"authorizer_appid": who.Authorizer(),
 		"option_name":      q.form.Get("option_name"),
 	}
 	if q.form.Has("option_value") {
 		body["option_value"] = q.form.Get("option_value")
 	}
-	return a.state.keeper.Ask(ctx, q.subject, strings.ToLower(q.path), body)
+	return g.Tokens.Ask(ctx, q.Subject, strings.ToLower(q.Path), body)
 }
 
 // answerPreauthcode answers api_create_preauthcode. The code is no credential:
 // it opens the page on which an admin decides.
-func (a *App) answerPreauthcode(ctx context.Context, q *question) ([]byte, error) {
-	return a.state.keeper.Ask(ctx, q.subject, openapi.EndpointPreAuthCode, openapi.Params{"component_appid": q.client.component})
+func (g *Gateway) answerPreauthcode(ctx context.Context, q *question) ([]byte, error) {
+	return g.Tokens.Ask(ctx, q.Subject, openapi.EndpointPreAuthCode, openapi.Params{"component_appid": q.client.Component})
 }
 
 // answerStartPushTicket answers api_start_push_ticket, with the real secret.
-func (a *App) answerStartPushTicket(ctx context.Context, q *question) ([]byte, error) {
-	return a.state.keeper.AskWithSecret(ctx, q.client.component, openapi.EndpointStartPushTicket, "component_secret",
-		openapi.Params{"component_appid": q.client.component})
+func (g *Gateway) answerStartPushTicket(ctx context.Context, q *question) ([]byte, error) {
+	return g.Tokens.AskWithSecret(ctx, q.client.Component, openapi.EndpointStartPushTicket, "component_secret",
+		openapi.Params{"component_appid": q.client.Component})
 }
 
 // answerClearQuota answers clear_quota/v2, with the real secret. WeChat has two
 // of that name; the one for accounts wants the account's own secret, which no
 // platform has, and the platform's does the same.
-func (a *App) answerClearQuota(ctx context.Context, q *question) ([]byte, error) {
-	body := openapi.Params{"component_appid": q.client.component}
-	if q.route.Endpoint == policy.ClearQuotaV2 || q.form.Get("appid") != "" {
+func (g *Gateway) answerClearQuota(ctx context.Context, q *question) ([]byte, error) {
+	body := openapi.Params{"component_appid": q.client.Component}
+	if q.endpoint == policy.ClearQuotaV2 || q.form.Get("appid") != "" {
 		who, err := q.authorizer("appid")
 		if err != nil {
 			return nil, err
 		}
 		body["appid"] = who.Authorizer()
 	}
-	return a.state.keeper.AskWithSecret(ctx, q.client.component, "clear_quota/v2", "appsecret", body)
+	return g.Tokens.AskWithSecret(ctx, q.client.Component, "clear_quota/v2", "appsecret", body)
 }
 
 // answerRID answers openapi/rid/get: what an earlier call was, with its
 // address, its body and its answer. What these hold of credentials is taken out.
-func (a *App) answerRID(ctx context.Context, q *question) ([]byte, error) {
-	answer, err := a.state.keeper.Ask(ctx, q.subject, "/cgi-bin/openapi/rid/get", openapi.Params{"rid": q.form.Get("rid")})
+func (g *Gateway) answerRID(ctx context.Context, q *question) ([]byte, error) {
+	answer, err := g.Tokens.Ask(ctx, q.Subject, "/cgi-bin/openapi/rid/get", openapi.Params{"rid": q.form.Get("rid")})
 	if err != nil {
 		return nil, err
 	}
