@@ -17,7 +17,7 @@ FUZZTIME ?= 50000x
 SEQUENCES ?= 10000
 SEED      ?= 1
 RACE      = $(shell command -v gcc clang >/dev/null && echo -race)
-SOURCES  := go.mod go.sum $(wildcard assets/*) $(shell find . -name '*.go' -not -name '*_test.go' -not -path './test/*' -not -path './bench/*')
+SOURCES  := go.mod go.sum internal/authorize/page.html $(shell find . -name '*.go' -not -name '*_test.go' -not -path './test/*' -not -path './bench/*')
 
 # $(call packages,Regexp) lists the packages with a top-level function that matches.
 packages = $(shell grep -rlE '^func $(1)' --include='*_test.go' --exclude-dir=test --exclude-dir=bench . | xargs -r -n1 dirname | sort -u)

@@ -12,11 +12,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
@@ -53,19 +53,8 @@ func (Admin) Routes() []caddy.AdminRoute {
 	}
 }
 
-// deadEvent is an authorisation event that was given up.
-type deadEvent struct {
-	Component string    `json:"component"`
-	Client    string    `json:"client"`
-	AppID     string    `json:"appid"` // of the account, or of the component itself
-	InfoType  string    `json:"info_type"`
-	Queued    time.Time `json:"queued"`
-	Attempts  int       `json:"attempts"`
-	Failure   string    `json:"failure"`
-}
-
 func deadEvents(s *state, w http.ResponseWriter, r *http.Request) error {
-	dead := []deadEvent{}
+	dead := []operate.DeadEvent{}
 	for queue := range s.settings.Load().deliveries.Targets {
 		letters, err := s.courier.DeadLetters(r.Context(), queue)
 		if err != nil {
@@ -75,14 +64,14 @@ func deadEvents(s *state, w http.ResponseWriter, r *http.Request) error {
 			dead = append(dead, deadEventOf(letter))
 		}
 	}
-	slices.SortFunc(dead, func(a, b deadEvent) int {
+	slices.SortFunc(dead, func(a, b operate.DeadEvent) int {
 		return cmp.Or(cmp.Compare(a.Client, b.Client), a.Queued.Compare(b.Queued), cmp.Compare(a.AppID, b.AppID))
 	})
 	return adminJSON(w, dead)
 }
 
-func deadEventOf(e vault.Event) deadEvent {
-	return deadEvent{
+func deadEventOf(e vault.Event) operate.DeadEvent {
+	return operate.DeadEvent{
 		Component: e.Component, Client: e.Client, AppID: e.AppID,
 		InfoType: e.InfoType, Queued: e.Queued, Attempts: e.Attempts, Failure: e.Failure,
 	}
@@ -101,13 +90,6 @@ func authorizers(s *state, w http.ResponseWriter, r *http.Request) error {
 	return adminJSON(w, appids)
 }
 
-// progress is how far something has come that is done page by page.
-type progress struct {
-	Component string `json:"component"`
-	Next      int    `json:"next"` // offset of the next page; the total after the last
-	Total     int    `json:"total"`
-}
-
 func syncPage(s *state, w http.ResponseWriter, r *http.Request) error {
 	component, offset, err := s.settings.Load().pageOf(r)
 	if err != nil {
@@ -117,18 +99,11 @@ func syncPage(s *state, w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusBadGateway, Err: err}
 	}
-	page := progress{component, offset + len(list.Authorizers), list.Total}
+	page := operate.Progress{Component: component, Next: offset + len(list.Authorizers), Total: list.Total}
 	if len(list.Authorizers) == 0 {
 		page.Next = list.Total
 	}
 	return adminJSON(w, page)
-}
-
-// resealed is what has been sealed anew on one page.
-type resealed struct {
-	progress
-	Resealed   int      `json:"resealed"`
-	Unreadable []string `json:"unreadable,omitempty"` // storage keys
 }
 
 func resealPart(s *state, w http.ResponseWriter, r *http.Request) error {
@@ -144,7 +119,10 @@ func resealPart(s *state, w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
-	return adminJSON(w, resealed{progress{component, part + 1, vault.Parts}, done.Anew, done.Unreadable})
+	return adminJSON(w, operate.Resealed{
+		Progress: operate.Progress{Component: component, Next: part + 1, Total: vault.Parts},
+		Resealed: done.Anew, Unreadable: done.Unreadable,
+	})
 }
 
 // pageOf returns the component and the offset that a request names.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wechat
+package command
 
 import (
 	"context"
@@ -15,12 +15,14 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 )
 
 // paged lets a running gateway do something page by page, through its admin API.
 type paged struct {
 	path  string
-	ended func(out io.Writer, sum resealed) error // is told what all pages have done
+	ended func(out io.Writer, sum operate.Resealed) error // is told what all pages have done
 
 	admin, component string
 	from             int
@@ -49,13 +51,13 @@ func pagedCommand(cmd *cobra.Command, from string, p *paged) *cobra.Command {
 
 // run goes through all pages.
 func (p *paged) run(ctx context.Context, out io.Writer) error {
-	var sum resealed
-	for done := (progress{Next: p.from, Total: -1}); done.Next != done.Total; {
+	var sum operate.Resealed
+	for done := (operate.Progress{Next: p.from, Total: -1}); done.Next != done.Total; {
 		page, err := p.page(done.Next)
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, p.resume(done.Next))
 		}
-		done = page.progress
+		done = page.Progress
 		sum.Resealed += page.Resealed
 		sum.Unreadable = append(sum.Unreadable, page.Unreadable...)
 		fmt.Fprintf(out, "\r%s %d of %d", bar(done.Next, done.Total), done.Next, done.Total)
@@ -71,7 +73,7 @@ func (p *paged) run(ctx context.Context, out io.Writer) error {
 func (p *paged) resume(offset int) string { return fmt.Sprintf("go on with --from %d", offset) }
 
 // page lets the gateway do one page.
-func (p *paged) page(offset int) (page resealed, err error) {
+func (p *paged) page(offset int) (page operate.Resealed, err error) {
 	query := url.Values{"offset": {strconv.Itoa(offset)}}
 	if p.component != "" {
 		query.Set("component", p.component)

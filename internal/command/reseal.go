@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wechat
+package command
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 )
 
 // resealCommand makes a previous seal key or app secret dispensable.
@@ -27,7 +29,7 @@ and gone on with by --from; doing it twice does no harm.`,
 }
 
 // tellResealed says whether the previous key may go.
-func tellResealed(out io.Writer, sum resealed) error {
+func tellResealed(out io.Writer, sum operate.Resealed) error {
 	fmt.Fprintf(out, "%d sealed anew\n", sum.Resealed)
 	if len(sum.Unreadable) > 0 {
 		return fmt.Errorf("no key that is configured opens\n\t%s\nif the seal key or app secret was changed, configure the previous one as well",

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wechat
+package command
 
 import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 )
 
 // syncCommand rebuilds the storage of a running gateway.
@@ -19,5 +21,5 @@ After a storage was lost nobody has to: every account comes back by itself when
 it is first used. This does it beforehand. It can be stopped at any time and
 gone on with by --from; doing it twice does no harm.`,
 	}, "number of authorizers to pass over, as an earlier run has told",
-		&paged{path: "/wechat/sync", ended: func(io.Writer, resealed) error { return nil }})
+		&paged{path: "/wechat/sync", ended: func(io.Writer, operate.Resealed) error { return nil }})
 }
