@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat_test
+
+import (
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const module = "github.com/caddy-wechat/caddy-wechat"
+
+// mayImport is the layout: which packages of this module each one may import,
+// from the ground up. Names are those below internal/. The leaves, which import
+// nothing of the module, may be imported by all. ARCHITECTURE.md says what each
+// is for.
+var mayImport = []struct{ pkg, arrows string }{
+	{"secret", leaf}, {"subject", leaf}, {"rewrite", leaf}, {"policy", leaf}, {"upstream", leaf}, {"logging", leaf},
+
+	{"bizmsg", ""},
+	{"gwtoken", ""},
+	{"openapi", ""},
+	{"vault", "gwtoken"}, // a client's name has one form, as a part of a token and of a key
+
+	{"check", "bizmsg gwtoken vault"},
+	{"metrics", "bizmsg vault"},
+	{"problem", "metrics openapi vault"},
+	{"delivery", "bizmsg vault"},
+
+	{"tokens", "metrics openapi problem vault"},
+
+	{"relay", "metrics openapi problem tokens"},
+	{"gateway", "check gwtoken metrics openapi problem relay tokens"},
+	{"push", "bizmsg delivery metrics tokens"}, // never gateway: it asks whom a push is for
+	{"authorize", "openapi problem tokens"},
+
+	{"operate", ""},
+	{"command", "openapi operate sandbox caddy"},
+
+	{"sandbox", ""}, // a fake that borrowed our code would agree with our mistakes
+	{"wechat", "authorize bizmsg check command delivery gateway logging metrics openapi operate push relay tokens vault caddy"},
+	{"cmd/caddy", "wechat caddy"},
+
+	// For tests alone: nothing else imports these.
+	{"gwtest", "check gwtoken wechat sandbox caddy"},
+	{"metrics/metricstest", "metrics"},
+	{"vault/vaulttest", ""},
+}
+
+const leaf = "leaf"
+
+// mayReveal are the packages in which a secret becomes text: where it is sent,
+// signed with, sealed or turned into a key.
+var mayReveal = map[string]string{
+	"secret":    "holds it",
+	"openapi":   "sends it to WeChat",
+	"relay":     "sends it to WeChat",
+	"authorize": "signs the state with the app secret; the pre_auth_code is for the browser",
+	"bizmsg":    "signs, opens and seals pushes",
+	"gwtoken":   "derives signing keys",
+	"vault":     "seals records",
+	"gateway":   "takes the digest of a client secret",
+	"wechat":    "reads a seal key out of the configuration",
+}
+
+// goPackage is what go list tells of a package. Tests do not count.
+type goPackage struct {
+	ImportPath, Dir, Export string
+	GoFiles, Imports        []string
+}
+
+// name is that of the tables above.
+func (p goPackage) name() string {
+	name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module+"/"), "internal/")
+	if name == module {
+		return "wechat"
+	}
+	return name
+}
+
+// goList lists packages, with the export data of all that they import.
+var goList = sync.OnceValues(func() ([]goPackage, error) {
+	command := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles,Imports", "./...")
+	command.Stderr = os.Stderr
+	out, err := command.Output()
+	if err != nil {
+		return nil, err
+	}
+	var all []goPackage
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return all, nil
+		} else if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+})
+
+// ours are the packages of this module.
+func ours(t *testing.T) []goPackage {
+	t.Helper()
+	all, err := goList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(p goPackage) bool {
+		return p.ImportPath != module && !strings.HasPrefix(p.ImportPath, module+"/")
+	})
+}
+
+// Imports point one way, and a new one is a decision.
+func TestPackagesImportWhatTheLayoutAllows(t *testing.T) {
+	leaves, known := make(map[string]bool), make(map[string][]string)
+	for _, row := range mayImport {
+		known[row.pkg] = strings.Fields(row.arrows)
+		leaves[row.pkg] = row.arrows == leaf
+	}
+	for _, p := range ours(t) {
+		arrows, listed := known[p.name()]
+		if !listed {
+			t.Errorf("package %s is in no room: add it to mayImport in layout_test.go and to the tree in ARCHITECTURE.md, with what it may import", p.name())
+			continue
+		}
+		for _, path := range p.Imports {
+			to, own := strings.CutPrefix(path, module)
+			switch {
+			case own:
+				to = goPackage{ImportPath: module + to}.name()
+			case strings.HasPrefix(path, "github.com/caddyserver/"):
+				to = "caddy"
+			default:
+				continue
+			}
+			if !slices.Contains(arrows, to) && !leaves[to] {
+				t.Errorf("package %s may not import %s: hand it what it needs when the engine is built (module.go), or add the arrow to mayImport in layout_test.go with the reason", p.name(), to)
+			}
+		}
+	}
+}
+
+// A search for Reveal is the audit of what happens to secrets, so it is called in
+// few places.
+func TestSecretsAreRevealedInFewPlaces(t *testing.T) {
+	called := make(map[string]bool)
+	inspect(t, func(p goPackage, at string, info *types.Info, node ast.Node) {
+		selector, ok := node.(*ast.SelectorExpr)
+		if !ok {
+			return
+		}
+		method, ok := info.Uses[selector.Sel].(*types.Func)
+		if !ok || method.FullName() != "("+module+"/internal/secret.Secret).Reveal" {
+			return
+		}
+		called[p.name()] = true
+		if mayReveal[p.name()] == "" {
+			t.Errorf("%s: package %s may not reveal secrets: pass the secret.Secret on to one that may, or add the package to mayReveal in layout_test.go with the reason", at, p.name())
+		}
+	})
+	for name := range mayReveal {
+		if !called[name] && name != "secret" {
+			t.Errorf("package %s reveals no secret any more: take it out of mayReveal in layout_test.go", name)
+		}
+	}
+}
+
+// What a package remembers would survive a reload unseen, and be shared by all
+// tests. So below the root there are no variables at package level but those that
+// nobody writes to: errors, tables, patterns; and counters and pools, which are
+// safe to share.
+func TestPackagesRememberNothing(t *testing.T) {
+	inspect(t, func(p goPackage, at string, info *types.Info, node ast.Node) {
+		if p.name() == "wechat" {
+			return
+		}
+		for _, written := range writtenTo(info, node) {
+			v := packageVariable(info, written)
+			if v != nil && !isCounterOrPool(v.Type()) {
+				t.Errorf("%s: %s.%s is written to: put it into a struct that is handed on, state in the root if it has to survive a reload", at, p.name(), v.Name())
+			}
+		}
+	})
+}
+
+// writtenTo returns what a node writes to, or lets others write to.
+func writtenTo(info *types.Info, node ast.Node) []ast.Expr {
+	switch n := node.(type) {
+	case *ast.AssignStmt:
+		if n.Tok != token.DEFINE {
+			return n.Lhs
+		}
+	case *ast.IncDecStmt:
+		return []ast.Expr{n.X}
+	case *ast.UnaryExpr:
+		if n.Op == token.AND {
+			return []ast.Expr{n.X}
+		}
+	case *ast.CallExpr:
+		if name, ok := n.Fun.(*ast.Ident); ok && (name.Name == "delete" || name.Name == "clear") {
+			return n.Args[:1]
+		}
+	case *ast.SelectorExpr: // a method with a pointer receiver, called on a variable
+		selection := info.Selections[n]
+		if selection == nil || selection.Kind() != types.MethodVal {
+			return nil
+		}
+		receiver := selection.Obj().(*types.Func).Signature().Recv().Type()
+		_, wantsPointer := receiver.(*types.Pointer)
+		_, isPointer := info.TypeOf(n.X).(*types.Pointer)
+		if wantsPointer && !isPointer {
+			return []ast.Expr{n.X}
+		}
+	}
+	return nil
+}
+
+// packageVariable returns the variable at package level that an expression is, or
+// is a part of; nil if it is none.
+func packageVariable(info *types.Info, e ast.Expr) *types.Var {
+	for {
+		switch x := e.(type) {
+		case *ast.ParenExpr:
+			e = x.X
+		case *ast.IndexExpr:
+			e = x.X
+		case *ast.StarExpr:
+			e = x.X
+		case *ast.SelectorExpr:
+			if info.Selections[x] == nil { // another package's variable
+				e = x.Sel
+			} else {
+				e = x.X
+			}
+		case *ast.Ident:
+			v, ok := info.Uses[x].(*types.Var)
+			if ok && v.Pkg() != nil && v.Parent() == v.Pkg().Scope() {
+				return v
+			}
+			return nil
+		default:
+			return nil
+		}
+	}
+}
+
+func isCounterOrPool(t types.Type) bool {
+	name := types.TypeString(t, nil)
+	return name == "sync.Pool" || strings.Contains(name, "client_golang/prometheus.")
+}
+
+// inspect visits all nodes of the packages that hold the gateway, with their types.
+func inspect(t *testing.T, visit func(p goPackage, at string, info *types.Info, node ast.Node)) {
+	t.Helper()
+	all, err := goList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exports := make(map[string]string)
+	for _, p := range all {
+		exports[p.ImportPath] = p.Export
+	}
+	files := token.NewFileSet()
+	imports := importer.ForCompiler(files, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
+	for _, p := range ours(t) {
+		if p.name() == "sandbox" || strings.HasSuffix(p.name(), "test") || p.name() == "cmd/caddy" {
+			continue
+		}
+		var parsed []*ast.File
+		for _, name := range p.GoFiles {
+			file, err := parser.ParseFile(files, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parsed = append(parsed, file)
+		}
+		info := &types.Info{Uses: make(map[*ast.Ident]types.Object), Selections: make(map[*ast.SelectorExpr]*types.Selection), Types: make(map[ast.Expr]types.TypeAndValue)}
+		if _, err := (&types.Config{Importer: imports}).Check(p.ImportPath, files, parsed, info); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range parsed {
+			ast.Inspect(file, func(node ast.Node) bool {
+				if node != nil {
+					visit(p, files.Position(node.Pos()).String(), info, node)
+				}
+				return true
+			})
+		}
+	}
+}
