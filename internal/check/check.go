@@ -57,6 +57,7 @@ func Quote(text string) string {
 
 var pushToken = regexp.MustCompile(`^[A-Za-z0-9]{3,32}$`)
 
+// AppID checks the appid of a component or an account.
 func AppID(text string) error {
 	if !subject.ValidAppID(text) {
 		return fmt.Errorf("%s is not an appid: want wx and 16 lower-case hexadecimal digits", Quote(text))
@@ -64,6 +65,7 @@ func AppID(text string) error {
 	return nil
 }
 
+// Authorizer checks the appid of an account, or * for all.
 func Authorizer(text string) error {
 	if text == "*" {
 		return nil
@@ -71,6 +73,7 @@ func Authorizer(text string) error {
 	return AppID(text)
 }
 
+// ClientID checks the name of a client.
 func ClientID(text string) error {
 	if !gwtoken.ValidClient(text) {
 		return fmt.Errorf("%s is not a client name: want up to 64 lower-case letters, digits and hyphens", Quote(text))
@@ -78,6 +81,7 @@ func ClientID(text string) error {
 	return nil
 }
 
+// AppSecret checks the AppSecret of a component.
 func AppSecret(text string) error {
 	if len(text) < 32 {
 		return fmt.Errorf("the AppSecret has %d characters; WeChat's have 32", len(text))
@@ -85,6 +89,7 @@ func AppSecret(text string) error {
 	return visible(text)
 }
 
+// PushToken checks a 消息校验Token.
 func PushToken(text string) error {
 	if !pushToken.MatchString(text) {
 		return errors.New("want 3 to 32 letters and digits, as 消息校验Token in WeChat's console")
@@ -92,11 +97,13 @@ func PushToken(text string) error {
 	return nil
 }
 
+// AESKey checks a 消息加解密Key.
 func AESKey(text string) error {
 	_, err := bizmsg.ParseKey(secret.New(text))
 	return err
 }
 
+// ParseSealKey reads a seal key: base64 of vault.KeySize bytes.
 func ParseSealKey(text string) ([]byte, error) {
 	key, err := base64.StdEncoding.DecodeString(text)
 	if err != nil || len(key) != vault.KeySize {
@@ -105,16 +112,20 @@ func ParseSealKey(text string) ([]byte, error) {
 	return key, nil
 }
 
+// SealKey checks a seal key.
 func SealKey(text string) error {
 	_, err := ParseSealKey(text)
 	return err
 }
 
 const (
-	HashedSecret    = "sha256:"
+	// HashedSecret begins a client secret of which only the digest is configured.
+	HashedSecret = "sha256:"
+	// MinClientSecret is how many characters a client secret has at least.
 	MinClientSecret = 32
 )
 
+// ClientSecret checks the secret of a client: a text, or HashedSecret and a digest.
 func ClientSecret(text string) error {
 	// SHA256: in capitals would pass as a secret of 71 characters, and then
 	// whoever knows the digest could call.

@@ -27,16 +27,19 @@ func ParseBaseURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
+// BaseURL checks a URL that is scheme and host alone.
 func BaseURL(text string) error {
 	_, err := ParseBaseURL(text)
 	return err
 }
 
+// IsLoopback reports whether a host is this machine by its looks.
 func IsLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
+// ParseDeliverURL reads a URL to deliver to. Its error does not repeat it.
 func ParseDeliverURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || (u.Scheme != "https" && u.Scheme != "http") {
@@ -45,6 +48,7 @@ func ParseDeliverURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
+// DeliverURL checks a URL to deliver to.
 func DeliverURL(text string) error {
 	_, err := ParseDeliverURL(text)
 	return err

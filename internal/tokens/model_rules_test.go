@@ -17,7 +17,7 @@ import (
 )
 
 // The promises. Each is looked at whenever something happens that could break
-// it; the first also in peace, see tokens_model_peace_test.go.
+// it; the first also in peace, see model_peace_test.go.
 const (
 	notLost   = 1 + iota // whoever is authorized at WeChat gets tokens again by itself
 	notRaced             // no renewal without need, hence no two nodes that kill each other's tokens

@@ -16,7 +16,7 @@ import (
 )
 
 // What can happen in good order: calls, and time. News are in
-// tokens_model_news_test.go, what goes wrong in tokens_model_faults_test.go.
+// model_news_test.go, what goes wrong in model_faults_test.go.
 
 // drawn makes a kind of step out of chance.
 type drawn func(t *rapid.T, s sequence) (text string, do func(m *model))
@@ -92,7 +92,7 @@ func (s sequence) drawSubject(t *rapid.T) subject.Subject {
 	return platform
 }
 
-// call is an application's call, made as proxy.go makes it: with the token at
+// call is an application's call, made as package relay makes it: with the token at
 // hand, and once more with another one if WeChat rejects it. It returns the
 // token that WeChat has taken in the end, nil if none.
 func (m *model) call(p *process, who subject.Subject, patience time.Duration) *Token {

@@ -20,14 +20,14 @@ import (
 // The proof that tokens are neither lost nor raced: random sequences of all
 // that can happen to two or three gateway processes over one storage, and to
 // WeChat, with faults and crashes in between, held against the sandbox, which
-// alone knows what is valid. The promises are in tokens_model_rules_test.go and
-// tokens_model_calls_test.go, what can happen in tokens_model_steps_test.go,
-// tokens_model_news_test.go and tokens_model_faults_test.go.
+// alone knows what is valid. The promises are in model_rules_test.go and
+// model_calls_test.go, what can happen in model_steps_test.go,
+// model_news_test.go and model_faults_test.go.
 //
-//	go test -run TestModel .                                   # 100 sequences
-//	make model                                                 # 10,000, the same every time
-//	go test -run TestModel/0 -rapid.seed N -rapid.checks 1 .   # one that has failed
-//	go test -run TestModel -timeout 0 -rapid.checks 1000000 .  # a night
+//	go test -run TestModel ./internal/tokens                                   # 100 sequences
+//	make model                                                                 # 10,000, the same every time
+//	go test -run TestModel/0 ./internal/tokens -rapid.seed N -rapid.checks 1   # one that has failed
+//	go test -run TestModel -timeout 0 ./internal/tokens -rapid.checks 1000000  # a night
 //
 // A sequence that breaks a promise is printed with its seed, shortened as far
 // as rapid can, with all that happened and when. The seed makes the steps, the

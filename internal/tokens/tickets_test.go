@@ -28,7 +28,7 @@ func (w *world) ticket() vault.Ticket {
 	return ticket
 }
 
-// watch lets the nodes watch the tickets, as state.go does.
+// watch lets the nodes watch the tickets, as Run does.
 func (w *world) watch(nodes ...*node) {
 	for _, n := range nodes {
 		n.background(func() { n.watch(w.Context()) })

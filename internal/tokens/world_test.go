@@ -147,7 +147,7 @@ func (w *world) rewire(change func(r *http.Request, next http.RoundTripper) (*ht
 	w.wire = transportFunc(func(r *http.Request) (*http.Response, error) { return change(r, next) })
 }
 
-// push takes WeChat's pushes to the node, as push.go does.
+// push takes WeChat's pushes to the node, as package push does.
 func (w *world) push(r *http.Request) (*http.Response, error) {
 	answer := &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader("success"))}
 	if w.node == nil || w.deaf.Load() {

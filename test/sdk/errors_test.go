@@ -83,11 +83,11 @@ func onlyIn(a, b string) string {
 	return only.String()
 }
 
-// inOrder sorts refusals as errors.go has them, and fails the test if one of
+// inOrder sorts refusals as problem.go has them, and fails the test if one of
 // those was not provoked.
 func inOrder(t *testing.T, refusals []refusal) {
 	t.Helper()
-	source, err := os.ReadFile("../../errors.go")
+	source, err := os.ReadFile("../../internal/problem/problem.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func inOrder(t *testing.T, refusals []refusal) {
 		}
 	}
 	if len(place) == 0 {
-		t.Error("errors.go has no refusals")
+		t.Error("problem.go has no refusals")
 	}
 	slices.SortStableFunc(refusals, func(a, b refusal) int { return place[a.slug] - place[b.slug] })
 }
