@@ -155,12 +155,3 @@ func (c *Courier) wake(queue vault.Queue) {
 		}
 	}
 }
-
-// waitAfter is how long to wait after so many failed attempts.
-func waitAfter(attempts int) time.Duration {
-	wait := firstWait
-	for ; attempts > 1 && wait < longestWait; attempts-- {
-		wait *= 2
-	}
-	return min(wait, longestWait)
-}

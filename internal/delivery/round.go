@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/backoff"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
@@ -176,7 +177,7 @@ func (r *round) settle(ctx context.Context, e vault.Event, failure error) error 
 		log.Error("event given up, kept as a dead letter", zap.Time("queued", e.Queued))
 		return v.BuryEvent(ctx, e)
 	}
-	e.Due = time.Now().Add(waitAfter(e.Attempts))
+	e.Due = time.Now().Add(backoff.Delay(e.Attempts, firstWait, longestWait))
 	log.Warn("event not delivered, will be tried again", zap.Time("due", e.Due))
 	return v.StoreEvent(ctx, e)
 }

@@ -124,18 +124,18 @@ func (g *Gateway) answerOption(ctx context.Context, q *question) ([]byte, error)
 	if q.form.Has("option_value") {
 		body["option_value"] = q.form.Get("option_value")
 	}
-	return g.Tokens.Ask(ctx, q.Subject, strings.ToLower(q.Path), body)
+	return g.Tokens.CallComponentAPI(ctx, q.Subject, strings.ToLower(q.Path), body)
 }
 
 // answerPreauthcode answers api_create_preauthcode. The code is no credential:
 // it opens the page on which an admin decides.
 func (g *Gateway) answerPreauthcode(ctx context.Context, q *question) ([]byte, error) {
-	return g.Tokens.Ask(ctx, q.Subject, openapi.EndpointPreAuthCode, openapi.Params{"component_appid": q.client.Component})
+	return g.Tokens.CallComponentAPI(ctx, q.Subject, openapi.EndpointPreAuthCode, openapi.Params{"component_appid": q.client.Component})
 }
 
 // answerStartPushTicket answers api_start_push_ticket, with the real secret.
 func (g *Gateway) answerStartPushTicket(ctx context.Context, q *question) ([]byte, error) {
-	return g.Tokens.AskWithSecret(ctx, q.client.Component, openapi.EndpointStartPushTicket, "component_secret",
+	return g.Tokens.CallWithSecret(ctx, q.client.Component, openapi.EndpointStartPushTicket, "component_secret",
 		openapi.Params{"component_appid": q.client.Component})
 }
 
@@ -151,13 +151,13 @@ func (g *Gateway) answerClearQuota(ctx context.Context, q *question) ([]byte, er
 		}
 		body["appid"] = who.Authorizer()
 	}
-	return g.Tokens.AskWithSecret(ctx, q.client.Component, "clear_quota/v2", "appsecret", body)
+	return g.Tokens.CallWithSecret(ctx, q.client.Component, "clear_quota/v2", "appsecret", body)
 }
 
 // answerRID answers openapi/rid/get: what an earlier call was, with its
 // address, its body and its answer. What these hold of credentials is taken out.
 func (g *Gateway) answerRID(ctx context.Context, q *question) ([]byte, error) {
-	answer, err := g.Tokens.Ask(ctx, q.Subject, "/cgi-bin/openapi/rid/get", openapi.Params{"rid": q.form.Get("rid")})
+	answer, err := g.Tokens.CallComponentAPI(ctx, q.Subject, "/cgi-bin/openapi/rid/get", openapi.Params{"rid": q.form.Get("rid")})
 	if err != nil {
 		return nil, err
 	}

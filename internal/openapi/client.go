@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -104,10 +105,12 @@ func (c *Client) Ask(ctx context.Context, endpoint string, token secret.Secret, 
 }
 
 // AskWithSecret is Ask for the endpoints that take a secret in the body, in the
-// member called name, and no token. It writes that member into body.
+// member called name, and no token. It leaves body as it is: whoever has made it
+// must not find the secret in it.
 func (c *Client) AskWithSecret(ctx context.Context, endpoint, name string, value secret.Secret, body Params) ([]byte, error) {
-	body[name] = value.Reveal()
-	return c.Ask(ctx, endpoint, nil, body)
+	with := maps.Clone(body)
+	with[name] = value.Reveal()
+	return c.Ask(ctx, endpoint, nil, with)
 }
 
 // call is Ask for the functions that decode the answer.

@@ -83,12 +83,12 @@ func (l *Relay) call(r *http.Request, call *Call) (*http.Response, error) {
 	}
 	switch code := call.answer.errcodeOf(response); {
 	case code == 61003:
-		l.Tokens.Doubt(call.Subject, token)
+		l.Tokens.Recheck(call.Subject, token)
 		return response, nil
 	case !openapi.RejectsToken(code):
 		return response, nil
 	}
-	renewed, err := l.Tokens.After(r.Context(), call.Subject, token)
+	renewed, err := l.Tokens.Replace(r.Context(), call.Subject, token)
 	if err == nil && !call.body.replayable {
 		return response, nil // the client's own retry meets the new token
 	}

@@ -109,7 +109,7 @@ func TestRenewalAheadTakesWhatAnotherNodeHasRenewed(t *testing.T) {
 // and none is forgotten.
 func TestRenewalsAheadTakeTurns(t *testing.T) {
 	playAuthorized(t, func(w *world) {
-		all := w.fill(3 * aheadMost)
+		all := w.fill(3 * maxAhead)
 		call := func() {
 			for _, who := range all {
 				_, _ = w.node.Current(w.Context(), who)
@@ -140,8 +140,8 @@ func TestRenewalsAheadTakeTurns(t *testing.T) {
 			call()
 			time.Sleep(2 * time.Second)
 		}
-		if most != aheadMost {
-			t.Errorf("%d renewals at a time, want %d", most, aheadMost)
+		if most != maxAhead {
+			t.Errorf("%d renewals at a time, want %d", most, maxAhead)
 		}
 		if asked != len(all) {
 			t.Errorf("%d renewals for %d accounts", asked, len(all))
@@ -214,8 +214,8 @@ func TestCallerWhoGivesUpReturnsAtOnceAndTheRenewalGoesOn(t *testing.T) {
 		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
 		defer cancel()
 		began := time.Now()
-		if token, err := w.node.After(ctx, shop, refused); token != nil || err != context.DeadlineExceeded {
-			t.Errorf("After gives %v, %v", token, err)
+		if token, err := w.node.Replace(ctx, shop, refused); token != nil || err != context.DeadlineExceeded {
+			t.Errorf("Replace gives %v, %v", token, err)
 		}
 		if waited := time.Since(began); waited != time.Second {
 			t.Errorf("waited %v", waited)
@@ -235,7 +235,7 @@ func TestCloseEndsWorkThatHangs(t *testing.T) {
 		w.must(err)
 		failed := make(chan error)
 		go func() {
-			_, err := w.node.After(w.Context(), shop, refused)
+			_, err := w.node.Replace(w.Context(), shop, refused)
 			failed <- err
 		}()
 		synctest.Wait()
@@ -259,8 +259,8 @@ func TestClosedTokensServeNobody(t *testing.T) {
 		if _, err := w.node.Current(w.Context(), shop); err == nil {
 			t.Error("Current serves")
 		}
-		if _, err := w.node.After(w.Context(), shop, token); err == nil {
-			t.Error("After serves")
+		if _, err := w.node.Replace(w.Context(), shop, token); err == nil {
+			t.Error("Replace serves")
 		}
 		if err := w.weixin.Revoke(w.Context(), theShop); err == nil {
 			t.Error("a push is acknowledged")

@@ -10,67 +10,77 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 )
 
-// codes remembers, for a while, which authorizer a code belongs to and
-// whether it has been exchanged here. Codes are known by idOf.
+// codeLifetime is how long an authorization_code is tried at most. WeChat's
+// own are said to live ten minutes, but the field that tells is not to be
+// relied on, so WeChat's refusal decides.
+const codeLifetime = time.Hour
+
+// codes remembers, for codeLifetime, which authorizer a code belongs to and
+// whether it has been exchanged here. Codes are known by codeID. It is safe for
+// concurrent use.
 type codes struct {
 	mu    sync.Mutex
-	known map[string]codeFate
+	known map[string]codeState
 }
 
-type codeFate struct {
+type codeState struct {
 	appid  string
 	spent  bool
 	answer []byte // WeChat's, without tokens; nil if it was not given here
 	until  time.Time
 }
 
-func newCodes() *codes { return &codes{known: make(map[string]codeFate)} }
+func newCodes() *codes { return &codes{known: make(map[string]codeState)} }
 
-// idOf names a code without telling it, on every node the same.
-func idOf(component string, code secret.Secret) string {
+// codeID names a code without telling it, on every node the same.
+func codeID(component string, code secret.Secret) string {
 	digest := code.Digest(component + " ")
 	return hex.EncodeToString(digest[:16])
 }
 
-// announce notes whose code this is. Only signed events announce codes.
-func (c *codes) announce(id, appid string) { c.put(id, codeFate{appid: appid}) }
+// Announce notes whose code this is. Only signed events announce codes.
+func (c *codes) Announce(id, appid string) { c.put(id, codeState{appid: appid}) }
 
-// spend notes that the code has been exchanged, and for what.
-func (c *codes) spend(id, appid string, answer []byte) {
-	c.put(id, codeFate{appid: appid, spent: true, answer: answer})
+// MarkSpent notes that the code has been exchanged, and for what.
+func (c *codes) MarkSpent(id, appid string, answer []byte) {
+	c.put(id, codeState{appid: appid, spent: true, answer: answer})
 }
 
-func (c *codes) put(id string, fate codeFate) {
+func (c *codes) put(id string, state codeState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known[id].spent {
 		return // a code that is announced late stays spent
 	}
 	now := time.Now()
-	for id, fate := range c.known {
-		if now.After(fate.until) {
+	for id, state := range c.known {
+		if now.After(state.until) {
 			delete(c.known, id)
 		}
 	}
-	fate.until = now.Add(codeLifetime)
-	c.known[id] = fate
+	state.until = now.Add(codeLifetime)
+	c.known[id] = state
 }
 
-func (c *codes) announced(id string) (appid string, ok bool) {
+// Announced returns whose code this is, if it is known.
+func (c *codes) Announced(id string) (appid string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fate, ok := c.known[id]
-	return fate.appid, ok
+	state, ok := c.known[id]
+	return state.appid, ok
 }
 
-func (c *codes) spent(id string) (appid string, ok bool) {
+// Spent returns what the code was exchanged for, if it was.
+func (c *codes) Spent(id string) (appid string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fate := c.known[id]
-	return fate.appid, fate.spent
+	state := c.known[id]
+	return state.appid, state.spent
 }
 
-func (c *codes) answer(id string) []byte {
+// Answer returns what WeChat answered to the exchange, nil if that is not known
+// here.
+func (c *codes) Answer(id string) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.known[id].answer

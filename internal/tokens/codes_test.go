@@ -313,7 +313,7 @@ func TestPermissionUpdateIsExchangedAgainUntilItSucceeds(t *testing.T) {
 		_, err := w.weixin.UpdateAuthorized(w.Context(), theShop)
 		w.must(err)
 		time.Sleep(5 * time.Minute)
-		if record, err := w.node.load(w.Context(), shop); err != nil || record.Code != nil {
+		if record, err := w.node.records.load(w.Context(), shop); err != nil || record.Code != nil {
 			t.Errorf("the code is still pending: %v", err)
 		}
 	})
@@ -366,8 +366,8 @@ func TestPendingCodeOfAnIdleAccountIsExchangedAfterACrash(t *testing.T) {
 // authorisation of the other.
 func TestCodeOfAnotherComponentIsNotKnown(t *testing.T) {
 	c := newCodes()
-	c.spend(idOf("wx134c8103faa5a59e", secret.New("code")), theShop, nil)
-	if _, known := c.announced(idOf("wxffffffffffffffff", secret.New("code"))); known {
+	c.MarkSpent(codeID("wx134c8103faa5a59e", secret.New("code")), theShop, nil)
+	if _, known := c.Announced(codeID("wxffffffffffffffff", secret.New("code"))); known {
 		t.Error("the code is known under another component")
 	}
 }

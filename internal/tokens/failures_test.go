@@ -30,8 +30,8 @@ func TestLiveTokenIsServedWhileWeChatIsDownAndARejectedOneNever(t *testing.T) {
 				if token, err := w.node.Current(w.Context(), shop); err != nil || !token.Value.Equal(first.Value) {
 					t.Errorf("Current: %v", err)
 				}
-				if _, err := w.node.After(w.Context(), shop, first); err == nil {
-					t.Error("After serves the token that was rejected")
+				if _, err := w.node.Replace(w.Context(), shop, first); err == nil {
+					t.Error("Replace serves the token that was rejected")
 				}
 				if _, err := w.node.Current(w.Context(), shop); err == nil {
 					t.Error("Current serves the token that was rejected")
@@ -53,7 +53,7 @@ func TestCoolDownGrowsFromASecondToAMinute(t *testing.T) {
 			var at []time.Time
 			for pause, end := 50*time.Millisecond, time.Now().Add(time.Hour); time.Now().Before(end); time.Sleep(pause) {
 				before := len(w.weixin.Calls())
-				if _, err := w.node.After(w.Context(), who, refused); err == nil {
+				if _, err := w.node.Replace(w.Context(), who, refused); err == nil {
 					t.Fatal("a token is served")
 				}
 				if len(w.weixin.Calls()) > before {

@@ -63,13 +63,13 @@ func (tr *trial) call(who subject.Subject) string {
 	}
 	code := tr.errcode(who, token)
 	if openapi.RejectsToken(code) {
-		if token, err = tr.node.After(tr.Context(), who, token); err != nil {
+		if token, err = tr.node.Replace(tr.Context(), who, token); err != nil {
 			return problem.Of(err).Slug
 		}
 		code = tr.errcode(who, token)
 	}
 	if code == 61003 {
-		tr.node.Doubt(who, token)
+		tr.node.Recheck(who, token)
 	}
 	if code != 0 {
 		return passedOn
@@ -175,8 +175,8 @@ func expired(t *testing.T, test func(w *world)) {
 // so many hopes, such as a new ticket, they start again.
 func attempts(d time.Duration, hopes int) (n int) {
 	quick := 0
-	for pause := coolDownFirst; d >= 0; pause = min(2*pause, coolDownMost) {
-		if n++; pause < coolDownMost {
+	for pause := minCoolDown; d >= 0; pause = min(2*pause, maxCoolDown) {
+		if n++; pause < maxCoolDown {
 			quick++
 		}
 		d -= pause * 3 / 4
@@ -185,7 +185,7 @@ func attempts(d time.Duration, hopes int) (n int) {
 }
 
 // coolDown is the longest pause, and the second until the next call.
-const coolDown = coolDownMost*5/4 + time.Second
+const coolDown = maxCoolDown*5/4 + time.Second
 
 // suspicion is how long tokens that were all rejected are taken for the work of
 // another process.

@@ -39,7 +39,7 @@ func TestUnauthorizedEventReachesAnotherNodeAtTheNextRenewal(t *testing.T) {
 		other := w.start()
 		token := w.tokenFrom(other, shop)
 		w.must(w.weixin.Revoke(w.Context(), theShop))
-		if _, err := other.After(w.Context(), shop, token); !errors.Is(err, problem.ErrUnauthorized) {
+		if _, err := other.Replace(w.Context(), shop, token); !errors.Is(err, problem.ErrUnauthorized) {
 			t.Errorf("After: %v", err)
 		}
 		if _, err := other.Current(w.Context(), shop); !errors.Is(err, problem.ErrUnauthorized) {
@@ -123,7 +123,7 @@ func TestWithdrawalDoesNotCostThePendingCode(t *testing.T) {
 		refused, err := w.node.Current(w.Context(), shop)
 		w.must(err)
 		for range 60 {
-			if _, err := w.node.After(w.Context(), shop, refused); err == nil {
+			if _, err := w.node.Replace(w.Context(), shop, refused); err == nil {
 				t.Fatal("a token is served")
 			}
 			time.Sleep(time.Second)
@@ -162,7 +162,7 @@ func TestNotAuthorizedOnACallIsLookedInto(t *testing.T) {
 		token := w.token(shop)
 		w.weixin.ResetCounts()
 		for range 100 {
-			w.node.Doubt(shop, token)
+			w.node.Recheck(shop, token)
 			time.Sleep(time.Second)
 		}
 		w.calls(askAuthorizerToken, 1)
@@ -173,8 +173,8 @@ func TestNotAuthorizedOnACallIsLookedInto(t *testing.T) {
 		_ = w.weixin.Revoke(w.Context(), theShop)
 		w.node = receiver
 
-		time.Sleep(doubtEvery)
-		w.node.Doubt(shop, token)
+		time.Sleep(recheckInterval)
+		w.node.Recheck(shop, token)
 		synctest.Wait()
 		w.fails(shop, problem.ErrUnauthorized)
 	})
@@ -191,7 +191,7 @@ func TestFailingCodeDoesNotHoldUpAnAuthorizedAccount(t *testing.T) {
 		for range 3 {
 			token := w.token(shop)
 			w.weixin.KillTokens(theShop)
-			if _, err := w.node.After(w.Context(), shop, token); err != nil {
+			if _, err := w.node.Replace(w.Context(), shop, token); err != nil {
 				t.Fatalf("renewing: %v", err)
 			}
 		}

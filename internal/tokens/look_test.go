@@ -38,8 +38,8 @@ func TestStorageThatHangsHoldsFewCallers(t *testing.T) {
 			})
 		}
 		time.Sleep(2 * time.Second)
-		if got := held.Load(); got != lookingMost {
-			t.Errorf("%d callers are held, want %d", got, lookingMost)
+		if got := held.Load(); got != maxVaultReads {
+			t.Errorf("%d callers are held, want %d", got, maxVaultReads)
 		}
 		close(well)
 		callers.Wait()
@@ -57,7 +57,7 @@ func TestCallerWaitsOnceForStorageThatFails(t *testing.T) {
 		name    string
 		happens func(context.Context) error
 		waits   time.Duration
-	}{{"it fails", fails, 5 * time.Second}, {"it hangs", hangs, obtainLimit}} {
+	}{{"it fails", fails, 5 * time.Second}, {"it hangs", hangs, renewTimeout}} {
 		t.Run(c.name, func(t *testing.T) {
 			playAuthorized(t, func(w *world) {
 				w.restart()

@@ -125,9 +125,9 @@ func TestClientThatTriesAppIDs(t *testing.T) {
 						t.Errorf("%d: %v", i, err)
 					}
 				})
-				most := inVainMost + askingMost + int(time.Since(began)/inVainEvery)
-				if got := w.weixin.Count(askAuthorizerInfo); got < inVainMost || got > most {
-					t.Errorf("WeChat was asked %d times, want between %d and %d", got, inVainMost, most)
+				most := maxFutileLookups + maxOpenLookups + int(time.Since(began)/futileLookupInterval)
+				if got := w.weixin.Count(askAuthorizerInfo); got < maxFutileLookups || got > most {
+					t.Errorf("WeChat was asked %d times, want between %d and %d", got, maxFutileLookups, most)
 				}
 				if got := w.logged(zap.WarnLevel, ""); got != 1 {
 					t.Errorf("%d warnings, want one", got)
@@ -138,8 +138,8 @@ func TestClientThatTriesAppIDs(t *testing.T) {
 					}
 				}
 				time.Sleep(3 * time.Minute)
-				w.node.troubles.sweep(time.Now())
-				if got := len(w.node.troubles.of); got > 1 {
+				w.node.health.Sweep(time.Now())
+				if got := len(w.node.health.of); got > 1 {
 					t.Errorf("%d subjects are still remembered", got)
 				}
 			})
@@ -167,11 +167,11 @@ func TestWhatCallersAreTold(t *testing.T) {
 	refusal := &openapi.Refusal{Endpoint: openapi.EndpointAuthorizerToken, Code: 45009, RID: "abc-def-012"}
 	for want, err := range map[*problem.Problem]error{
 		problem.ErrRefused:     refusal,
-		problem.ErrNoComponent: &componentFault{refusal},
+		problem.ErrNoComponent: &componentError{refusal},
 		problem.ErrStorage:     fmt.Errorf("loading: %w", vault.ErrUnavailable),
-		problem.ErrNoTicket:    &componentFault{problem.ErrNoTicket},
+		problem.ErrNoTicket:    &componentError{problem.ErrNoTicket},
 	} {
-		if got := problem.Of(publicOf(shop, err)); !errors.Is(got, want) {
+		if got := problem.Of(publicError(shop, err)); !errors.Is(got, want) {
 			t.Errorf("%v is shown as %v", err, got)
 		}
 	}

@@ -46,7 +46,7 @@ func (m *model) asked(c *wireCall) {
 func (m *model) mayRenew(c *wireCall, stands vault.Record, err error) {
 	now := time.Now()
 	held := c.p.believes[lockOf(c.who)]
-	_, unstored := c.p.unstored.get(c.who)
+	_, unstored := c.p.records.unsaved.get(c.who)
 	switch {
 	case held == nil && now.Sub(m.lockLost) > time.Minute:
 		m.breaks(notRaced, "%s renews %s without its lock", c.p.name, nameOf(c.who))
@@ -54,7 +54,7 @@ func (m *model) mayRenew(c *wireCall, stands vault.Record, err error) {
 	case err != nil, stands.Token == nil, !now.Before(stands.Expires):
 	case c.p.rejected[stands.Token.Reveal()]:
 		c.forced = true
-		if n, last := c.p.forcedLately(c.who); n >= forcedAtOnce && now.Sub(last) < forcedEvery-obtainLimit {
+		if n, last := c.p.forcedLately(c.who); n >= forcedAtOnce && now.Sub(last) < forcedEvery-renewTimeout {
 			m.breaks(notLooped, "%s forces the renewal of %s %d times within an hour", c.p.name, nameOf(c.who), n+1)
 		}
 	case !now.Before(stands.Expires.Add(-ahead)):
@@ -80,14 +80,14 @@ func (p *process) forcedLately(who subject.Subject) (renewals int, last time.Tim
 // once in ten minutes.
 func (m *model) mayDoubt(c *wireCall, now time.Time) bool {
 	doubted, ok := c.p.doubted[c.who]
-	if !ok || now.Sub(doubted) > obtainLimit {
+	if !ok || now.Sub(doubted) > renewTimeout {
 		return false
 	}
 	used, ok := c.p.doubtUsed[c.who]
-	if ok && now.Sub(used) > obtainLimit && now.Sub(used) < doubtEvery {
+	if ok && now.Sub(used) > renewTimeout && now.Sub(used) < recheckInterval {
 		return false
 	}
-	if !ok || now.Sub(used) >= doubtEvery {
+	if !ok || now.Sub(used) >= recheckInterval {
 		c.p.doubtUsed[c.who] = now
 	}
 	return true
@@ -108,8 +108,8 @@ func (m *model) mayExchange(c *wireCall) {
 // processes, less what lies between noting the call and making it. The note may
 // be lost where a ticket that comes in is stored without its lock.
 func (m *model) mayWake(c *wireCall) {
-	now, least := time.Now(), askEvery-obtainLimit
-	lost := m.damaged.After(m.woken.Add(-obtainLimit)) || now.Sub(m.lockLost) < least || now.Sub(m.noteLost) < least
+	now, least := time.Now(), ticketRequestInterval-renewTimeout
+	lost := m.damaged.After(m.woken.Add(-renewTimeout)) || now.Sub(m.lockLost) < least || now.Sub(m.noteLost) < least
 	if now.Sub(m.woken) < least && !lost {
 		m.breaks(notLooped, "%s asks for tickets %v after the last time", c.p.name, now.Sub(m.woken).Round(time.Second))
 	}

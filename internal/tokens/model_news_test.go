@@ -148,7 +148,7 @@ func (m *model) bring(node int, e bizmsg.Event) {
 			err = p.Authorized(ctx, Grant{theComponent, e.AuthorizerAppID, e.AuthorizationCode, e.CreateTime})
 		}
 		cancel()
-		m.inTime(ctx, p, "a push", obtainLimit) // WeChat pushes again meanwhile
+		m.inTime(ctx, p, "a push", renewTimeout) // WeChat pushes again meanwhile
 		if p.alive.Err() != nil {
 			continue
 		}

@@ -60,7 +60,7 @@ func (m *model) nobodyForgetsACode() {
 	time.Sleep(3 * time.Minute) // a minute until somebody looks, another until a cool-down ends
 	now := time.Now()
 	for node := range m.nodes {
-		if m.at(node).troubles.contended(platform, now) {
+		if m.at(node).health.contended(platform, now) {
 			return
 		}
 	}
@@ -109,7 +109,7 @@ func (m *model) hopeful() (all []subject.Subject) {
 // succeed.
 func (m *model) everybodyWorks() {
 	hopeful := m.hopeful()
-	began, limit := time.Now(), doubtEvery+5*time.Minute
+	began, limit := time.Now(), recheckInterval+5*time.Minute
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
 		var failing string
 		for node := range m.nodes {

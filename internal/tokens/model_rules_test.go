@@ -106,7 +106,7 @@ func (m *model) handedOut(p *process, who subject.Subject, began time.Time, toke
 // isTold reports whether a process must have heard by now that another one has
 // acknowledged a withdrawal: news goes round every few seconds, in good times.
 func (m *model) isTold(p *process, w withdrawal, now time.Time) bool {
-	return m.watched && p.watching.Err() == nil && m.troubled.Before(w.acknowledged) && now.Sub(w.acknowledged) > 2*newsEvery
+	return m.watched && p.watching.Err() == nil && m.troubled.Before(w.acknowledged) && now.Sub(w.acknowledged) > 2*noticeInterval
 }
 
 // inTime looks whether a caller with this ctx is answered before it ends, or
@@ -133,7 +133,7 @@ func (m *model) mayBeStale(p *process, who subject.Subject, began time.Time, tok
 		p.since[who] = began
 		return
 	}
-	if began.After(replaced.Add(overlap)) && began.Sub(since) > obtainLimit && since.Sub(m.troubled) > settling {
+	if began.After(replaced.Add(overlap)) && began.Sub(since) > renewTimeout && since.Sub(m.troubled) > settling {
 		m.breaks(notRaced, "%s hands out %s of %s, which was replaced %v ago", p.name, brief(token.Value.Reveal()),
 			nameOf(who), began.Sub(replaced).Round(time.Second))
 	}
@@ -145,7 +145,7 @@ func (m *model) mayBeStale(p *process, who subject.Subject, began time.Time, tok
 func (m *model) mayRefuse(p *process, who subject.Subject, began time.Time, err error) {
 	since, exists := m.refreshSince[who]
 	m.trace("%s refuses %s: %v", p.name, nameOf(who), err)
-	if errors.Is(err, problem.ErrNeedsAdmin) && exists && began.Sub(since) > negativeFor+obtainLimit {
+	if errors.Is(err, problem.ErrNeedsAdmin) && exists && began.Sub(since) > unauthorizedCoolDown+renewTimeout {
 		m.breaks(notLost, "%s sends for the admin of %s, whose refresh token WeChat has", p.name, nameOf(who))
 	}
 }

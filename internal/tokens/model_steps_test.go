@@ -116,7 +116,7 @@ func (m *model) callWith(ctx context.Context, p *process, who subject.Subject, t
 		m.mu.Lock()
 		p.doubted[who] = time.Now()
 		m.mu.Unlock()
-		p.Doubt(who, token)
+		p.Recheck(who, token)
 		return nil
 	case !openapi.RejectsToken(code):
 		return nil
@@ -127,7 +127,7 @@ func (m *model) callWith(ctx context.Context, p *process, who subject.Subject, t
 		p.reported[value] = began
 	}
 	m.mu.Unlock()
-	renewed, err := p.After(ctx, who, token)
+	renewed, err := p.Replace(ctx, who, token)
 	m.inTime(ctx, p, "a call", 0)
 	m.handedOut(p, who, began, renewed, err)
 	if err == nil && renewed.Value.Equal(token.Value) {

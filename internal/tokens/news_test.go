@@ -22,7 +22,7 @@ import (
 // follow lets nodes follow the news, as running gateways do.
 func (w *world) follow(nodes ...*node) {
 	for _, n := range nodes {
-		n.work.Go(func() { n.follow(w.Context()) })
+		n.background(func() { n.notices.follow(w.Context()) })
 	}
 }
 
@@ -33,7 +33,7 @@ func TestWithdrawalReachesEveryNode(t *testing.T) {
 		w.tokenFrom(other, shop)
 		w.tokenFrom(third, shop)
 		w.must(w.weixin.Revoke(w.Context(), theShop))
-		time.Sleep(newsEvery)
+		time.Sleep(noticeInterval)
 		synctest.Wait()
 		for _, n := range []*node{other, third} {
 			if _, err := n.Current(w.Context(), shop); !errors.Is(err, problem.ErrUnauthorized) {
@@ -51,13 +51,13 @@ func TestAuthorizationReachesEveryNode(t *testing.T) {
 		other := w.start()
 		w.follow(w.node, other)
 		w.must(w.weixin.Revoke(w.Context(), theShop))
-		time.Sleep(newsEvery)
+		time.Sleep(noticeInterval)
 		synctest.Wait()
 		if _, err := other.Current(w.Context(), shop); !errors.Is(err, problem.ErrUnauthorized) {
 			t.Fatalf("Current: %v", err)
 		}
 		w.authorize(theShop)
-		time.Sleep(newsEvery)
+		time.Sleep(noticeInterval)
 		synctest.Wait()
 		w.isValid(w.tokenFrom(other, shop), shop)
 	})
@@ -116,17 +116,17 @@ func TestNewsAreForgotten(t *testing.T) {
 			}
 			return n
 		}
-		time.Sleep(newsFor)
+		time.Sleep(noticeLifetime)
 		synctest.Wait()
 		if n := stored(); n != 1 {
 			t.Errorf("after an hour less some seconds %d news are stored, want 1", n)
 		}
-		time.Sleep(2 * newsEvery)
+		time.Sleep(2 * noticeInterval)
 		synctest.Wait()
 		if n := stored(); n != 0 {
 			t.Errorf("%d news are stored for ever", n)
 		}
-		if n := len(other.news.heard); n != 0 {
+		if n := len(other.notices.seen); n != 0 {
 			t.Errorf("%d news are remembered for ever", n)
 		}
 	})

@@ -36,7 +36,7 @@ func TestTombstoneOfAnAccountThatIsBackIsLookedInto(t *testing.T) {
 		w.must(err)
 		w.must(w.node.Unauthorized(w.Context(), theComponent, theShop, revoked))
 		w.fails(shop, problem.ErrUnauthorized)
-		time.Sleep(doubtEvery)
+		time.Sleep(recheckInterval)
 		w.isStored(w.token(shop))
 	})
 }
@@ -53,7 +53,7 @@ func TestTombstoneOfAnAccountWhoseNewsWasAllLostIsLookedInto(t *testing.T) {
 		if _, err := w.node.Exchange(w.Context(), theComponent, secret.New(code)); err == nil {
 			t.Error("the answer was not lost")
 		}
-		time.Sleep(doubtEvery)
+		time.Sleep(recheckInterval)
 		w.isStored(w.token(shop))
 	})
 }
@@ -90,7 +90,7 @@ func TestSpentCodeThatAnotherNodeHasStored(t *testing.T) {
 			}
 			return nil
 		})
-		w.node.resumePending(w.Context(), theComponent)
+		w.node.authorization.resumePending(w.Context(), theComponent)
 		time.Sleep(time.Minute)
 		if got := loads.Load(); got > 100 {
 			t.Errorf("the storage was read %d times in a minute", got)
@@ -137,11 +137,11 @@ func TestTokenThatIsRejectedBeforeItsRenewalReturns(t *testing.T) {
 			}
 			return nil
 		})
-		go func() { _, _ = w.node.After(w.Context(), shop, first) }()
+		go func() { _, _ = w.node.Replace(w.Context(), shop, first) }()
 		time.Sleep(time.Second)
 		second := w.token(shop)
 		w.weixin.KillTokens(theShop)
-		go func() { _, _ = w.node.After(w.Context(), shop, second) }()
+		go func() { _, _ = w.node.Replace(w.Context(), shop, second) }()
 		time.Sleep(time.Second)
 		if token, err := w.node.Current(w.Context(), shop); err == nil && token.Value.Equal(second.Value) {
 			t.Error("Current gives the token that was rejected a second ago")
@@ -200,7 +200,7 @@ func TestPendingCodeInARecordThatDoesNotOpenIsExchangedOnceItDoes(t *testing.T) 
 		w.authorize(theShop)
 		w.restart()
 		w.node.settings.Store(w.settings(2))
-		w.node.resumePending(w.Context(), theComponent)
+		w.node.authorization.resumePending(w.Context(), theComponent)
 		time.Sleep(5 * time.Minute)
 		w.isMarked(theShop)
 		w.node.settings.Store(w.settings(1))
@@ -227,7 +227,7 @@ func TestMarkOfACodeThatIsBeingStoredIsNotTakenAway(t *testing.T) {
 		})
 		go func() { _, _ = w.weixin.Authorize(w.Context(), theShop) }()
 		time.Sleep(time.Second)
-		other.resume(shop)
+		other.authorization.startExchange(shop)
 		time.Sleep(10 * time.Second)
 		w.isMarked(theShop)
 	})
@@ -240,7 +240,7 @@ func TestPendingCodeIsLeftToTheNodeThatIsAtIt(t *testing.T) {
 		other := w.start()
 		w.weixin.Inject(sandbox.Fault{Path: askQueryAuth, Latency: 2 * time.Second})
 		w.authorize(theShop)
-		other.resumePending(w.Context(), theComponent)
+		other.authorization.resumePending(w.Context(), theComponent)
 		time.Sleep(time.Minute)
 		w.calls(askQueryAuth, 1)
 		w.isMarked()

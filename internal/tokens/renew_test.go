@@ -28,7 +28,7 @@ func (w *world) crowd(who subject.Subject, refused *Token, nodes ...*node) {
 	var all sync.WaitGroup
 	for i := range 1000 {
 		all.Go(func() {
-			token, err := nodes[i%len(nodes)].After(w.Context(), who, refused)
+			token, err := nodes[i%len(nodes)].Replace(w.Context(), who, refused)
 			if err != nil {
 				w.Errorf("After: %v", err)
 				return
@@ -97,12 +97,12 @@ func TestLateCallerWithAnOldTokenGetsTheNewerWithoutACall(t *testing.T) {
 		first := w.token(shop)
 		firstThere := w.tokenFrom(other, shop)
 		w.weixin.KillTokens(theShop)
-		second, err := w.node.After(w.Context(), shop, first)
+		second, err := w.node.Replace(w.Context(), shop, first)
 		w.must(err)
 		w.weixin.ResetCounts()
 		for n, refused := range map[*node]*Token{w.node: first, other: firstThere} {
-			if token, err := n.After(w.Context(), shop, refused); err != nil || !token.Value.Equal(second.Value) {
-				t.Errorf("After gives %v, %v; want the newer token", token, err)
+			if token, err := n.Replace(w.Context(), shop, refused); err != nil || !token.Value.Equal(second.Value) {
+				t.Errorf("Replace gives %v, %v; want the newer token", token, err)
 			}
 		}
 		w.silent()
@@ -115,20 +115,20 @@ func TestRejectedTokenIsNeverServedAgain(t *testing.T) {
 	playAuthorized(t, func(w *world) {
 		first := w.token(shop)
 		w.weixin.KillTokens(theShop)
-		second, err := w.node.After(w.Context(), shop, first)
+		second, err := w.node.Replace(w.Context(), shop, first)
 		w.must(err)
 		w.weixin.KillTokens(theShop)
 		w.weixin.Inject(sandbox.Fault{Status: http.StatusBadGateway})
 		for range 180 {
 			for _, refused := range []*Token{second, first} {
-				if token, err := w.node.After(w.Context(), shop, refused); err == nil {
-					t.Fatalf("After serves a token (the second: %v)", token.Value.Equal(second.Value))
+				if token, err := w.node.Replace(w.Context(), shop, refused); err == nil {
+					t.Fatalf("Replace serves a token (the second: %v)", token.Value.Equal(second.Value))
 				}
 			}
 			if _, err := w.node.Current(w.Context(), shop); err == nil {
 				t.Fatal("Current serves a rejected token")
 			}
-			w.node.troubles.sweep(time.Now())
+			w.node.health.Sweep(time.Now())
 			time.Sleep(30 * time.Second)
 		}
 	})
@@ -139,8 +139,8 @@ func TestRejectionHoldsForEveryCopyOfAToken(t *testing.T) {
 	playAuthorized(t, func(w *world) {
 		copied := w.node.tokenOf(shop, w.record(shop))
 		w.weixin.Inject(sandbox.Fault{Status: http.StatusBadGateway})
-		if _, err := w.node.After(w.Context(), shop, copied); err == nil {
-			t.Error("After serves")
+		if _, err := w.node.Replace(w.Context(), shop, copied); err == nil {
+			t.Error("Replace serves")
 		}
 		if _, err := w.node.Current(w.Context(), shop); err == nil {
 			t.Error("Current serves the other copy")
@@ -157,7 +157,7 @@ func TestLockHeldByADeadProcess(t *testing.T) {
 		unlock, err := w.settings(1).Vault.Lock(w.Context(), shop)
 		w.must(err)
 		time.AfterFunc(11*time.Second, func() { w.must(unlock()) })
-		token, err := w.node.After(w.Context(), shop, refused)
+		token, err := w.node.Replace(w.Context(), shop, refused)
 		w.must(err)
 		w.isValid(token, shop)
 	})
@@ -175,14 +175,14 @@ func TestStorageWhoseLockIgnoresTheContext(t *testing.T) {
 			return nil
 		})
 		began := time.Now()
-		_, err := w.node.After(w.Context(), shop, refused)
-		if !errors.Is(err, vault.ErrUnavailable) || time.Since(began) != obtainLimit {
+		_, err := w.node.Replace(w.Context(), shop, refused)
+		if !errors.Is(err, vault.ErrUnavailable) || time.Since(began) != renewTimeout {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 		close(freed)
 		synctest.Wait()
 		w.repairStorage()
-		if token, err := w.node.After(w.Context(), shop, refused); err != nil {
+		if token, err := w.node.Replace(w.Context(), shop, refused); err != nil {
 			t.Errorf("afterwards: %v", err)
 		} else {
 			w.isValid(token, shop)
@@ -223,7 +223,7 @@ func TestTombstoneWrittenDuringARenewalStands(t *testing.T) {
 			w.must(w.storage.Unlock(w.Context(), "wechat_"+theComponent+"_"+theShop))
 			w.must(other.Unauthorized(w.Context(), theComponent, theShop, time.Now()))
 		})
-		if _, err := w.node.After(w.Context(), shop, refused); !errors.Is(err, problem.ErrUnauthorized) {
+		if _, err := w.node.Replace(w.Context(), shop, refused); !errors.Is(err, problem.ErrUnauthorized) {
 			t.Errorf("After: %v", err)
 		}
 		if got := w.record(shop); got.State != vault.Unauthorized || got.Refresh != nil || got.Token != nil {
@@ -240,7 +240,7 @@ func TestRenewalsThatFailDoNotCountAsForced(t *testing.T) {
 		w.weixin.KillTokens(theShop)
 		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, ErrCode: -1})
 		for range 40 * 60 {
-			if _, err := w.node.After(w.Context(), shop, refused); errors.Is(err, problem.ErrContended) {
+			if _, err := w.node.Replace(w.Context(), shop, refused); errors.Is(err, problem.ErrContended) {
 				t.Fatal("called contended")
 			}
 			time.Sleep(time.Second)
@@ -271,10 +271,10 @@ func TestExpiredTokenIsNotForced(t *testing.T) {
 			w.weixin.ExpireTokens(theShop)
 			time.Sleep(time.Until(token.Expires))
 			w.must(w.weixin.PushTicket(w.Context()))
-			_, err := w.node.After(w.Context(), shop, token)
+			_, err := w.node.Replace(w.Context(), shop, token)
 			w.must(err)
 		}
-		if got := len(w.node.troubles.of[shop].forced); got != 0 {
+		if got := len(w.node.health.of[healthKey{who: shop}].forced); got != 0 {
 			t.Errorf("%d renewals counted as forced", got)
 		}
 	})
@@ -285,7 +285,7 @@ func TestDeadComponentTokenDelaysTheAuthorizer(t *testing.T) {
 	playAuthorized(t, func(w *world) {
 		refused := w.token(shop)
 		w.weixin.KillTokens("")
-		token, err := w.node.After(w.Context(), shop, refused)
+		token, err := w.node.Replace(w.Context(), shop, refused)
 		w.must(err)
 		w.isValid(token, shop)
 		w.calls(askComponentToken, 1)

@@ -54,7 +54,7 @@ var storageFaults = []storageFault{
 	{name: "no lock can be taken", happen: fails(vaulttest.Lock),
 		told: "storage", remedy: checkIt, says: []string{outage}, counts: []string{"lock"}}, // a ticket needs none
 	{name: "a lock is waited for in vain", happen: lockHangs,
-		told: "storage", remedy: checkIt, says: []string{outage}, counts: []string{"lock", "unlock"}, heals: obtainLimit},
+		told: "storage", remedy: checkIt, says: []string{outage}, counts: []string{"lock", "unlock"}, heals: renewTimeout},
 	{name: "disk full", happen: fails(vaulttest.Store),
 		told: served, remedy: checkIt, says: []string{outage, inMemory}, counts: []string{"store"}, untouched: true, unstored: 2},
 	{name: "nothing can be listed", happen: fails(vaulttest.List),

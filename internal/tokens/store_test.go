@@ -37,7 +37,7 @@ func TestTokenIsStoredBeforeItIsHandedOut(t *testing.T) {
 			return nil
 		})
 		began := time.Now()
-		token, err := w.node.After(w.Context(), shop, refused)
+		token, err := w.node.Replace(w.Context(), shop, refused)
 		w.must(err)
 		if waited := time.Since(began); waited != 3*time.Second {
 			t.Errorf("handed out after %v", waited)
@@ -54,7 +54,7 @@ func TestTokenThatCannotBeStoredIsServedAndStoredLater(t *testing.T) {
 		refused := w.token(shop)
 		w.weixin.KillTokens(theShop)
 		w.breakStorage(vaulttest.Store)
-		token, err := w.node.After(w.Context(), shop, refused)
+		token, err := w.node.Replace(w.Context(), shop, refused)
 		w.must(err)
 		w.isValid(token, shop)
 		if w.logged(zap.ErrorLevel, "storing token failed") != 1 {
@@ -112,7 +112,7 @@ func TestWhatIsNotStoredYetIsStoredWhenTheGatewayEnds(t *testing.T) {
 		refused := w.token(shop)
 		w.weixin.KillTokens(theShop)
 		w.breakStorage(vaulttest.Store)
-		token, err := w.node.After(w.Context(), shop, refused)
+		token, err := w.node.Replace(w.Context(), shop, refused)
 		w.must(err)
 		w.repairStorage()
 		w.node.Close()
@@ -131,11 +131,11 @@ func TestTokenIsStoredThoughTheGatewayEnds(t *testing.T) {
 			if err == nil {
 				body, _ := io.ReadAll(answer.Body)
 				answer.Body = io.NopCloser(bytes.NewReader(body))
-				w.node.stop()
+				w.node.cancel()
 			}
 			return answer, err
 		})
-		token, err := w.node.After(w.Context(), shop, refused)
+		token, err := w.node.Replace(w.Context(), shop, refused)
 		w.must(err)
 		w.isStored(token)
 	})
@@ -148,14 +148,14 @@ func TestEventDuringAStorageFailureLosesNothing(t *testing.T) {
 		refused := w.token(shop)
 		w.weixin.KillTokens(theShop)
 		w.breakStorage(vaulttest.Store)
-		token, err := w.node.After(w.Context(), shop, refused)
+		token, err := w.node.Replace(w.Context(), shop, refused)
 		w.must(err)
 		w.repairStorage() // but storing is not tried yet
 		w.weixin.Inject(sandbox.Fault{Path: askQueryAuth, Latency: time.Minute, Times: 1})
 		at := time.Now().Truncate(time.Second).UTC()
 		w.must(w.node.Authorized(w.Context(), Grant{theComponent, theShop, secret.New("a code"), at}))
 		w.isStored(token)
-		if record, _ := w.node.load(w.Context(), shop); !record.EventTime.Equal(at) || record.Code == nil {
+		if record, _ := w.node.records.load(w.Context(), shop); !record.EventTime.Equal(at) || record.Code == nil {
 			t.Error("this node does not see the event")
 		}
 		time.Sleep(time.Hour)

@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
-	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
@@ -19,68 +18,44 @@ const (
 	// ticketDrought is how long without a ticket is no longer normal: WeChat
 	// pushes one every ten minutes.
 	ticketDrought = 25 * time.Minute
-	// askEvery is the least time between two api_start_push_ticket calls of
-	// all nodes together.
-	askEvery = 10 * time.Minute
-	// watchEvery is how often the age of the tickets is looked at.
-	watchEvery = time.Minute
+	// ticketRequestInterval is the least time between two api_start_push_ticket
+	// calls of all nodes together.
+	ticketRequestInterval = 10 * time.Minute
 )
 
-// Ticket stores a component_verify_ticket that WeChat pushed. Only when it
-// returns nil may the push be acknowledged. An older ticket never replaces a
-// newer one, by WeChat's CreateTime; a new one ends the component's cool-down.
-func (t *Keeper) Ticket(ctx context.Context, component string, ticket secret.Secret, created time.Time) error {
+// tickets keeps the component_verify_tickets, and asks for them when they fail to
+// come.
+type tickets struct{ *records }
+
+// store stores a ticket that WeChat pushed, see Keeper.Ticket.
+func (t *tickets) store(ctx context.Context, component string, ticket secret.Secret, created time.Time) error {
 	_, err := t.settings().Vault.StoreTicket(ctx, component, vault.Ticket{Value: ticket, CreateTime: created, Received: time.Now()})
 	if err != nil {
 		return err
 	}
+	who := subject.Of(component, "")
 	metrics.TicketReceived(component, time.Now())
-	t.troubles.heal(subject.Of(component, ""))
-	t.emit(eventTicket, subject.Of(component, ""), "")
+	t.health.Reset(healthKey{who: who})
+	t.emit(eventTicket, who, "")
 	return nil
 }
 
-// PreAuthCode fetches a pre_auth_code for the launch page.
-func (t *Keeper) PreAuthCode(ctx context.Context, component string) (openapi.PreAuthCode, error) {
-	var code openapi.PreAuthCode
-	err := t.asComponent(ctx, component, func(componentToken secret.Secret) (err error) {
-		code, err = t.settings().API.PreAuthCode(ctx, component, componentToken)
-		return err
-	})
-	return code, publicOf(subject.Of(component, ""), err)
+// load returns the ticket of a component.
+func (t *tickets) load(ctx context.Context, component string) (vault.Ticket, error) {
+	ticket, err := t.settings().Vault.LoadTicket(ctx, component)
+	t.reportUnreadable(subject.Of(component, ""), err)
+	return ticket, err
 }
 
-// watch asks WeChat to push tickets whenever they fail to come, and goes on
-// with codes that were left pending, until ctx ends or t is closed. It looks
-// once at the start and then every minute.
-func (t *Keeper) watch(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		for component := range t.settings().Components {
-			t.watchTicket(ctx, component)
-			t.resumePending(ctx, component)
-		}
-		t.troubles.sweep(time.Now())
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		case <-t.life.Done():
-			return
-		}
-	}
-}
-
-// watchTicket asks for tickets if none came for too long.
-func (t *Keeper) watchTicket(ctx context.Context, component string) {
-	ctx, cancel := context.WithTimeout(ctx, obtainLimit)
+// check asks for tickets if none came for too long.
+func (t *tickets) check(ctx context.Context, component string) {
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
-	ticket, err := t.loadTicket(ctx, component)
+	ticket, err := t.load(ctx, component)
 	if ticket.Value != nil {
 		metrics.TicketReceived(component, ticket.Received) // it may have come to another node
 	}
-	if !ticketsMissing(ticket, err) {
+	if !ticketMissing(ticket, err) {
 		return
 	}
 	unlock, err := t.lock(ctx, subject.Of(component, ""))
@@ -88,24 +63,24 @@ func (t *Keeper) watchTicket(ctx context.Context, component string) {
 		return
 	}
 	defer unlock()
-	ticket, err = t.loadTicket(ctx, component)
-	if ticketsMissing(ticket, err) {
-		t.askForTicket(ctx, component, ticket)
+	ticket, err = t.load(ctx, component)
+	if ticketMissing(ticket, err) {
+		t.request(ctx, component, ticket)
 	}
 }
 
-func ticketsMissing(ticket vault.Ticket, err error) bool {
+func ticketMissing(ticket vault.Ticket, err error) bool {
 	if err != nil {
 		return recoverable(err)
 	}
 	return time.Since(ticket.Received) >= ticketDrought
 }
 
-// askForTicket calls api_start_push_ticket, unless some node has done so
-// within the last ten minutes. The caller holds the component's lock.
-func (t *Keeper) askForTicket(ctx context.Context, component string, ticket vault.Ticket) {
+// request calls api_start_push_ticket, unless some node has done so within the
+// last ten minutes. The caller holds the component's lock.
+func (t *tickets) request(ctx context.Context, component string, ticket vault.Ticket) {
 	s := t.settings()
-	if time.Since(ticket.Asked) < askEvery {
+	if time.Since(ticket.Asked) < ticketRequestInterval {
 		return
 	}
 	// Written down before the call: a crash in between must not let every

@@ -9,21 +9,20 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
-	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
-// Token is a real WeChat access token as the proxy attaches it.
+// Token is a real WeChat access token. It is shared by all who are served it.
 type Token struct {
 	Value   secret.Secret
 	Expires time.Time
 
-	refused atomic.Bool  // WeChat has rejected it; never served again
-	due     atomic.Int64 // unix nanoseconds from which a renewal ahead may start
+	rejected atomic.Bool  // by WeChat; never served again
+	due      atomic.Int64 // unix nanoseconds from which a renewal ahead may start
 }
 
 // NewToken returns a token that WeChat has issued. It is due for a renewal ahead
-// in the last twelfth of its lifetime, ten minutes of two hours, less a little
-// chance so that nodes and subjects do not all renew at once.
+// in the last twelfth of its lifetime, ten minutes of two hours, less a random
+// part so that nodes and subjects do not all renew at once.
 func NewToken(value secret.Secret, obtained, expires time.Time) *Token {
 	window := max(0, expires.Sub(obtained)/12)
 	token := &Token{Value: value, Expires: expires}
@@ -31,42 +30,28 @@ func NewToken(value secret.Secret, obtained, expires time.Time) *Token {
 	return token
 }
 
+// live reports whether t may be served; t may be nil.
 func (t *Token) live(now time.Time) bool {
-	return t != nil && now.Before(t.Expires) && !t.refused.Load()
+	return t != nil && now.Before(t.Expires) && !t.rejected.Load()
 }
 
-// other reports whether t is alive and another token than old. old may be nil.
-func (t *Token) other(old *Token, now time.Time) bool {
+// replaces reports whether t may be served in place of old, which is nil or
+// another token. t may be nil.
+func (t *Token) replaces(old *Token, now time.Time) bool {
 	return t.live(now) && (old == nil || !t.Value.Equal(old.Value))
 }
 
-// remember puts token into memory. It may have been refused after it was read
-// from the vault: whoever refuses it notes that first and then drops it from
-// memory, while here it is put first and then looked up what is noted.
-func (t *Keeper) remember(who subject.Subject, token *Token) *Token {
-	t.memory.Set(who, token)
-	if t.troubles.isRefused(who, token.Value) {
-		token.refused.Store(true)
-	}
-	return token
-}
+// Memory holds tokens in memory, so that most calls need no storage. It only
+// saves the way to the vault: a Get right after a Set may miss, a Set may be
+// dropped, and anything may be forgotten at any time. After a Drop no Get returns
+// what was set before it. A Memory is safe for concurrent use, never blocks, and
+// answers a Get without allocation.
+type Memory interface {
+	Get(who subject.Subject) *Token // nil if there is none
+	Set(who subject.Subject, token *Token)
+	Drop(who subject.Subject)
 
-// refuse makes sure that a token is never served again, whatever copies of it
-// are in the vault or in memory.
-func (t *Keeper) refuse(who subject.Subject, token *Token) {
-	token.refused.Store(true)
-	t.troubles.refuse(who, token, time.Now())
-	if held := t.memory.Get(who); held == nil || held.Value.Equal(token.Value) {
-		t.memory.Drop(who) // also what is on its way into memory
-	}
-}
-
-// tokenOf returns the record's token, nil if it has none.
-func (t *Keeper) tokenOf(who subject.Subject, record vault.Record) *Token {
-	if record.Token == nil {
-		return nil
-	}
-	token := NewToken(record.Token, record.Obtained, record.Expires)
-	token.refused.Store(t.troubles.isRefused(who, record.Token))
-	return token
+	// Close is called once the Keeper has ended. Requests of a configuration that
+	// is gone go on: from now on a Get finds nothing, and the others do nothing.
+	Close()
 }

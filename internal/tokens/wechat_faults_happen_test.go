@@ -75,8 +75,8 @@ func otherProcess(tr *trial, at fetch) (end func()) {
 	return end
 }
 
-// lifetime: WeChat tells this one for its tokens, which live two hours.
-func lifetime(told time.Duration) func(tr *trial, at fetch) (end func()) {
+// tokenLifetime: WeChat tells this one for its tokens, which live two hours.
+func tokenLifetime(told time.Duration) func(tr *trial, at fetch) (end func()) {
 	return func(tr *trial, _ fetch) (end func()) {
 		tr.weixin.SetSwitches(sandbox.Switches{ExpiresIn: int(told.Seconds())})
 		tr.call(tr.who)

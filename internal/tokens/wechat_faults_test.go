@@ -78,12 +78,12 @@ var wechatFaults = []wechatFault{
 	{name: "61003, withdrawn", fault: sandbox.Fault{ErrCode: 61003}, told: told{code: "refused"},
 		error: "errcode 61003", remedy: "let an admin of the account authorise the platform again"},
 	{name: "61003, unknown authorizer", fault: sandbox.Fault{ErrCode: 61003}, told: told{info: "not_authorized"},
-		says: nothing, most: minutes, heals: negativeFor + time.Second},
+		says: nothing, most: minutes, heals: unauthorizedCoolDown + time.Second},
 	{name: "61003 to a refresh, until the account authorizes again", happen: withdrawn, told: told{authorizer: "not_authorized"},
-		says: "warn, authorizer has withdrawn its authorization", most: 1 + int(time.Hour/doubtEvery)},
+		says: "warn, authorizer has withdrawn its authorization", most: 1 + int(time.Hour/recheckInterval)},
 	{name: "61023, refresh token lost", fault: sandbox.Fault{ErrCode: 61023},
 		told:  told{authorizer: "needs_authorization", info: "needs_authorization"},
-		error: "refresh_token is lost, the account's admin must authorize again", most: minutes, heals: negativeFor + time.Second},
+		error: "refresh_token is lost, the account's admin must authorize again", most: minutes, heals: unauthorizedCoolDown + time.Second},
 
 	// Tokens that are rejected one after the other are taken for the work of
 	// another process: nine are fetched at once and then one in 15 minutes, 12 in
@@ -99,8 +99,8 @@ var wechatFaults = []wechatFault{
 		error: another, most: forcedMost + 1, heals: suspicion},
 
 	// Clocks an hour apart.
-	{name: "expires_in is an hour too long", happen: lifetime(3 * time.Hour), told: told{component: served, authorizer: served}, most: 1},
-	{name: "expires_in is an hour too short", happen: lifetime(time.Hour), told: told{component: served, authorizer: served}, most: 2},
+	{name: "expires_in is an hour too long", happen: tokenLifetime(3 * time.Hour), told: told{component: served, authorizer: served}, most: 1},
+	{name: "expires_in is an hour too short", happen: tokenLifetime(time.Hour), told: told{component: served, authorizer: served}, most: 2},
 	{name: "record of a node an hour ahead", happen: recordOff(time.Hour), told: told{component: served, authorizer: served}, most: 1},
 	{name: "record of a node an hour behind", happen: recordOff(-time.Hour), told: told{component: served, authorizer: served}, most: 2},
 	{name: "ticket with a CreateTime an hour ahead", happen: ticketOff(time.Hour), told: told{component: served}, most: 1, says: nothing, asks: true},
@@ -149,7 +149,7 @@ func (f wechatFault) test(tr *trial, at fetch, want string) {
 
 	calls, hopes := tr.weixin.Count(at.path), 0
 	if at.who.IsComponent() {
-		hopes = tickets(tr)
+		hopes = ticketsTaken(tr)
 	}
 	if most := cmp.Or(f.most, attempts(cmp.Or(at.lasts, time.Hour), hopes)); calls < 1 || calls > most {
 		tr.Errorf("WeChat was called %d times, want at most %d", calls, most)
@@ -186,7 +186,7 @@ func (f wechatFault) said(tr *trial, at fetch, want string) {
 	}
 	often := 1
 	if at.who.IsComponent() || f.error == another {
-		often += tickets(tr)
+		often += ticketsTaken(tr)
 	}
 	if f.error == another {
 		often += int(time.Hour / forcedEvery) // each a hope as well
@@ -275,8 +275,8 @@ func renewals(tr *trial, slug string) (n float64) {
 	return n
 }
 
-// tickets is how many the gateway has taken since the fault began.
-func tickets(tr *trial) (n int) {
+// ticketsTaken is how many the gateway has taken since the fault began.
+func ticketsTaken(tr *trial) (n int) {
 	for _, push := range tr.weixin.Pushes() {
 		if push.Status == http.StatusOK && strings.Contains(push.Plain, "component_verify_ticket") {
 			n++

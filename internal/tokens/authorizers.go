@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokens
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+// authorizers is the source of authorizer tokens: WeChat issues one for the refresh
+// token, and tells the refresh token again where it is lost.
+type authorizers struct {
+	*source
+	components *components
+	notices    *notices
+}
+
+func newAuthorizers(components *components, notices *notices) *authorizers {
+	a := &authorizers{components: components, notices: notices}
+	a.source = &source{records: components.records, slots: components.slots, issue: a.issue}
+	return a
+}
+
+// issue fetches an authorizer token with the refresh token, or finds the refresh
+// token again where it is lost.
+func (a *authorizers) issue(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
+	if record.State == vault.Unauthorized {
+		return a.recheckRevoked(ctx, who, record)
+	}
+	issued, err := record, error(nil)
+	if record.Refresh != nil {
+		issued, err = a.refresh(ctx, who, record)
+	}
+	if record.Refresh == nil || openapi.KindOf(err) == openapi.RefreshDead {
+		issued, err = a.recoverRefreshToken(ctx, who, record)
+	}
+	switch {
+	case openapi.KindOf(err) == openapi.RefreshDead:
+		return record, problem.ErrNeedsAdmin
+	case openapi.KindOf(err) == openapi.Withdrawn && !codePending(record): // a code would be of a new authorization
+		_ = a.markUnauthorized(ctx, who, record) // what could not be stored is tried again
+		return record, problem.ErrUnauthorized
+	}
+	return issued, err
+}
+
+// codePending reports whether a record has a code that may be good.
+func codePending(record vault.Record) bool {
+	return record.Code != nil && time.Now().Before(record.CodeExpires)
+}
+
+// refresh exchanges the record's refresh token for an access token. WeChat's
+// refresh token overwrites ours if it sends one; an empty one never does.
+func (a *authorizers) refresh(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
+	began := time.Now()
+	var token openapi.Token
+	var refresh secret.Secret
+	err := a.components.withComponentToken(ctx, who.Component(), func(componentToken secret.Secret) (err error) {
+		token, refresh, err = a.settings().API.AuthorizerToken(ctx, who.Component(), who.Authorizer(), componentToken, record.Refresh)
+		return err
+	})
+	if err != nil {
+		return record, err
+	}
+	if refresh != nil {
+		record.Refresh = refresh
+	}
+	record.Token, record.Obtained, record.Expires = token.Value, began, began.Add(token.Lifetime)
+	return record, nil
+}
+
+// recoverRefreshToken asks WeChat once for the refresh token of an authorizer whose
+// own is lost or was never known here. Whoever starts from an empty storage comes
+// back this way.
+// https://developers.weixin.qq.com/doc/oplatform/developers/dev/AuthorizerAccessToken.html
+func (a *authorizers) recoverRefreshToken(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
+	info, err := a.fetchInfo(ctx, who, record.Generation > 0)
+	if err != nil {
+		return record, err
+	}
+	if info.Refresh == nil || info.Refresh.Equal(record.Refresh) {
+		return record, problem.ErrNeedsAdmin
+	}
+	record.Refresh, record.State, record.Functions = info.Refresh, vault.Authorized, info.Functions
+	return a.refresh(ctx, who, record)
+}
+
+// recheckRevoked asks whether an account that has withdrawn is back: its
+// authorized event may be lost, or the unauthorized one of the time before came
+// after it. That is asked every ten minutes at most, and not soon after the
+// withdrawal.
+func (a *authorizers) recheckRevoked(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
+	now := time.Now()
+	if now.Sub(record.EventTime) < recheckInterval || !a.health.RecheckIsDue(who, now) {
+		return record, problem.ErrUnauthorized
+	}
+	issued, err := a.recoverRefreshToken(ctx, who, record)
+	if err != nil {
+		return record, problem.ErrUnauthorized
+	}
+	return issued, nil
+}
+
+// fetchInfo calls api_get_authorizer_info. Look-ups of authorizers that are not
+// known here are limited.
+func (a *authorizers) fetchInfo(ctx context.Context, who subject.Subject, known bool) (info openapi.AuthorizerInfo, err error) {
+	lookup := func() bool {
+		err = a.components.withComponentToken(ctx, who.Component(), func(componentToken secret.Secret) (err error) {
+			info, err = a.settings().API.AuthorizerInfo(ctx, who.Component(), who.Authorizer(), componentToken)
+			return err
+		})
+		return saysUnauthorized(err)
+	}
+	if known {
+		lookup()
+		return info, err
+	}
+	if err := a.health.LookupLimiter(who.Component()).Do(ctx, lookup); err != nil {
+		return info, err
+	}
+	if saysUnauthorized(err) {
+		return info, problem.ErrUnauthorized
+	}
+	return info, err
+}
+
+// saysUnauthorized reports whether api_get_authorizer_info says that the
+// account is none of the component's: it has not authorized it, or there is
+// no such account.
+func saysUnauthorized(err error) bool {
+	var component *componentError
+	var refusal *openapi.Refusal
+	return !errors.As(err, &component) && errors.As(err, &refusal) &&
+		(refusal.Kind() == openapi.Withdrawn || refusal.Code == 40013)
+}
+
+// markUnauthorized writes down that the account has taken its authorisation back
+// and drops its tokens. The caller holds the lock. The error is that of storing;
+// this node has forgotten the tokens in any case.
+func (a *authorizers) markUnauthorized(ctx context.Context, who subject.Subject, record vault.Record) error {
+	for _, token := range []*Token{a.tokenOf(who, record), a.memory.Get(who)} {
+		if token != nil {
+			a.reject(who, token)
+		}
+	}
+	a.health.RecheckIsDue(who, time.Now()) // it is not, after what WeChat has just said
+	record.State = vault.Unauthorized
+	record.Token, record.Refresh, record.Code = nil, nil, nil
+	_, err := a.save(ctx, who, record)
+	a.memory.Drop(who)
+	a.notices.publish(ctx, who, newID())
+	a.emit(eventUnauthorized, who, "")
+	a.log(who).Warn("authorizer has withdrawn its authorization")
+	return err
+}
+
+// recheck looks into whether an account is authorized, see Keeper.Recheck.
+func (a *authorizers) recheck(who subject.Subject, token *Token) {
+	if a.health.RecheckIsDue(who, time.Now()) {
+		a.obtainAhead(who, token)
+	}
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokens
+
+import (
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+// Settings is what a Keeper takes from one configuration. It is read only.
+type Settings struct {
+	Components map[string]secret.Secret // component_appid → current app secret
+	API        *openapi.Client
+	Vault      *vault.Vault
+	Log        *zap.Logger
+
+	// Emit tells other modules of an event, one of those in events.go. It may
+	// block, and is called where nobody waits for it.
+	Emit func(event string, data map[string]any)
+}
+
+// base is what all layers of the engine stand on. Each layer embeds the one below
+// it, so none can call upwards; what it needs from above it is handed as a
+// function.
+type base struct {
+	*lifetime
+	settings func() *Settings // of the configuration in force
+	memory   Memory
+	health   *health
+	codes    *codes
+}
+
+// log returns the logger for what concerns who.
+func (b *base) log(who subject.Subject) *zap.Logger {
+	return b.settings().Log.With(zap.String("component", who.Component()), zap.String("authorizer", who.Authorizer()))
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokens
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+// maxAdopting is how many records of one page of a list are looked at at a time.
+const maxAdopting = 8
+
+// Authorization is what a client is told about an authorization_code.
+type Authorization struct {
+	Authorizer string
+	Functions  []int  // ids of the permission sets granted
+	Tokens     bool   // the account has tokens: it has granted an API
+	Answer     []byte // WeChat's, with openapi.Withheld for its tokens; nil if another process has exchanged the code
+}
+
+// componentAPI makes the calls of WeChat's component API that clients ask for.
+// What WeChat hands out is stored before the client is answered; no answer holds a
+// credential but for those of Keeper.CallComponentAPI.
+type componentAPI struct{ *exchange }
+
+// queryAuth is Keeper.QueryAuth.
+func (c *componentAPI) queryAuth(ctx context.Context, component string, code secret.Secret) (Authorization, error) {
+	appid, err := c.do(ctx, component, code)
+	if err != nil {
+		return Authorization{}, err
+	}
+	if answer := c.codes.Answer(codeID(component, code)); answer != nil {
+		return Authorization{Authorizer: appid, Answer: answer}, nil
+	}
+	record, err := c.load(ctx, subject.Of(component, appid))
+	return Authorization{Authorizer: appid, Functions: record.Functions, Tokens: record.Refresh != nil}, err
+}
+
+// preAuthCode is Keeper.PreAuthCode.
+func (c *componentAPI) preAuthCode(ctx context.Context, component string) (code openapi.PreAuthCode, err error) {
+	err = c.components.withComponentToken(ctx, component, func(componentToken secret.Secret) (err error) {
+		code, err = c.settings().API.PreAuthCode(ctx, component, componentToken)
+		return err
+	})
+	return code, publicError(subject.Of(component, ""), err)
+}
+
+// authorizerInfo is Keeper.AuthorizerInfo.
+func (c *componentAPI) authorizerInfo(ctx context.Context, who subject.Subject) (info openapi.AuthorizerInfo, err error) {
+	began := time.Now()
+	err = c.components.withComponentToken(ctx, who.Component(), func(token secret.Secret) (err error) {
+		info, err = c.settings().API.AuthorizerInfo(ctx, who.Component(), who.Authorizer(), token)
+		return err
+	})
+	if err != nil {
+		return info, callError(err)
+	}
+	c.adoptRefreshToken(ctx, who, info.Refresh, began)
+	return info, nil
+}
+
+// authorizerList is Keeper.AuthorizerList.
+func (c *componentAPI) authorizerList(ctx context.Context, component string, offset, count int) (list openapi.AuthorizerList, err error) {
+	began := time.Now()
+	err = c.components.withComponentToken(ctx, component, func(token secret.Secret) (err error) {
+		list, err = c.settings().API.AuthorizerList(ctx, component, token, offset, count)
+		return err
+	})
+	if err != nil {
+		return list, callError(err)
+	}
+	var adopting errgroup.Group
+	adopting.SetLimit(maxAdopting)
+	for _, listed := range list.Authorizers {
+		if subject.ValidAppID(listed.AppID) {
+			adopting.Go(func() error {
+				c.adoptRefreshToken(ctx, subject.Of(component, listed.AppID), listed.Refresh, began)
+				return nil
+			})
+		}
+	}
+	return list, adopting.Wait()
+}
+
+// adoptRefreshToken stores a refresh token that WeChat has told at the time asked,
+// if it is not known already. Where the account has withdrawn, its next authorized
+// event decides and not a list. Without storage nothing is stored and nothing
+// lost: WeChat tells again.
+func (c *componentAPI) adoptRefreshToken(ctx context.Context, who subject.Subject, refresh secret.Secret, asked time.Time) {
+	record, err := c.load(ctx, who)
+	if err == nil || recoverable(err) {
+		if refresh == nil || record.State == vault.Unauthorized || refresh.Equal(record.Refresh) || c.begin() != nil {
+			return
+		}
+		defer c.work.Done()
+		err = c.update(ctx, who, func(record *vault.Record) error {
+			if record.State != vault.Unauthorized && !asked.Before(record.Obtained) { // else it was renewed meanwhile
+				record.Refresh = refresh
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		c.log(who).Warn("storing the refresh token of a list or an info failed; WeChat will tell it again", zap.Error(err))
+	}
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokens
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/backoff"
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+)
+
+const (
+	minCoolDown = time.Second
+	maxCoolDown = time.Minute
+	// recheckInterval is how often it is looked into whether an account that WeChat
+	// calls unauthorized is.
+	recheckInterval = 10 * time.Minute
+	// unreadableInterval is how often it is said that a record does not open.
+	unreadableInterval = time.Hour
+)
+
+// health remembers what went wrong with which subject: cool-downs after failures,
+// and tokens that WeChat has rejected. It survives reloads, not the process. It is
+// safe for concurrent use and waits for nothing.
+type health struct {
+	mu       sync.Mutex // guards all below
+	of       map[healthKey]*subjectHealth
+	limiters map[string]*lookupLimiter // component → look-ups of unknown appids
+}
+
+// healthKey names what can fail, and cool down, by itself.
+type healthKey struct {
+	who     subject.Subject
+	purpose purpose
+}
+
+type purpose uint8
+
+const (
+	renewal purpose = iota
+	// codeExchange fails apart from renewals: an account that only changes what it
+	// grants has a refresh token, which goes on working.
+	codeExchange
+)
+
+type subjectHealth struct {
+	failures   int
+	until      time.Time   // no attempt before
+	err        error       // what callers are shown meanwhile
+	text       string      // of the failure, the same for every failure of its kind
+	rejected   []*Token    // by WeChat, until they expire
+	forced     []time.Time // see forced.go
+	unreadable time.Time   // when it was last said that the record does not open
+	rechecked  time.Time   // when it was last looked into whether the account is authorized
+}
+
+func newHealth() *health {
+	return &health{of: make(map[healthKey]*subjectHealth), limiters: make(map[string]*lookupLimiter)}
+}
+
+// at returns the health of a key, which it makes if there is none. The caller
+// holds mu.
+func (h *health) at(key healthKey) *subjectHealth {
+	if h.of[key] == nil {
+		h.of[key] = new(subjectHealth)
+	}
+	return h.of[key]
+}
+
+// CoolingDown returns what callers are shown while no attempt is made after a
+// failure, nil if one may be made now.
+func (h *health) CoolingDown(key healthKey, now time.Time) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.of[key]; s != nil && now.Before(s.until) {
+		return s.err
+	}
+	return nil
+}
+
+// Failed records a failed attempt, with what callers are shown of it and a text
+// that is the same for every failure of its kind. A coolDown of 0 stands for one
+// that doubles with each failure. Failed returns for how long no attempt is made,
+// and whether the failure is the first, or of another kind than the last.
+func (h *health) Failed(key healthKey, shown error, text string, coolDown time.Duration, now time.Time) (pause time.Duration, isNew bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.at(key)
+	isNew = s.err == nil || s.text != text
+	if pause = coolDown; pause == 0 {
+		pause = backoff.Jitter(backoff.Delay(s.failures+1, minCoolDown, maxCoolDown))
+	}
+	s.failures++
+	s.until, s.err, s.text = now.Add(pause), shown, text
+	return pause, isNew
+}
+
+// Reset ends the cool-down of who: an attempt succeeded, or there is new hope.
+func (h *health) Reset(key healthKey) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.of[key]; s != nil {
+		s.failures, s.until, s.err, s.text = 0, time.Time{}, nil, ""
+	}
+}
+
+// UnreadableIsDue reports whether it is time to say that the record of who does
+// not open, and notes that it is said.
+func (h *health) UnreadableIsDue(who subject.Subject, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.at(healthKey{who: who})
+	if now.Sub(s.unreadable) < unreadableInterval {
+		return false
+	}
+	s.unreadable = now
+	return true
+}
+
+// RecheckIsDue reports whether it is time to look into whether who is authorized,
+// and notes that it is done.
+func (h *health) RecheckIsDue(who subject.Subject, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.at(healthKey{who: who})
+	if now.Sub(s.rechecked) < recheckInterval {
+		return false
+	}
+	s.rechecked = now
+	return true
+}
+
+// Reject notes a token of who that WeChat has rejected. More than one is kept:
+// callers may come late with the token before the last.
+func (h *health) Reject(who subject.Subject, token *Token, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.at(healthKey{who: who})
+	s.forget(now)
+	if !s.rejects(token.Value) {
+		s.rejected = append(s.rejected, token)
+	}
+}
+
+// IsRejected reports whether WeChat has rejected this token of who.
+func (h *health) IsRejected(who subject.Subject, token secret.Secret) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.of[healthKey{who: who}]
+	return s != nil && s.rejects(token)
+}
+
+func (s *subjectHealth) rejects(token secret.Secret) bool {
+	return slices.ContainsFunc(s.rejected, func(rejected *Token) bool { return rejected.Value.Equal(token) })
+}
+
+// forget drops what has no effect any more.
+func (s *subjectHealth) forget(now time.Time) {
+	s.forced = slices.DeleteFunc(s.forced, func(at time.Time) bool { return now.Sub(at) >= time.Hour })
+	s.rejected = slices.DeleteFunc(s.rejected, func(token *Token) bool { return !now.Before(token.Expires) })
+}
+
+// LookupLimiter returns what bounds the look-ups of a component.
+func (h *health) LookupLimiter(component string) *lookupLimiter {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.limiters[component] == nil {
+		h.limiters[component] = newLookupLimiter()
+	}
+	return h.limiters[component]
+}
+
+// Sweep forgets whatever is well again, so that memory is bounded by the subjects
+// with a failure.
+func (h *health) Sweep(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key, s := range h.of {
+		s.forget(now)
+		if len(s.forced)+len(s.rejected) == 0 &&
+			now.After(s.until.Add(maxCoolDown)) && now.After(s.unreadable.Add(unreadableInterval)) &&
+			now.After(s.rechecked.Add(recheckInterval)) {
+			delete(h.of, key)
+		}
+	}
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokens
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+const (
+	// noticeInterval is how often a node reads the notices of the others.
+	noticeInterval = 15 * time.Second
+	// noticeLifetime is how long a notice stays in storage after a node has seen it.
+	noticeLifetime = codeLifetime
+)
+
+// notices tells the other nodes of a cluster that an authorization has changed,
+// and reads what they have published. It counts time from when it has seen a
+// notice itself, so that the clocks of the nodes may differ.
+type notices struct {
+	*base
+	mu   sync.Mutex
+	seen map[notice]time.Time // here first, or published here
+}
+
+type notice struct {
+	component string
+	vault.News
+}
+
+// publish lets the other nodes know that the authorization of who has changed.
+// Its record is stored; where no notice arrives, the change takes effect when a
+// token is renewed or rejected.
+func (n *notices) publish(ctx context.Context, who subject.Subject, id string) {
+	what := notice{who.Component(), vault.News{AppID: who.Authorizer(), ID: id}}
+	if !n.see(what, time.Now()) {
+		return
+	}
+	if err := n.settings().Vault.Tell(ctx, who.Component(), what.News); err != nil {
+		n.log(who).Warn("telling other nodes of an authorization failed", zap.Error(err))
+	}
+}
+
+// newID is an id for a notice that no code belongs to.
+func newID() string {
+	var id [16]byte
+	rand.Read(id[:]) // never fails, says its documentation
+	return hex.EncodeToString(id[:])
+}
+
+// follow polls every few seconds, until ctx or the lifetime ends.
+func (n *notices) follow(ctx context.Context) {
+	tick := time.NewTicker(noticeInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		case <-n.ctx.Done():
+			return
+		}
+		for component := range n.settings().Components {
+			n.poll(ctx, component)
+		}
+	}
+}
+
+// poll reads what other nodes have published of a component's authorizers: what
+// memory holds of them is dropped, the record decides again.
+func (n *notices) poll(ctx context.Context, component string) {
+	v := n.settings().Vault
+	published, err := v.News(ctx, component)
+	if err != nil {
+		return // the storage says so elsewhere, and this is tried again in seconds
+	}
+	now := time.Now()
+	for _, news := range published {
+		if n.see(notice{component, news}, now) {
+			who := subject.Of(component, news.AppID)
+			n.codes.Announce(news.ID, news.AppID)
+			n.memory.Drop(who)
+			n.health.Reset(healthKey{who: who})
+		}
+	}
+	for _, old := range n.expired(component, now) {
+		_ = v.ForgetNews(ctx, component, old.News) // else another node does, or it is seen anew
+	}
+}
+
+// see reports whether a notice is new here.
+func (n *notices) see(what notice, now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, known := n.seen[what]; known {
+		return false
+	}
+	if n.seen == nil {
+		n.seen = make(map[notice]time.Time)
+	}
+	n.seen[what] = now
+	return true
+}
+
+// expired returns the notices of a component that have grown old, and forgets
+// them.
+func (n *notices) expired(component string, now time.Time) (old []notice) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for what, at := range n.seen {
+		if what.component == component && now.Sub(at) >= noticeLifetime {
+			old = append(old, what)
+			delete(n.seen, what)
+		}
+	}
+	return old
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokens
+
+import (
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+// What came of an attempt: what callers are shown, what is counted, logged and
+// emitted, and how long no other attempt is made.
+
+const (
+	renewalFailing  = "renewing token failed"
+	exchangeFailing = "exchanging authorization_code failed"
+
+	// unauthorizedCoolDown is how long "not authorized" is believed without asking
+	// again.
+	unauthorizedCoolDown = time.Minute
+)
+
+// failed deals with a failed attempt for who, and returns what callers are to be
+// shown. What the log calls doing cools down under key. Failures of another's
+// making, of the component, of the storage or by the end of everything, start no
+// cool-down.
+func (b *base) failed(doing string, who subject.Subject, key healthKey, err error) error {
+	shown := publicError(who, err)
+	public := problem.Of(shown)
+	metrics.Renewals.WithLabelValues(levelOf(who), public.Slug).Inc()
+	if errors.Is(err, problem.ErrRationed) {
+		b.health.LookupLimiter(who.Component()).warned.Do(func() {
+			b.log(who).Warn("too many unknown authorizers are asked for; WeChat is not asked about more")
+		})
+		return err
+	}
+	var component *componentError
+	if errors.As(err, &component) && !who.IsComponent() || errors.Is(err, vault.ErrUnavailable) || b.ctx.Err() != nil {
+		return shown
+	}
+	pause, isNew := b.health.Failed(key, shown, public.Text, coolDownOf(err), time.Now())
+	if isNew {
+		level := zap.ErrorLevel
+		if errors.Is(err, problem.ErrUnauthorized) {
+			level = zap.InfoLevel // no fault of anybody
+		}
+		b.log(who).Log(level, doing, zap.Error(err), remedyOf(err), zap.Duration("retry_in", pause))
+		b.emit(eventRenewalFailed, who, public.Slug)
+	}
+	return shown
+}
+
+// coolDownOf returns for how long no attempt is made after err; 0 for a time that
+// grows.
+func coolDownOf(err error) time.Duration {
+	switch {
+	case errors.Is(err, problem.ErrUnauthorized), errors.Is(err, problem.ErrNeedsAdmin):
+		return unauthorizedCoolDown
+	case errors.Is(err, problem.ErrNoTicket): // WeChat was not asked, and the next push may come to another node
+		return minCoolDown
+	}
+	return 0
+}
+
+// countRenewed counts a token that was renewed.
+func countRenewed(who subject.Subject) {
+	metrics.Renewals.WithLabelValues(levelOf(who), "ok").Inc()
+}
+
+// emit tells Caddy's events app in the background. A reason may be empty.
+func (b *base) emit(event string, who subject.Subject, reason string) {
+	emit := b.settings().Emit
+	data := map[string]any{"component": who.Component()}
+	if !who.IsComponent() {
+		data["authorizer"] = who.Authorizer()
+	}
+	if reason != "" {
+		data["reason"] = reason
+	}
+	b.background(func() { emit(event, data) })
+}
+
+// levelOf says what kind of token is who's, for metrics.
+func levelOf(who subject.Subject) string {
+	if who.IsComponent() {
+		return "component"
+	}
+	return "authorizer"
+}
+
+// remedyOf is the log field that tells an operator what to do, if WeChat's
+// refusal asks for anything.
+func remedyOf(err error) zap.Field {
+	var refusal *openapi.Refusal
+	if errors.As(err, &refusal) && refusal.Remedy() != "" {
+		return zap.String("remedy", refusal.Remedy())
+	}
+	return zap.Skip()
+}
+
+// componentError marks a failure that is the component's, not the authorizer's
+// that suffers from it: only the component cools down.
+type componentError struct{ error }
+
+func (e *componentError) Unwrap() error { return e.error }
+
+// attributed marks an error as the component's, if who is one.
+func attributed(who subject.Subject, err error) error {
+	if who.IsComponent() && err != nil {
+		return &componentError{err}
+	}
+	return err
+}
+
+// publicError turns a refusal of the component token into the answer there is
+// for it; other errors speak for themselves.
+func publicError(who subject.Subject, err error) error {
+	return callError(attributed(who, err))
+}
+
+// callError is publicError for a call that the component token, if it could be
+// had, was only the means of: a refusal of the call itself speaks for itself.
+func callError(err error) error {
+	var refusal *openapi.Refusal
+	var component *componentError
+	if errors.As(err, &component) && errors.As(component, &refusal) {
+		return problem.ErrNoComponent.Because("WeChat refuses with errcode %d", refusal.Code)
+	}
+	return err
+}

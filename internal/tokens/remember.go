@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokens
+
+import (
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+// tokenOf returns the record's token, nil if it has none.
+func (b *base) tokenOf(who subject.Subject, record vault.Record) *Token {
+	if record.Token == nil {
+		return nil
+	}
+	token := NewToken(record.Token, record.Obtained, record.Expires)
+	token.rejected.Store(b.health.IsRejected(who, record.Token))
+	return token
+}
+
+// remember puts a token into memory and returns it. It may be rejected between its
+// reading from the vault and now: reject first notes that in health and then drops
+// the token from memory, so remember works the other way round, and one of the two
+// sees the other.
+func (b *base) remember(who subject.Subject, token *Token) *Token {
+	b.memory.Set(who, token)
+	if b.health.IsRejected(who, token.Value) {
+		token.rejected.Store(true)
+	}
+	return token
+}
+
+// reject makes sure that a token is never served again, whatever copies of it are
+// in the vault or in memory.
+func (b *base) reject(who subject.Subject, token *Token) {
+	token.rejected.Store(true)
+	b.health.Reject(who, token, time.Now())
+	if held := b.memory.Get(who); held == nil || held.Value.Equal(token.Value) {
+		b.memory.Drop(who) // also what is on its way into memory
+	}
+}
+
+// adopt makes memory hold the token of a record that has just been saved, and
+// nothing older.
+func (b *base) adopt(who subject.Subject, record vault.Record) {
+	b.memory.Drop(who)
+	if token := b.tokenOf(who, record); token.live(time.Now()) {
+		b.remember(who, token)
+	}
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokens
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+const (
+	// maxAhead is how many renewals ahead run at a time. Nobody waits for them,
+	// and a burst of calls for many accounts that are due must not fill memory.
+	maxAhead = 100
+	// maxVaultReads is how many callers read the storage themselves at a time. A
+	// file system that hangs lets nobody go, and these are all that it may hold.
+	maxVaultReads = 16
+)
+
+// source serves the tokens of one level, of components or of authorizers, and
+// renews each once in the whole cluster. Memory is asked first, then the vault,
+// then WeChat. Whatever WeChat issues is stored before it is served, or, while
+// storage fails, kept in memory and stored later.
+type source struct {
+	*records
+
+	// issue asks WeChat for a new token and returns the record with it. The caller
+	// holds the storage lock of who.
+	issue func(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error)
+
+	// before does what has to be done before a renewal; nil if there is nothing.
+	// Its error ends the renewal only of a record without a refresh token.
+	before func(ctx context.Context, who subject.Subject, record vault.Record) error
+
+	slots *slots
+}
+
+// slots bounds what all sources of a Keeper do at a time.
+type slots struct {
+	ahead chan struct{} // holds an element per renewal ahead
+	reads chan struct{} // holds an element per caller in fromVault
+}
+
+func newSlots() *slots {
+	return &slots{ahead: make(chan struct{}, maxAhead), reads: make(chan struct{}, maxVaultReads)}
+}
+
+// current returns a token of who, see Keeper.Current.
+func (s *source) current(ctx context.Context, who subject.Subject) (*Token, error) {
+	token := s.memory.Get(who)
+	if token == nil {
+		if found, err := s.fromVault(ctx, who); found != nil || err != nil {
+			return found, err
+		}
+	}
+	now := time.Now()
+	if !token.live(now) {
+		return s.wait(ctx, who)
+	}
+	if due := token.due.Load(); now.UnixNano() >= due &&
+		token.due.CompareAndSwap(due, now.Add(time.Second).UnixNano()) {
+		s.renewAhead(who, token)
+	}
+	return token, nil
+}
+
+// fromVault brings who's token from the vault into memory; nil without an error
+// means that wait has to find one, or to say why there is none. It runs on the
+// caller's own goroutine, which spares the processor the work of waking others.
+func (s *source) fromVault(ctx context.Context, who subject.Subject) (*Token, error) {
+	if s.health.CoolingDown(healthKey{who: who}, time.Now()) != nil {
+		return nil, nil
+	}
+	select {
+	case s.slots.reads <- struct{}{}:
+		defer func() { <-s.slots.reads }()
+	default:
+		return nil, nil
+	}
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	defer s.work.Done()
+	limited, cancel := context.WithTimeout(s.ctx, renewTimeout)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	record, err := s.load(limited, who)
+	switch {
+	case recoverable(err), err != nil && ctx.Err() != nil: // where a caller leaves, wait reads on for the next
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	token := s.tokenOf(who, record)
+	if now := time.Now(); !token.live(now) || !s.remember(who, token).live(now) {
+		return nil, nil
+	}
+	return token, nil
+}
+
+// renewAhead renews in the background a token that is soon due, unless too many
+// others are being renewed: then a later call does it.
+func (s *source) renewAhead(who subject.Subject, token *Token) {
+	select {
+	case s.slots.ahead <- struct{}{}:
+	default:
+		return
+	}
+	s.background(func() {
+		defer func() { <-s.slots.ahead }()
+		<-s.obtainAhead(who, token)
+	})
+}
+
+// obtainAhead starts or joins the one renewal of who on this node for which no
+// caller waits.
+func (s *source) obtainAhead(who subject.Subject, token *Token) <-chan singleflight.Result {
+	return s.join(string(who)+" ahead", func(ctx context.Context) (any, error) { return s.obtain(ctx, who, token) })
+}
+
+// replace returns a token of who other than rejected, see Keeper.Replace.
+func (s *source) replace(ctx context.Context, who subject.Subject, rejected *Token) (*Token, error) {
+	s.reject(who, rejected)
+	if token := s.memory.Get(who); token.replaces(rejected, time.Now()) {
+		return token, nil
+	}
+	return s.wait(ctx, who)
+}
+
+// wait joins or starts the one renewal of who on this node that callers wait for,
+// and waits no longer than ctx. A caller that joined a renewal whose token was
+// rejected before it returned looks once more.
+func (s *source) wait(ctx context.Context, who subject.Subject) (*Token, error) {
+	for range 2 {
+		token, err := await[*Token](ctx, s.join(string(who), func(ctx context.Context) (any, error) { return s.obtain(ctx, who, nil) }))
+		if err != nil {
+			return nil, err
+		}
+		if !s.health.IsRejected(who, token.Value) {
+			return token, nil
+		}
+	}
+	return nil, problem.ErrContended
+}
+
+// obtain finds a live token of who other than due, which is nil or still
+// alive: in the vault, or by renewing it with WeChat. If renewing fails and
+// the token at hand is still alive and not rejected, that one is served.
+func (s *source) obtain(ctx context.Context, who subject.Subject, due *Token) (*Token, error) {
+	record, err := s.load(ctx, who)
+	if err != nil && !recoverable(err) {
+		return nil, err
+	}
+	token := s.tokenOf(who, record)
+	if token.replaces(due, time.Now()) {
+		return s.remember(who, token), nil
+	}
+	renewed, err := s.renewLocked(ctx, who, record, due)
+	if err == nil || token == nil || errors.Is(err, problem.ErrUnauthorized) {
+		return renewed, err
+	}
+	if token.rejected.Store(s.health.IsRejected(who, token.Value)); !token.live(time.Now()) {
+		return nil, err
+	}
+	if !s.memory.Get(who).live(time.Now()) {
+		s.remember(who, token)
+	}
+	return token, nil
+}
+
+// renewLocked renews who under the storage lock, unless another node was faster
+// or who is cooling down after a failure. It looks again after every wait: at the
+// record while it waits for the lock and when it has it, and at the cool-down,
+// because whoever held the lock before may have failed.
+func (s *source) renewLocked(ctx context.Context, who subject.Subject, record vault.Record, due *Token) (*Token, error) {
+	if err := s.health.CoolingDown(healthKey{who: who}, time.Now()); err != nil {
+		return nil, err
+	}
+	if s.before != nil {
+		if err := s.before(ctx, who, record); err != nil && record.Refresh == nil {
+			return nil, err
+		}
+	}
+	var found *Token
+	unlock, err := s.lockUnless(ctx, who, func() bool {
+		record, err := s.load(ctx, who)
+		if err == nil {
+			found = s.tokenOf(who, record)
+		}
+		return found.replaces(due, time.Now())
+	})
+	if err != nil {
+		return nil, err
+	}
+	if unlock == nil {
+		return s.remember(who, found), nil
+	}
+	defer unlock()
+	record, err = s.loadForUpdate(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	if token := s.tokenOf(who, record); token.replaces(due, time.Now()) {
+		return s.remember(who, token), nil
+	}
+	if err := s.health.CoolingDown(healthKey{who: who}, time.Now()); err != nil {
+		return nil, err
+	}
+	return s.renew(ctx, who, record)
+}
+
+// renew lets WeChat issue a new token of who, saves it, and only then hands it
+// out. The caller holds the lock.
+func (s *source) renew(ctx context.Context, who subject.Subject, record vault.Record) (*Token, error) {
+	forced := time.Now().Before(record.Expires) && s.health.IsRejected(who, record.Token)
+	if forced && s.health.contended(who, time.Now()) {
+		return nil, s.renewalFailed(who, problem.ErrContended)
+	}
+	record, err := s.issue(ctx, who, record)
+	if errors.Is(err, problem.ErrUnauthorized) {
+		s.memory.Drop(who)
+	}
+	if err != nil {
+		return nil, s.renewalFailed(who, err)
+	}
+	record, _ = s.save(ctx, who, record)
+	token := s.tokenOf(who, record)
+	if token == nil { // the lock was lost, and who had it next wrote a tombstone
+		return nil, s.renewalFailed(who, problem.ErrUnauthorized)
+	}
+	s.health.Reset(healthKey{who: who})
+	if forced {
+		s.health.force(who, time.Now())
+	}
+	countRenewed(who)
+	s.log(who).Info("token renewed", zap.Uint64("generation", record.Generation), zap.Time("expires", record.Expires))
+	return s.remember(who, token), nil
+}
+
+func (s *source) renewalFailed(who subject.Subject, err error) error {
+	return s.failed(renewalFailing, who, healthKey{who: who}, err)
+}
+
+// withToken makes a call with who's token. If WeChat rejects the token, the call is
+// made once more with another one. Errors of the component's token are marked as
+// the component's.
+func (s *source) withToken(ctx context.Context, who subject.Subject, call func(token secret.Secret) error) error {
+	token, err := s.current(ctx, who)
+	if err != nil {
+		return attributed(who, err)
+	}
+	err = call(token.Value)
+	if openapi.KindOf(err) != openapi.TokenDead {
+		return err
+	}
+	if token, err = s.replace(ctx, who, token); err != nil {
+		return attributed(who, err)
+	}
+	if err = call(token.Value); openapi.KindOf(err) == openapi.TokenDead {
+		return attributed(who, err)
+	}
+	return err
+}
