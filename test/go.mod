@@ -11,6 +11,7 @@ require (
 	github.com/faabiosr/cachego v0.15.0
 	github.com/fastwego/miniprogram v1.0.0-beta.4
 	github.com/fastwego/offiaccount v1.0.1
+	github.com/google/go-cmp v0.7.0
 	github.com/medivhzhan/weapp/v2 v2.4.2
 	github.com/pberkel/caddy-storage-redis v1.8.1
 	github.com/silenceper/wechat/v2 v2.1.10

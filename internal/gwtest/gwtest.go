@@ -10,23 +10,17 @@
 package gwtest
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"text/template"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard" // the modules a Caddyfile needs
 
 	_ "github.com/caddy-wechat/caddy-wechat" // the gateway
@@ -155,61 +149,6 @@ func (g *Gateway) listen(port string) string {
 	return listener.Addr().String()
 }
 
-// Load loads the configuration, or loads it anew.
-func (g *Gateway) Load() {
-	g.t.Helper()
-	g.LoadCaddyfile(g.Caddyfile())
-}
-
-// LoadCaddyfile loads a variation of what Caddyfile returns. When it returns,
-// the configuration before takes no more connections; those that it has taken
-// are served to their end.
-func (g *Gateway) LoadCaddyfile(text string) {
-	g.t.Helper()
-	if err := g.TryCaddyfile(text); err != nil {
-		g.t.Fatalf("%v\n%s", err, text)
-	}
-}
-
-// TryCaddyfile is LoadCaddyfile for one that may be refused.
-func (g *Gateway) TryCaddyfile(text string) error {
-	g.t.Helper()
-	if g.watch != nil {
-		text = g.watch.hide(text, append(g.WeChat.Credentials(), g.clientSecrets()...))
-	}
-	adapted, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
-	if err != nil {
-		return fmt.Errorf("adapting: %w", err)
-	}
-	for _, warning := range warnings {
-		if !strings.Contains(warning.Message, "not formatted") {
-			g.t.Logf("adapting: %s", warning)
-		}
-	}
-	for port, address := range g.listens {
-		adapted = bytes.ReplaceAll(adapted, []byte(`":`+port+`"`), []byte(`"`+address+`"`))
-	}
-	if err := caddy.Load(adapted, true); err != nil {
-		return fmt.Errorf("loading: %w", err)
-	}
-	for _, address := range g.listens {
-		network, file, _ := strings.Cut(address, "/")
-		for end := time.Now().Add(10 * time.Second); caddy.ListenerUsage(network, file) > 1; time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				g.t.Fatal("the servers before still listen")
-			}
-		}
-	}
-	return nil
-}
-
-// Change changes the options and reloads.
-func (g *Gateway) Change(change func(*Options)) {
-	g.t.Helper()
-	change(&g.options)
-	g.Load()
-}
-
 // Authorize pushes a ticket and lets both accounts authorise.
 func (g *Gateway) Authorize() {
 	g.t.Helper()
@@ -223,122 +162,6 @@ func (g *Gateway) Authorize() {
 			g.t.Fatalf("authorising %s: %v\n%s", appid, err, g.Logs())
 		}
 	}
-}
-
-var caddyfileTemplate = template.Must(template.New("Caddyfile").Parse(`{{.Extras.Snippets}}
-{
-	{{.Extras.Global}}
-	{{.Options.Global}}
-	storage file_system {{.Storage}}
-	log {
-		output file {{.Log}} {
-			roll_disabled
-		}
-		level DEBUG
-		{{.Extras.Log}}
-	}
-	wechat {
-		component {{.ComponentAppID}} {
-			app_secret       {{.AppSecret}}
-			token            {{.Token}}
-			encoding_aes_key {{.AESKey}}
-			{{.Options.Component}}
-		}
-		{{.Clients}}
-		api   {{range .APIs}}{{.}} {{end}}
-		pages {{.Pages}}
-		{{.Options.Wechat}}
-	}
-}
-:18081 {
-	{{.Extras.Site}}
-	wechat_platform /wechat {
-		{{.Options.Platform}}
-	}
-}
-:18082 {
-	{{.Extras.Site}}
-	wechat_proxy {
-		{{.Options.Proxy}}
-	}
-}
-{{.Options.Sites}}
-`))
-
-// Caddyfile returns the configuration in force.
-func (g *Gateway) Caddyfile() string {
-	appSecret, token, aesKey := g.WeChat.Keys()
-	clients := g.options.Clients
-	if clients == "" {
-		clients = "client shop {\nsecret " + ClientSecret + "\nauthorizers *\n}"
-	}
-	apis := g.options.API
-	if apis == nil {
-		apis = []string{g.API}
-	}
-	extras := extras{Global: "admin off\npersist_config off"}
-	if g.watch != nil {
-		extras = g.watch.extras
-	}
-	var text strings.Builder
-	err := caddyfileTemplate.Execute(&text, map[string]any{
-		"Storage": g.Storage, "Log": g.Log,
-		"ComponentAppID": g.WeChat.Component(), "AppSecret": appSecret, "Token": token, "AESKey": aesKey,
-		"Clients": clients, "APIs": apis, "Pages": g.API, "Options": g.options,
-		"Extras": extras,
-	})
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return text.String()
-}
-
-// Token fetches a gateway token for an authorizer as an SDK does.
-func (g *Gateway) Token(appid string) string {
-	g.t.Helper()
-	body := g.Get("/cgi-bin/token?" + url.Values{"grant_type": {"client_credential"}, "appid": {appid}, "secret": {ClientSecret}}.Encode())
-	_, rest, found := strings.Cut(body, `"access_token":"`)
-	token, _, _ := strings.Cut(rest, `"`)
-	if !found || !strings.HasPrefix(token, "gw1.") {
-		g.t.Fatalf("no gateway token: %s\n%s", body, g.Logs())
-	}
-	return token
-}
-
-// Get gets a path from the proxy and returns the body.
-func (g *Gateway) Get(path string) string {
-	g.t.Helper()
-	_, body := g.Do(http.MethodGet, path, "", nil)
-	return body
-}
-
-// Post posts JSON to a path of the proxy and returns the body.
-func (g *Gateway) Post(path, content string) string {
-	g.t.Helper()
-	_, body := g.Do(http.MethodPost, path, content, http.Header{"Content-Type": {"application/json"}})
-	return body
-}
-
-// Do makes one call through the proxy.
-func (g *Gateway) Do(method, path, content string, header http.Header) (*http.Response, string) {
-	g.t.Helper()
-	r, err := http.NewRequest(method, g.Proxy+path, strings.NewReader(content))
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	for name, values := range header {
-		r.Header[name] = values
-	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		g.t.Fatalf("%s %s: %v", method, path, err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		g.t.Fatalf("%s %s: reading the answer: %v", method, path, err)
-	}
-	return response, string(body)
 }
 
 // Logs returns what has been logged so far.

@@ -19,7 +19,7 @@ func TestAdminAuthorizes(t *testing.T) {
 		{"en", "Authorize the platform", "Authorized"},
 	} {
 		t.Run(language.name, func(t *testing.T) {
-			g := start(t, gwtest.Options{})
+			g := gwtest.StartUnauthorized(t, gwtest.Options{})
 			b := open(t, "", language.name)
 			b.visit(g.Platform + "/wechat/authorize")
 			if title := b.text("h1"); title != language.title {
@@ -45,7 +45,7 @@ func TestAdminAuthorizes(t *testing.T) {
 // WeChat's page wants to see the launch domain in the Referer. That the other
 // tests get past it means nothing unless it refuses those who come without.
 func TestLinkWithoutRefererIsRefused(t *testing.T) {
-	g := start(t, gwtest.Options{})
+	g := gwtest.StartUnauthorized(t, gwtest.Options{})
 	b := open(t, "", "zh-CN")
 	b.visit(g.Platform + "/wechat/authorize")
 	link := b.link().String()
@@ -67,7 +67,7 @@ func TestReturnURLGetsAppIDAndState(t *testing.T) {
 		_, _ = w.Write([]byte(`<link rel="icon" href="data:,"><p id="console">console</p>`))
 	}))
 	defer console.Close()
-	g := start(t, gwtest.Options{Component: "return_url " + console.URL + "/console/*"})
+	g := gwtest.StartUnauthorized(t, gwtest.Options{Component: "return_url " + console.URL + "/console/*"})
 	b := open(t, "", "en")
 	const state = "订单 42&x=1"
 	b.visit(g.Platform + "/wechat/authorize?" + url.Values{"return_url": {console.URL + "/console/back?tab=1"}, "state": {state}}.Encode())
@@ -90,7 +90,7 @@ func TestReturnURLGetsAppIDAndState(t *testing.T) {
 }
 
 func TestInsideWeChat(t *testing.T) {
-	g := start(t, gwtest.Options{})
+	g := gwtest.StartUnauthorized(t, gwtest.Options{})
 	b := open(t, insideWeChat, "zh-CN")
 	b.visit(g.Platform + "/wechat/authorize")
 	link := b.link()
@@ -116,7 +116,7 @@ func TestInsideWeChat(t *testing.T) {
 // An admin who is made to follow somebody else's callback link would grant his
 // account to the wrong flow: the state belongs to the browser it was made for.
 func TestCallbackInAnotherBrowserIsRefused(t *testing.T) {
-	g := start(t, gwtest.Options{})
+	g := gwtest.StartUnauthorized(t, gwtest.Options{})
 	first := open(t, "", "en")
 	first.visit(g.Platform + "/wechat/authorize")
 	callback := first.link().Query().Get("redirect_uri") + "&auth_code=stolen&expires_in=600"

@@ -22,26 +22,12 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/chromedp"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
 	"github.com/caddy-wechat/caddy-wechat/test/need"
 )
 
 // insideWeChat is the browser built into WeChat, by its User-Agent.
 const insideWeChat = "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 " +
 	"Chrome/126.0.0.0 Mobile Safari/537.36 MicroMessenger/8.0.50.2701(0x28003253) WeChat/arm64 Weixin NetType/WIFI Language/zh_CN"
-
-// start starts a gateway with a ticket that nobody has authorised yet. WeChat's
-// page checks the Referer against its host.
-func start(t *testing.T, o gwtest.Options) *gwtest.Gateway {
-	t.Helper()
-	o.Quiet = true
-	g := gwtest.Start(t, o)
-	g.WeChat.SetLaunchDomain(strings.TrimPrefix(g.Platform, "http://"))
-	if err := g.WeChat.PushTicket(t.Context()); err != nil {
-		t.Fatalf("pushing ticket: %v\n%s", err, g.Logs())
-	}
-	return g
-}
 
 // browser is a tab of a browser that knows no site yet.
 type browser struct {

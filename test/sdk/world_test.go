@@ -4,7 +4,6 @@ package sdk_test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -16,9 +15,6 @@ import (
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
-	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
-	"github.com/caddy-wechat/caddy-wechat/internal/secret"
-	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
 
@@ -44,35 +40,21 @@ func startWorld(t *testing.T) *world {
 	g := gwtest.Start(t, gwtest.Options{Clients: clients, Upstream: tap, Quiet: true, Watch: true})
 	tap.wechat.Store(g.WeChat)
 	g.Authorize()
-	settle(g)
+	g.Settle()
 	return &world{g, tap}
 }
 
 // startGateway starts a gateway that is not tapped.
 func startGateway(t *testing.T) *gwtest.Gateway {
 	t.Helper()
-	g := gwtest.Start(t, gwtest.Options{Clients: clients, Watch: true})
-	settle(g)
-	return g
-}
-
-// settle waits for the background work of the authorizations. Until it has
-// ended, a real token may be replaced at any moment.
-func settle(g *gwtest.Gateway) {
-	g.Token(gwtest.OfficialAccount)
-	g.Token(gwtest.MiniProgram)
+	return gwtest.StartSettled(t, gwtest.Options{Clients: clients, Watch: true})
 }
 
 // issue makes a gateway token of the client that nobody has asked for; an
 // empty appid makes it the component's.
 func issue(t *testing.T, g *gwtest.Gateway, appid string, expires time.Time) string {
 	t.Helper()
-	appSecret, _, _ := g.WeChat.Keys()
-	key, err := gwtoken.NewKey(secret.New(appSecret), sha256.Sum256([]byte(gwtest.ClientSecret)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key.Issue(gwtoken.Claims{Client: "shop", Subject: subject.Of(g.WeChat.Component(), appid), Expires: expires})
+	return g.Issue(t, "shop", gwtest.ClientSecret, appid, expires)
 }
 
 // refused is how many calls the gateway has refused for this reason.
