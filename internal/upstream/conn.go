@@ -85,10 +85,10 @@ func informational(status int) bool {
 	return 100 <= status && status <= 199 && status != http.StatusSwitchingProtocols
 }
 
-// quiet reports whether an idle connection can be used again: it is open, and
+// unused reports whether an idle connection can be used again: it is open, and
 // nothing whole has come that was not asked for, which would be taken for the
 // next answer.
-func (c *conn) quiet() bool {
+func (c *conn) unused() bool {
 	c.socket.probing = true
 	_, err := c.in.Peek(1)
 	c.socket.probing = false
@@ -141,7 +141,7 @@ func (a *answer) Close() error {
 	}
 	a.conn = nil
 	if a.stop() && a.whole && a.again {
-		c.host.put(c)
+		c.host.release(c)
 	} else {
 		c.close()
 	}

@@ -54,11 +54,11 @@ func newHost(u *url.URL, options *http.Transport) *host {
 func (h *host) call(r *http.Request) (*http.Response, error) {
 	ctx := r.Context()
 	for ctx.Err() == nil {
-		c, err := h.take(ctx)
+		c, err := h.acquire(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if c.quiet() {
+		if c.unused() {
 			return c.call(r)
 		}
 		c.close()
@@ -71,11 +71,11 @@ func (h *host) call(r *http.Request) (*http.Response, error) {
 
 var errUnasked = errors.New("a new connection is closed, or brings something, before anything was asked")
 
-// take returns a connection that is idle, that becomes so, or that is made
+// acquire returns a connection that is idle, that becomes so, or that is made
 // meanwhile, whichever is first. One that is made too late is kept for others:
 // callers without patience would else never get one from a host that is far.
-func (h *host) take(ctx context.Context) (*conn, error) {
-	c, wanted := h.takeIdle()
+func (h *host) acquire(ctx context.Context) (*conn, error) {
+	c, wanted := h.acquireIdle()
 	if c != nil {
 		return c, nil
 	}
@@ -86,7 +86,7 @@ func (h *host) take(ctx context.Context) (*conn, error) {
 			failed <- err
 			return
 		}
-		h.give(c, wanted)
+		h.offer(c, wanted)
 	}()
 	var err error
 	select {
@@ -96,20 +96,20 @@ func (h *host) take(ctx context.Context) (*conn, error) {
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
-	c = h.leave(wanted)
+	c = h.cancelWait(wanted)
 	switch {
 	case c == nil:
 		return nil, err
 	case ctx.Err() != nil:
-		h.put(c)
+		h.release(c)
 		return nil, err
 	}
 	return c, nil
 }
 
-// takeIdle returns the connection that was used last. If there is none, it
+// acquireIdle returns the connection that was used last. If there is none, it
 // returns where the next one will come.
-func (h *host) takeIdle() (c *conn, wanted chan *conn) {
+func (h *host) acquireIdle() (c *conn, wanted chan *conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if last := len(h.idle) - 1; last >= 0 {
@@ -122,32 +122,32 @@ func (h *host) takeIdle() (c *conn, wanted chan *conn) {
 	return nil, wanted
 }
 
-// leave ends the waiting, and returns what has come meanwhile.
-func (h *host) leave(wanted chan *conn) *conn {
+// cancelWait ends the waiting, and returns what has come meanwhile.
+func (h *host) cancelWait(wanted chan *conn) *conn {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.forget(wanted) {
+	if h.removeWaiting(wanted) {
 		return nil
 	}
 	return <-wanted
 }
 
-// give hands a new connection to the call that it was made for, if that still
+// offer hands a new connection to the call that it was made for, if that still
 // waits.
-func (h *host) give(c *conn, wanted chan *conn) {
+func (h *host) offer(c *conn, wanted chan *conn) {
 	h.mu.Lock()
-	waits := h.forget(wanted)
+	waits := h.removeWaiting(wanted)
 	if waits {
 		wanted <- c
 	}
 	h.mu.Unlock()
 	if !waits {
-		h.put(c)
+		h.release(c)
 	}
 }
 
-// forget takes a call out of those that wait, and reports whether it was there.
-func (h *host) forget(wanted chan *conn) bool {
+// removeWaiting takes a call out of those that wait, and reports whether it was there.
+func (h *host) removeWaiting(wanted chan *conn) bool {
 	i := slices.Index(h.waiting, wanted)
 	if i >= 0 {
 		h.waiting = slices.Delete(h.waiting, i, i+1)
@@ -155,28 +155,28 @@ func (h *host) forget(wanted chan *conn) bool {
 	return i >= 0
 }
 
-// put hands a connection to a call that waits, keeps it for the next one, or
+// release hands a connection to a call that waits, keeps it for the next one, or
 // closes it.
-func (h *host) put(c *conn) {
+func (h *host) release(c *conn) {
 	c.since = time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case c.socket.raw == nil:
 		c.close() // nobody could ask what has come
-	case h.hand(c):
+	case h.handOver(c):
 	case h.closed || len(h.idle) >= h.options.MaxIdleConnsPerHost:
 		c.close()
 	default:
 		h.idle = append(h.idle, c)
 		if h.sweeps == nil {
-			h.sweeps = time.AfterFunc(sweepEvery, h.sweep)
+			h.sweeps = time.AfterFunc(sweepInterval, h.sweep)
 		}
 	}
 }
 
-// hand gives a connection to the call that has waited longest, if any does.
-func (h *host) hand(c *conn) bool {
+// handOver gives a connection to the call that has waited longest, if any does.
+func (h *host) handOver(c *conn) bool {
 	if len(h.waiting) == 0 {
 		return false
 	}
@@ -185,15 +185,15 @@ func (h *host) hand(c *conn) bool {
 	return true
 }
 
-// sweepEvery is how often idle connections are looked at: nobody waits for
+// sweepInterval is how often idle connections are looked at: nobody waits for
 // what comes from them, and the other end may have closed them.
-const sweepEvery = time.Second
+const sweepInterval = time.Second
 
 // sweep closes what is of no use any more, or has been idle for too long. What
 // was used since the last time is left alone: every use looks by itself.
 func (h *host) sweep() {
 	h.mu.Lock()
-	rested := slices.IndexFunc(h.idle, func(c *conn) bool { return time.Since(c.since) < sweepEvery })
+	rested := slices.IndexFunc(h.idle, func(c *conn) bool { return time.Since(c.since) < sweepInterval })
 	if rested < 0 {
 		rested = len(h.idle)
 	}
@@ -203,7 +203,7 @@ func (h *host) sweep() {
 
 	limit := h.options.IdleConnTimeout
 	old = slices.DeleteFunc(old, func(c *conn) bool {
-		useless := limit > 0 && time.Since(c.since) >= limit || !c.quiet()
+		useless := limit > 0 && time.Since(c.since) >= limit || !c.unused()
 		if useless {
 			c.close()
 		}
@@ -212,7 +212,7 @@ func (h *host) sweep() {
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.idle = append(slices.DeleteFunc(old, h.hand), h.idle...)
+	h.idle = append(slices.DeleteFunc(old, h.handOver), h.idle...)
 	most := h.options.MaxIdleConnsPerHost
 	if h.closed {
 		most = 0
@@ -223,7 +223,7 @@ func (h *host) sweep() {
 	}
 	h.sweeps = nil
 	if len(h.idle) > 0 {
-		h.sweeps = time.AfterFunc(sweepEvery, h.sweep)
+		h.sweeps = time.AfterFunc(sweepInterval, h.sweep)
 	}
 }
 
