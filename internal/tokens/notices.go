@@ -33,18 +33,18 @@ type notices struct {
 
 type notice struct {
 	component string
-	vault.News
+	vault.Notice
 }
 
 // publish lets the other nodes know that the authorization of who has changed.
 // Its record is stored; where no notice arrives, the change takes effect when a
 // token is renewed or rejected.
 func (n *notices) publish(ctx context.Context, who subject.Subject, id string) {
-	what := notice{who.Component(), vault.News{AppID: who.Authorizer(), ID: id}}
+	what := notice{who.Component(), vault.Notice{AppID: who.Authorizer(), ID: id}}
 	if !n.see(what, time.Now()) {
 		return
 	}
-	if err := n.settings().Vault.Tell(ctx, who.Component(), what.News); err != nil {
+	if err := n.settings().Vault.PublishNotice(ctx, who.Component(), what.Notice); err != nil {
 		n.log(who).Warn("telling other nodes of an authorization failed", zap.Error(err))
 	}
 }
@@ -78,21 +78,21 @@ func (n *notices) follow(ctx context.Context) {
 // memory holds of them is dropped, the record decides again.
 func (n *notices) poll(ctx context.Context, component string) {
 	v := n.settings().Vault
-	published, err := v.News(ctx, component)
+	published, err := v.Notices(ctx, component)
 	if err != nil {
 		return // the storage says so elsewhere, and this is tried again in seconds
 	}
 	now := time.Now()
-	for _, news := range published {
-		if n.see(notice{component, news}, now) {
-			who := subject.Of(component, news.AppID)
-			n.codes.Announce(news.ID, news.AppID)
+	for _, read := range published {
+		if n.see(notice{component, read}, now) {
+			who := subject.Of(component, read.AppID)
+			n.codes.Announce(read.ID, read.AppID)
 			n.memory.Drop(who)
 			n.health.Reset(healthKey{who: who})
 		}
 	}
 	for _, old := range n.expired(component, now) {
-		_ = v.ForgetNews(ctx, component, old.News) // else another node does, or it is seen anew
+		_ = v.DeleteNotice(ctx, component, old.Notice) // else another node does, or it is seen anew
 	}
 }
 

@@ -19,14 +19,14 @@ const (
 	// unlockTimeout bounds the release of a lock.
 	unlockTimeout = 5 * time.Second
 
-	// A lock that could not be released is tried again for unlockAgain: file
+	// A lock that could not be released is tried again for unlockRetryTimeout: file
 	// storage keeps the locks of a living process alive, with a write every
 	// five seconds. If none succeeds by then that has ended, and the lock
 	// expires five seconds later at the earliest. Somebody else's is released
 	// here only where a release has acted and reported a failure; Merge makes
 	// that harmless as well.
-	unlockAgain = 5 * time.Second
-	unlockEvery = 100 * time.Millisecond
+	unlockRetryTimeout = 5 * time.Second
+	unlockRetryInterval = 100 * time.Millisecond
 
 	// patience is how long a lock is waited for before it is taken from its
 	// owner. Every storage frees the locks of a dead process by itself, within
@@ -39,9 +39,9 @@ const (
 	// spread keeps those who wait on several nodes from breaking the lock of
 	// the one among them that was faster.
 	spread = 2 * time.Second
-	// leastPatience is for those who cannot wait as long, such as a push,
+	// minPatience is for those who cannot wait as long, such as a push,
 	// which WeChat gives five seconds.
-	leastPatience = 3 * time.Second
+	minPatience = 3 * time.Second
 	// ticketPatience is after how long a ticket is stored without a lock.
 	ticketPatience = 3 * time.Second
 	// queuePatience is for the locks of queues, whose owners deliver.
@@ -69,12 +69,12 @@ func (v *Vault) lock(ctx context.Context, storage Storage, name string, patience
 	if err := ctx.Err(); err != nil {
 		return nil, unavailable("locking", name, err)
 	}
-	done, err := v.turns.take(ctx, name)
+	done, err := v.turns.wait(ctx, name)
 	if err != nil {
 		return nil, unavailable("locking", name, err)
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		patience = max(leastPatience, min(patience, time.Until(deadline)*3/4))
+		patience = max(minPatience, min(patience, time.Until(deadline)*3/4))
 	}
 	impatience := time.AfterFunc(patience, func() { v.breakLock(ctx, storage, name) })
 	err = storage.Lock(ctx, name)
@@ -119,8 +119,8 @@ func (v *Vault) breakLock(ctx context.Context, storage Storage, name string) {
 }
 
 func unlockLater(ctx context.Context, storage Storage, name string) {
-	for end := time.Now().Add(unlockAgain); time.Now().Before(end); {
-		time.Sleep(unlockEvery)
+	for end := time.Now().Add(unlockRetryTimeout); time.Now().Before(end); {
+		time.Sleep(unlockRetryInterval)
 		if err := unlock(ctx, storage, name); err == nil || errors.Is(err, fs.ErrNotExist) {
 			return
 		}

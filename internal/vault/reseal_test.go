@@ -47,7 +47,7 @@ func stock(t *testing.T, v *vault.Vault) (keys []string, read func(*vault.Vault)
 	_, err := v.StoreTicket(t.Context(), component, vault.Ticket{Value: secret.New("ticket"), CreateTime: at(0)})
 	for _, err := range []error{
 		err, v.BuryEvent(t.Context(), dead), v.MarkPending(t.Context(), account),
-		v.Tell(t.Context(), component, vault.News{AppID: authorizer, ID: eventID}),
+		v.PublishNotice(t.Context(), component, vault.Notice{AppID: authorizer, ID: eventID}),
 	} {
 		if err != nil {
 			t.Fatal(err)

@@ -15,8 +15,8 @@ type turns struct {
 	taken map[string]chan struct{} // lock name → closed when the turn ends
 }
 
-// take waits for the turn of name, or for ctx to end. done ends the turn.
-func (t *turns) take(ctx context.Context, name string) (done func(), err error) {
+// wait waits for the turn of name, or for ctx to end. done ends the turn.
+func (t *turns) wait(ctx context.Context, name string) (done func(), err error) {
 	for {
 		t.mu.Lock()
 		taken, wait := t.taken[name]
