@@ -16,18 +16,18 @@ import (
 )
 
 const (
-	// lookEvery is how often a queue is looked at when nothing has happened on
+	// pollInterval is how often a queue is looked at when nothing has happened on
 	// this node: for the events of a node that has crashed.
-	lookEvery = 30 * time.Second
-	// attemptLimit bounds one attempt, in which the application may take its time.
-	attemptLimit = 10 * time.Second
-	// storageLimit bounds the storage operations around it.
-	storageLimit = 10 * time.Second
+	pollInterval = 30 * time.Second
+	// attemptTimeout bounds one attempt, in which the application may take its time.
+	attemptTimeout = 10 * time.Second
+	// storageTimeout bounds the storage operations around it.
+	storageTimeout = 10 * time.Second
 	// giveUpAfter is how old an event becomes before a failure buries it.
 	giveUpAfter = 24 * time.Hour
-	// firstWait is doubled with every failed attempt, up to longestWait.
-	firstWait   = time.Second
-	longestWait = 10 * time.Minute
+	// minDelay is doubled with every failed attempt, up to maxDelay.
+	minDelay = time.Second
+	maxDelay = 10 * time.Minute
 	// downAfter is how many failures in a row, of different accounts, say that
 	// the client itself is down and not one event that it chokes on.
 	downAfter = 3

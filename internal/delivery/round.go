@@ -32,7 +32,7 @@ func (r *round) run(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			r.log().Warn("looking for events to deliver failed", zap.Error(err))
 		}
-		timer := time.NewTimer(min(wait, lookEvery))
+		timer := time.NewTimer(min(wait, pollInterval))
 		select {
 		case <-timer.C:
 		case <-r.wake:
@@ -47,14 +47,14 @@ func (r *round) run(ctx context.Context) {
 func (r *round) once(ctx context.Context) (time.Duration, error) {
 	keys, err := r.list(ctx)
 	if err != nil {
-		return lookEvery, err
+		return pollInterval, err
 	}
 	if wait := r.idle(keys); wait > 0 {
 		return wait, nil
 	}
 	unlock, err := r.courier.settings().Vault.LockQueue(ctx, r.queue)
 	if err != nil {
-		return lookEvery, err
+		return pollInterval, err
 	}
 	defer unlock()                // a lock that cannot be released expires
 	held := make(map[string]bool) // accounts with an earlier event that is still there
@@ -70,7 +70,7 @@ func (r *round) once(ctx context.Context) (time.Duration, error) {
 		event, err := r.load(ctx, key)
 		switch {
 		case err != nil:
-			return lookEvery, err
+			return pollInterval, err
 		case event == nil:
 			continue
 		case time.Now().Before(event.Due):
@@ -82,7 +82,7 @@ func (r *round) once(ctx context.Context) (time.Duration, error) {
 			failures++
 		}
 		if failures == downAfter {
-			return lookEvery, nil
+			return pollInterval, nil
 		}
 	}
 	return 0, nil
@@ -91,7 +91,7 @@ func (r *round) once(ctx context.Context) (time.Duration, error) {
 // idle returns how long no event of the queue is due. Of each account only the
 // first counts.
 func (r *round) idle(keys []vault.EventKey) time.Duration {
-	wait := lookEvery
+	wait := pollInterval
 	seen := make(map[string]bool)
 	for _, key := range keys {
 		if !seen[key.AppID] {
@@ -104,7 +104,7 @@ func (r *round) idle(keys []vault.EventKey) time.Duration {
 
 // list returns the queue, and forgets what is no longer in it.
 func (r *round) list(ctx context.Context) ([]vault.EventKey, error) {
-	ctx, cancel := context.WithTimeout(ctx, storageLimit)
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
 	keys, err := r.courier.settings().Vault.Events(ctx, r.queue, false)
 	if err != nil {
@@ -121,7 +121,7 @@ func (r *round) list(ctx context.Context) ([]vault.EventKey, error) {
 // load returns an event, nil if another node has delivered it meanwhile. One that does not open is taken
 // out of the way, because others would wait behind it for ever.
 func (r *round) load(ctx context.Context, key vault.EventKey) (*vault.Event, error) {
-	ctx, cancel := context.WithTimeout(ctx, storageLimit)
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
 	v := r.courier.settings().Vault
 	event, err := v.LoadEvent(ctx, key)
@@ -143,19 +143,19 @@ func (r *round) deliver(e vault.Event) bool {
 	c := r.courier
 	target := c.settings().Targets[r.queue]
 	if target == nil { // the client has lost its URL just now
-		r.due[e.EventKey] = time.Now().Add(lookEvery)
+		r.due[e.EventKey] = time.Now().Add(pollInterval)
 		return false
 	}
-	attempt, cancel := context.WithTimeout(c.life, attemptLimit)
+	attempt, cancel := context.WithTimeout(c.life, attemptTimeout)
 	failure := target.postEvent(attempt, c.transport, e)
 	cancel()
 	if failure != nil && c.life.Err() != nil { // cut off, which is no fault of the client
 		return false
 	}
-	ctx, cancel := context.WithTimeout(c.life, storageLimit)
+	ctx, cancel := context.WithTimeout(c.life, storageTimeout)
 	defer cancel()
 	if err := r.settle(ctx, e, failure); err != nil {
-		r.due[e.EventKey] = time.Now().Add(lookEvery)
+		r.due[e.EventKey] = time.Now().Add(pollInterval)
 		r.log().Error("noting the delivery of an event failed, it may be delivered again",
 			zap.String("event_id", e.ID), zap.Error(err))
 	}
@@ -177,7 +177,7 @@ func (r *round) settle(ctx context.Context, e vault.Event, failure error) error 
 		log.Error("event given up, kept as a dead letter", zap.Time("queued", e.Queued))
 		return v.BuryEvent(ctx, e)
 	}
-	e.Due = time.Now().Add(backoff.Delay(e.Attempts, firstWait, longestWait))
+	e.Due = time.Now().Add(backoff.Delay(e.Attempts, minDelay, maxDelay))
 	log.Warn("event not delivered, will be tried again", zap.Time("due", e.Due))
 	return v.StoreEvent(ctx, e)
 }
