@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/operate"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
@@ -79,7 +80,7 @@ func deadEventOf(e vault.Event) operate.DeadEvent {
 
 func authorizers(s *state, w http.ResponseWriter, r *http.Request) error {
 	in := s.settings.Load()
-	component, err := in.componentOf(r)
+	component, err := in.requestedComponent(r)
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func authorizers(s *state, w http.ResponseWriter, r *http.Request) error {
 }
 
 func syncPage(s *state, w http.ResponseWriter, r *http.Request) error {
-	component, offset, err := s.settings.Load().pageOf(r)
+	component, offset, err := s.settings.Load().requestedPage(r)
 	if err != nil {
 		return err
 	}
@@ -108,7 +109,7 @@ func syncPage(s *state, w http.ResponseWriter, r *http.Request) error {
 
 func resealPart(s *state, w http.ResponseWriter, r *http.Request) error {
 	in := s.settings.Load()
-	component, part, err := in.pageOf(r)
+	component, part, err := in.requestedPage(r)
 	if err == nil && part >= vault.Parts {
 		err = caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("offset is not below %d", vault.Parts)}
 	}
@@ -125,9 +126,9 @@ func resealPart(s *state, w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// pageOf returns the component and the offset that a request names.
-func (s *settings) pageOf(r *http.Request) (component string, offset int, err error) {
-	if component, err = s.componentOf(r); err != nil {
+// requestedPage returns the component and the offset that a request names.
+func (s *settings) requestedPage(r *http.Request) (component string, offset int, err error) {
+	if component, err = s.requestedComponent(r); err != nil {
 		return "", 0, err
 	}
 	if text := r.URL.Query().Get("offset"); text != "" {
@@ -138,15 +139,10 @@ func (s *settings) pageOf(r *http.Request) (component string, offset int, err er
 	return component, offset, nil
 }
 
-// componentOf returns the component that a request is about.
-func (s *settings) componentOf(r *http.Request) (string, error) {
-	component := r.URL.Query().Get("component")
-	if component == "" && len(s.tokens.Components) == 1 {
-		for only := range s.tokens.Components {
-			return only, nil
-		}
-	}
-	if _, ok := s.tokens.Components[component]; !ok {
+// requestedComponent returns the component that a request is about.
+func (s *settings) requestedComponent(r *http.Request) (string, error) {
+	component, _, ok := subject.Named(s.tokens.Components, r.URL.Query().Get("component"))
+	if !ok {
 		known := strings.Join(slices.Sorted(maps.Keys(s.tokens.Components)), ", ")
 		return "", caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("component is not one of: %s", known)}
 	}

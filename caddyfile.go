@@ -74,31 +74,31 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Err("wechat takes no value, only a block { ... } with components and clients")
 	}
-	return options(d, map[string]option{
-		"component*": named(&a.Components, check.AppID, (*Component).unmarshal),
-		"client*":    named(&a.Clients, check.ClientID, (*Client).unmarshal),
-		"api":        texts(&a.API, 8, check.BaseURL),
-		"pages":      texts(&a.Pages, maxPages, check.BaseURL),
-		"seal_key":   secrets(&a.SealKeys, check.SealKey),
-		"cache_size": number(&a.CacheSize),
+	return parseBlock(d, map[string]option{
+		"component*": blockOption(&a.Components, check.AppID, (*Component).unmarshal),
+		"client*":    blockOption(&a.Clients, check.ClientID, (*Client).unmarshal),
+		"api":        listOption(&a.API, 8, check.BaseURL),
+		"pages":      listOption(&a.Pages, maxPages, check.BaseURL),
+		"seal_key":   secretOption(&a.SealKeys, check.SealKey),
+		"cache_size": intOption(&a.CacheSize),
 	})
 }
 
 func (c *Component) unmarshal(d *caddyfile.Dispenser) error {
-	return options(d, map[string]option{
-		"app_secret":       secrets(&c.AppSecrets, check.AppSecret),
-		"token":            secrets(&c.Tokens, check.PushToken),
-		"encoding_aes_key": secrets(&c.EncodingAESKeys, check.AESKey),
-		"return_url*":      texts(&c.ReturnURLs, 64, checkReturnURL),
+	return parseBlock(d, map[string]option{
+		"app_secret":       secretOption(&c.AppSecrets, check.AppSecret),
+		"token":            secretOption(&c.Tokens, check.PushToken),
+		"encoding_aes_key": secretOption(&c.EncodingAESKeys, check.AESKey),
+		"return_url*":      listOption(&c.ReturnURLs, 64, checkReturnURL),
 	})
 }
 
 func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
-	return options(d, map[string]option{
-		"secret":        secrets(&c.Secrets, check.ClientSecret),
-		"component":     text(&c.Component, check.AppID),
-		"authorizers":   texts(&c.Authorizers, maxAuthorizers, check.Authorizer),
-		"component_api": flag(&c.ComponentAPI),
+	return parseBlock(d, map[string]option{
+		"secret":        secretOption(&c.Secrets, check.ClientSecret),
+		"component":     stringOption(&c.Component, check.AppID),
+		"authorizers":   listOption(&c.Authorizers, maxAuthorizers, check.Authorizer),
+		"component_api": boolOption(&c.ComponentAPI),
 		"deliver": func(d *caddyfile.Dispenser) error {
 			c.Deliver = new(Deliver)
 			return c.Deliver.unmarshal(d)
@@ -112,12 +112,12 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 }
 
 func (d *Deliver) unmarshal(from *caddyfile.Dispenser) error {
-	if err := text(&d.URL, check.DeliverURL)(from); err != nil {
+	if err := stringOption(&d.URL, check.DeliverURL)(from); err != nil {
 		return err
 	}
-	return options(from, map[string]option{
-		"token":            oneSecret(&d.Token, check.PushToken),
-		"encoding_aes_key": oneSecret(&d.EncodingAESKey, check.AESKey),
+	return parseBlock(from, map[string]option{
+		"token":            singleSecretOption(&d.Token, check.PushToken),
+		"encoding_aes_key": singleSecretOption(&d.EncodingAESKey, check.AESKey),
 	})
 }
 
@@ -150,7 +150,7 @@ func parsePlatform(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) 
 		return nil, h.Err("wechat_platform takes one value, the prefix of its paths")
 	}
 	pages := new(Authorize)
-	err := options(h.Dispenser, map[string]option{"public_url": text(&pages.PublicURL, check.BaseURL)})
+	err := parseBlock(h.Dispenser, map[string]option{"public_url": stringOption(&pages.PublicURL, check.BaseURL)})
 	if err != nil {
 		return nil, err
 	}
@@ -198,8 +198,8 @@ func (p *Proxy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Err("wechat_proxy takes no value but a matcher; where WeChat is, api in the global option wechat tells")
 	}
-	return options(d, map[string]option{
-		"max_replay_body": size(&p.MaxReplayBody),
+	return parseBlock(d, map[string]option{
+		"max_replay_body": sizeOption(&p.MaxReplayBody),
 		"transport":       p.unmarshalTransport,
 	})
 }

@@ -20,12 +20,12 @@ var errMissing = errors.New("a value is missing")
 
 // option reads the arguments of one subdirective, and its block if it has one.
 // Its errors need say neither where they are nor in which subdirective:
-// options adds that.
+// parseBlock adds that.
 type option func(d *caddyfile.Dispenser) error
 
-// options reads a block of subdirectives. An unknown one is an error, and so
+// parseBlock reads a block of subdirectives. An unknown one is an error, and so
 // is a second one of a name that does not end in * in known.
-func options(d *caddyfile.Dispenser, known map[string]option) error {
+func parseBlock(d *caddyfile.Dispenser, known map[string]option) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
@@ -64,9 +64,9 @@ func locate(d *caddyfile.Dispenser, name string, err error) error {
 	return located{d.Errf("%s: %w", name, err)}
 }
 
-// secrets reads the current value of a secret, and the previous one if there
+// secretOption reads the current value of a secret, and the previous one if there
 // is a second. A placeholder is checked when it is resolved.
-func secrets(into *[]string, valid func(string) error) option {
+func secretOption(into *[]string, valid func(string) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		args := d.RemainingArgs()
 		if err := check.Pair(args); err != nil {
@@ -88,11 +88,11 @@ func secrets(into *[]string, valid func(string) error) option {
 	}
 }
 
-// oneSecret reads a secret that has no previous value.
-func oneSecret(into *string, valid func(string) error) option {
+// singleSecretOption reads a secret that has no previous value.
+func singleSecretOption(into *string, valid func(string) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		var values []string
-		if err := secrets(&values, valid)(d); err != nil {
+		if err := secretOption(&values, valid)(d); err != nil {
 			return err
 		}
 		if len(values) > 1 {
@@ -103,9 +103,9 @@ func oneSecret(into *string, valid func(string) error) option {
 	}
 }
 
-// texts reads one to most values that are no secrets; a repeated subdirective
+// listOption reads one to most values that are no secrets; a repeated subdirective
 // adds to them.
-func texts(into *[]string, most int, valid func(string) error) option {
+func listOption(into *[]string, most int, valid func(string) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		args := d.RemainingArgs()
 		if len(args) == 0 {
@@ -146,8 +146,8 @@ func argument(d *caddyfile.Dispenser) (string, error) {
 	return "", fmt.Errorf("%d values, want exactly one", len(args))
 }
 
-// text reads exactly one value that is no secret.
-func text(into *string, valid func(string) error) option {
+// stringOption reads exactly one value that is no secret.
+func stringOption(into *string, valid func(string) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		arg, err := argument(d)
 		if err != nil {
@@ -158,8 +158,8 @@ func text(into *string, valid func(string) error) option {
 	}
 }
 
-// flag reads no argument.
-func flag(into *bool) option {
+// boolOption reads no argument.
+func boolOption(into *bool) option {
 	return func(d *caddyfile.Dispenser) error {
 		if d.NextArg() {
 			return errors.New("takes no value")
@@ -169,8 +169,8 @@ func flag(into *bool) option {
 	}
 }
 
-// number reads a positive number.
-func number(into *int) option {
+// intOption reads a positive number.
+func intOption(into *int) option {
 	return func(d *caddyfile.Dispenser) error {
 		arg, err := argument(d)
 		if err != nil {
@@ -185,8 +185,8 @@ func number(into *int) option {
 	}
 }
 
-// size reads a size such as 64KiB.
-func size(into *int64) option {
+// sizeOption reads a size such as 64KiB.
+func sizeOption(into *int64) option {
 	return func(d *caddyfile.Dispenser) error {
 		arg, err := argument(d)
 		if err != nil {
@@ -201,11 +201,11 @@ func size(into *int64) option {
 	}
 }
 
-// named reads a block under a name, which may stand only once.
-func named[T any](into *map[string]*T, valid func(string) error, read func(*T, *caddyfile.Dispenser) error) option {
+// blockOption reads a block under a name, which may stand only once.
+func blockOption[T any](into *map[string]*T, valid func(string) error, read func(*T, *caddyfile.Dispenser) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		var name string
-		if err := text(&name, valid)(d); err != nil {
+		if err := stringOption(&name, valid)(d); err != nil {
 			return err
 		}
 		if (*into)[name] != nil {

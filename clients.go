@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/gateway"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
 // Rule allows calls by method and path.
@@ -109,18 +110,15 @@ func (c *Client) provision(id string, components map[string]*component, resolve 
 
 // under returns the component the client works under.
 func (c *Client) under(components map[string]*component) (*component, error) {
-	if c.Component == "" {
-		if len(components) != 1 {
-			return nil, fmt.Errorf("component is missing, name one of: %s", strings.Join(slices.Sorted(maps.Keys(components)), ", "))
-		}
-		for _, only := range components {
-			return only, nil
-		}
-	}
-	if found := components[c.Component]; found != nil {
+	known := strings.Join(slices.Sorted(maps.Keys(components)), ", ")
+	_, found, ok := subject.Named(components, c.Component)
+	switch {
+	case ok:
 		return found, nil
+	case c.Component == "":
+		return nil, fmt.Errorf("component is missing, name one of: %s", known)
 	}
-	return nil, fmt.Errorf("component %s is not configured, only: %s", check.Quote(c.Component), strings.Join(slices.Sorted(maps.Keys(components)), ", "))
+	return nil, fmt.Errorf("component %s is not configured, only: %s", check.Quote(c.Component), known)
 }
 
 func (c *Client) rights() (policy.Rights, error) {

@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// drainMost is how long stopping waits for busy connections to end.
-	drainMost = time.Second
-	// drainQuiet without a request means that no connection is busy.
-	drainQuiet = 150 * time.Millisecond
+	// drainTimeout is how long stopping waits for busy connections to end.
+	drainTimeout = time.Second
+	// quietInterval without a request means that no connection is busy.
+	quietInterval = 150 * time.Millisecond
 )
 
 // drain ends kept-alive connections in good order before Caddy stops the
@@ -36,8 +36,8 @@ type drain struct {
 
 func newDrain() *drain { return &drain{guarded: make(map[*caddyhttp.Server]bool)} }
 
-// guard is called while a handler of a server is provisioned.
-func (d *drain) guard(ctx caddy.Context) {
+// watch is called while a handler of a server is provisioned.
+func (d *drain) watch(ctx caddy.Context) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if ok && !d.guarded[server] { // else another handler of the server was here
 		d.guarded[server] = true
@@ -87,7 +87,7 @@ func serveApart(ctx context.Context, old *http.Server, conn net.Conn) {
 	server := &http.Server{
 		Handler:           old.Handler,
 		ErrorLog:          old.ErrorLog,
-		ReadHeaderTimeout: drainMost, // or an idle connection would stay for ever
+		ReadHeaderTimeout: drainTimeout, // or an idle connection would stay for ever
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateClosed || state == http.StateHijacked {
@@ -135,7 +135,7 @@ func (d *drain) subscribe(ctx caddy.Context) error {
 // Handle implements caddyevents.Handler. Caddy waits for it.
 func (d *drain) Handle(context.Context, caddy.Event) error {
 	d.stopping.Store(true)
-	for end := time.Now().Add(drainMost); time.Now().Before(end) && d.busy(drainQuiet); {
+	for end := time.Now().Add(drainTimeout); time.Now().Before(end) && d.busy(quietInterval); {
 	}
 	return nil
 }
@@ -147,8 +147,8 @@ func (d *drain) busy(within time.Duration) bool {
 	return d.requests.Load() > before
 }
 
-// answer is called before a request is answered.
-func (d *drain) answer(w http.ResponseWriter) {
+// closeIfStopping is called before a request is answered.
+func (d *drain) closeIfStopping(w http.ResponseWriter) {
 	if d.stopping.Load() {
 		d.requests.Add(1)
 		w.Header().Set("Connection", "close")

@@ -49,13 +49,13 @@ func (e *Events) Provision(ctx caddy.Context) (err error) {
 
 // ServeHTTP takes one push.
 func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	e.app.drain.answer(w)
+	e.app.drain.closeIfStopping(w)
 	if r.Method != http.MethodPost {
 		return notAllowed(w, http.MethodPost)
 	}
 	event, err := e.app.pushes.OpenEvent(w, r)
 	if err == nil {
-		err = e.app.pushes.Take(r.Context(), event)
+		err = e.app.pushes.HandleEvent(r.Context(), event)
 	}
 	if err != nil {
 		e.app.pushes.Reject(w, r, err)
@@ -89,14 +89,14 @@ func (m *Messages) Provision(ctx caddy.Context) (err error) {
 
 // ServeHTTP takes one message.
 func (m *Messages) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	m.app.drain.answer(w)
+	m.app.drain.closeIfStopping(w)
 	if r.Method != http.MethodPost {
 		return notAllowed(w, http.MethodPost)
 	}
 	message, err := m.app.pushes.OpenMessage(w, r)
 	var answer []byte
 	if err == nil {
-		answer, err = m.app.pushes.Reply(message)
+		answer, err = m.app.pushes.HandleMessage(message)
 	}
 	if err != nil {
 		m.app.pushes.Reject(w, r, err)
@@ -143,7 +143,7 @@ func (a *Authorize) Validate() error {
 // ServeHTTP serves the launch page, or the callback where the path ends in
 // /callback.
 func (a *Authorize) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	a.app.drain.answer(w)
+	a.app.drain.closeIfStopping(w)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return notAllowed(w, http.MethodGet)
 	}
@@ -228,7 +228,7 @@ func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 
 // ServeHTTP serves one call of an application.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	p.app.drain.answer(w)
+	p.app.drain.closeIfStopping(w)
 	if gateway.Looped(r) {
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
@@ -250,7 +250,7 @@ func appOf(ctx caddy.Context) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	app.(*App).drain.guard(ctx)
+	app.(*App).drain.watch(ctx)
 	return app.(*App), nil
 }
 

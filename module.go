@@ -167,8 +167,12 @@ func (a *App) build() {
 // newGateway returns what serves applications, with what makes their calls.
 func (a *App) newGateway(calls *relay.Relay) *gateway.Gateway {
 	calls.Tokens, calls.Hosts, calls.IsCredential = a.state.keeper, a.hosts, a.applications.clients.IsCredential
+	components := make(map[string]struct{})
+	for appid := range a.components {
+		components[appid] = struct{}{}
+	}
 	return &gateway.Gateway{
-		Clients: a.applications.clients, Components: slices.Sorted(maps.Keys(a.components)),
+		Clients: a.applications.clients, Components: components,
 		Tokens: a.state.keeper, Relay: calls, Log: calls.Log, Identified: identified,
 	}
 }

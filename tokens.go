@@ -165,8 +165,8 @@ func newAPITransport() *http.Transport {
 	if common, ok := http.DefaultTransport.(*http.Transport); ok {
 		transport = common.Clone() // and with it whom the process trusts
 	}
-	transport.DialContext = (&net.Dialer{Timeout: dialLimit}).DialContext
-	transport.TLSHandshakeTimeout = handshakeLimit
+	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	transport.TLSHandshakeTimeout = handshakeTimeout
 	transport.MaxIdleConnsPerHost = 16
 	return transport
 }

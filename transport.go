@@ -17,12 +17,12 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 )
 
-// dialLimit is what Caddy's transport gives a connection by default.
-const dialLimit = 3 * time.Second
+// dialTimeout is what Caddy's transport gives a connection by default.
+const dialTimeout = 3 * time.Second
 
-// handshakeLimit is how long a TLS handshake may take: Caddy's transport gives
+// handshakeTimeout is how long a TLS handshake may take: Caddy's transport gives
 // one all the time of the world unless told otherwise.
-const handshakeLimit = 5 * time.Second
+const handshakeTimeout = 5 * time.Second
 
 // provisionTransport fills in defaults that are right for one busy upstream,
 // and reports whether calls may be made past the http.Transport. Caddy keeps 32
@@ -47,7 +47,7 @@ func (p *Proxy) provisionTransport(ctx caddy.Context) (direct bool, err error) {
 		return false, err
 	}
 	if t.Transport.TLSHandshakeTimeout == 0 {
-		t.Transport.TLSHandshakeTimeout = handshakeLimit
+		t.Transport.TLSHandshakeTimeout = handshakeTimeout
 	}
 	return direct, nil
 }

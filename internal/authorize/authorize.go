@@ -94,12 +94,7 @@ func (p *Pages) Launch(w http.ResponseWriter, r *http.Request, self string) erro
 // launchPlatform checks the query of the launch page and returns the
 // component it is for: the one named, or the only one.
 func (p *Pages) launchPlatform(query url.Values) (*Platform, error) {
-	found := p.Platforms[query.Get("component")]
-	if query.Get("component") == "" && len(p.Platforms) == 1 {
-		for _, only := range p.Platforms {
-			found = only
-		}
-	}
+	_, found, _ := subject.Named(p.Platforms, query.Get("component"))
 	authType, bizAppID, categories := query.Get("auth_type"), query.Get("biz_appid"), query.Get("category_id_list")
 	switch {
 	case found == nil:

@@ -20,23 +20,23 @@ import (
 
 // answerQueryAuth answers api_query_auth. The gateway has most likely
 // exchanged the code already, when WeChat pushed it.
-func (g *Gateway) answerQueryAuth(ctx context.Context, q *question) ([]byte, error) {
-	code := secret.New(q.form.Get("authorization_code"))
+func (g *Gateway) answerQueryAuth(ctx context.Context, e *endpointCall) ([]byte, error) {
+	code := secret.New(e.form.Get("authorization_code"))
 	if code == nil {
 		return nil, problem.ErrBadRequest.Because("authorization_code is missing")
 	}
-	granted, err := g.Tokens.QueryAuth(ctx, q.client.Component, code)
+	granted, err := g.Tokens.QueryAuth(ctx, e.client.Component, code)
 	if err != nil {
 		return nil, err
 	}
-	if !q.client.Rights.Authorizer(granted.Authorizer) {
+	if !e.client.Rights.Authorizer(granted.Authorizer) {
 		return nil, problem.ErrUnauthorized
 	}
 	answer := granted.Answer
 	if answer == nil {
 		answer = authorizationOf(granted)
 	}
-	return q.substitute(answer, subject.Of(q.client.Component, granted.Authorizer))
+	return e.substitute(answer, subject.Of(e.client.Component, granted.Authorizer))
 }
 
 // authorizationOf is WeChat's answer to api_query_auth as far as it is known,
@@ -71,7 +71,7 @@ func authorizationOf(granted tokens.Authorization) []byte {
 
 // substitute puts gateway values where WeChat's answer had an authorizer's
 // credentials.
-func (q *question) substitute(answer []byte, who subject.Subject) ([]byte, error) {
+func (e *endpointCall) substitute(answer []byte, who subject.Subject) ([]byte, error) {
 	return edit(answer, func(name string, value []byte) []byte {
 		switch {
 		case name == "expires_in":
@@ -79,7 +79,7 @@ func (q *question) substitute(answer []byte, who subject.Subject) ([]byte, error
 		case string(value) != openapi.Withheld:
 			return nil
 		case strings.HasSuffix(name, "access_token"):
-			return problem.JSON(q.issue(who))
+			return problem.JSON(e.issue(who))
 		case strings.HasSuffix(name, "refresh_token"):
 			return problem.JSON(refreshLabel(who))
 		}
@@ -97,8 +97,8 @@ func edit(answer []byte, change func(name string, value []byte) []byte) ([]byte,
 }
 
 // answerAuthorizerInfo answers api_get_authorizer_info.
-func (g *Gateway) answerAuthorizerInfo(ctx context.Context, q *question) ([]byte, error) {
-	who, err := q.authorizer("authorizer_appid")
+func (g *Gateway) answerAuthorizerInfo(ctx context.Context, e *endpointCall) ([]byte, error) {
+	who, err := e.authorizer("authorizer_appid")
 	if err != nil {
 		return nil, err
 	}
@@ -106,58 +106,58 @@ func (g *Gateway) answerAuthorizerInfo(ctx context.Context, q *question) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	return q.substitute(info.Answer, who)
+	return e.substitute(info.Answer, who)
 }
 
 // answerOption answers api_get_authorizer_option and api_set_authorizer_option,
 // the old form, whose bodies name the account.
-func (g *Gateway) answerOption(ctx context.Context, q *question) ([]byte, error) {
-	who, err := q.authorizer("authorizer_appid")
+func (g *Gateway) answerOption(ctx context.Context, e *endpointCall) ([]byte, error) {
+	who, err := e.authorizer("authorizer_appid")
 	if err != nil {
 		return nil, err
 	}
 	body := openapi.Params{
-		"component_appid":  q.client.Component,
+		"component_appid":  e.client.Component,
 		"authorizer_appid": who.Authorizer(),
-		"option_name":      q.form.Get("option_name"),
+		"option_name":      e.form.Get("option_name"),
 	}
-	if q.form.Has("option_value") {
-		body["option_value"] = q.form.Get("option_value")
+	if e.form.Has("option_value") {
+		body["option_value"] = e.form.Get("option_value")
 	}
-	return g.Tokens.CallComponentAPI(ctx, q.Subject, strings.ToLower(q.Path), body)
+	return g.Tokens.CallComponentAPI(ctx, e.Subject, strings.ToLower(e.Path), body)
 }
 
 // answerPreauthcode answers api_create_preauthcode. The code is no credential:
 // it opens the page on which an admin decides.
-func (g *Gateway) answerPreauthcode(ctx context.Context, q *question) ([]byte, error) {
-	return g.Tokens.CallComponentAPI(ctx, q.Subject, openapi.EndpointPreAuthCode, openapi.Params{"component_appid": q.client.Component})
+func (g *Gateway) answerPreauthcode(ctx context.Context, e *endpointCall) ([]byte, error) {
+	return g.Tokens.CallComponentAPI(ctx, e.Subject, openapi.EndpointPreAuthCode, openapi.Params{"component_appid": e.client.Component})
 }
 
 // answerStartPushTicket answers api_start_push_ticket, with the real secret.
-func (g *Gateway) answerStartPushTicket(ctx context.Context, q *question) ([]byte, error) {
-	return g.Tokens.CallWithSecret(ctx, q.client.Component, openapi.EndpointStartPushTicket, "component_secret",
-		openapi.Params{"component_appid": q.client.Component})
+func (g *Gateway) answerStartPushTicket(ctx context.Context, e *endpointCall) ([]byte, error) {
+	return g.Tokens.CallWithSecret(ctx, e.client.Component, openapi.EndpointStartPushTicket, "component_secret",
+		openapi.Params{"component_appid": e.client.Component})
 }
 
 // answerClearQuota answers clear_quota/v2, with the real secret. WeChat has two
 // of that name; the one for accounts wants the account's own secret, which no
 // platform has, and the platform's does the same.
-func (g *Gateway) answerClearQuota(ctx context.Context, q *question) ([]byte, error) {
-	body := openapi.Params{"component_appid": q.client.Component}
-	if q.endpoint == policy.ClearQuotaV2 || q.form.Get("appid") != "" {
-		who, err := q.authorizer("appid")
+func (g *Gateway) answerClearQuota(ctx context.Context, e *endpointCall) ([]byte, error) {
+	body := openapi.Params{"component_appid": e.client.Component}
+	if e.endpoint == policy.ClearQuotaV2 || e.form.Get("appid") != "" {
+		who, err := e.authorizer("appid")
 		if err != nil {
 			return nil, err
 		}
 		body["appid"] = who.Authorizer()
 	}
-	return g.Tokens.CallWithSecret(ctx, q.client.Component, "clear_quota/v2", "appsecret", body)
+	return g.Tokens.CallWithSecret(ctx, e.client.Component, "clear_quota/v2", "appsecret", body)
 }
 
 // answerRID answers openapi/rid/get: what an earlier call was, with its
 // address, its body and its answer. What these hold of credentials is taken out.
-func (g *Gateway) answerRID(ctx context.Context, q *question) ([]byte, error) {
-	answer, err := g.Tokens.CallComponentAPI(ctx, q.Subject, "/cgi-bin/openapi/rid/get", openapi.Params{"rid": q.form.Get("rid")})
+func (g *Gateway) answerRID(ctx context.Context, e *endpointCall) ([]byte, error) {
+	answer, err := g.Tokens.CallComponentAPI(ctx, e.Subject, "/cgi-bin/openapi/rid/get", openapi.Params{"rid": e.form.Get("rid")})
 	if err != nil {
 		return nil, err
 	}

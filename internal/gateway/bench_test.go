@@ -37,7 +37,7 @@ func benchGateway(tb testing.TB) *Gateway {
 	if err := clients.Add(client); err != nil {
 		tb.Fatal(err)
 	}
-	return &Gateway{Clients: clients, Components: []string{benchComponent}}
+	return &Gateway{Clients: clients, Components: map[string]struct{}{benchComponent: {}}}
 }
 
 // BenchmarkIdentify is what the gateway decides before it touches a token:

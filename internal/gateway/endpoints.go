@@ -25,7 +25,7 @@ type endpoint struct {
 	// secret is the parameter that holds the client's secret in the place of
 	// WeChat's; "" where a gateway token says who calls.
 	secret string
-	answer func(*Gateway, context.Context, *question) ([]byte, error)
+	answer func(*Gateway, context.Context, *endpointCall) ([]byte, error)
 }
 
 var endpoints = map[policy.Endpoint]endpoint{
@@ -44,9 +44,9 @@ var endpoints = map[policy.Endpoint]endpoint{
 	policy.RIDGet:                {"", (*Gateway).answerRID},
 }
 
-// question is a call to an endpoint, with the client's rights checked but for
+// endpointCall is a call to an endpoint, with the client's rights checked but for
 // those to an authorizer that its parameters name.
-type question struct {
+type endpointCall struct {
 	call
 	endpoint policy.Endpoint
 	form     url.Values // of the query and the body; each is read here, once, and never passed on
@@ -54,11 +54,11 @@ type question struct {
 
 // serveEndpoint answers a call that is not relayed.
 func (g *Gateway) serveEndpoint(w http.ResponseWriter, r *http.Request, path string, route policy.Route) {
-	q, err := g.question(w, r, path, route)
+	e, err := g.newEndpointCall(w, r, path, route)
 	if err == nil {
-		g.Identified(r, q.client)
+		g.Identified(r, e.client)
 		var answer []byte
-		if answer, err = endpoints[route.Endpoint].answer(g, r.Context(), q); err == nil {
+		if answer, err = endpoints[route.Endpoint].answer(g, r.Context(), e); err == nil {
 			metrics.AnsweredCalls.Inc()
 			problem.WriteJSON(w, http.StatusOK, answer)
 			return
@@ -75,8 +75,8 @@ func (g *Gateway) serveEndpoint(w http.ResponseWriter, r *http.Request, path str
 	problem.Write(w, r, g.Log, err)
 }
 
-// question finds out who asks and whether it may.
-func (g *Gateway) question(w http.ResponseWriter, r *http.Request, path string, route policy.Route) (*question, error) {
+// newEndpointCall finds out who asks and whether it may.
+func (g *Gateway) newEndpointCall(w http.ResponseWriter, r *http.Request, path string, route policy.Route) (*endpointCall, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return nil, problem.ErrNotAllowed.Because("WeChat uses GET and POST")
 	}
@@ -84,59 +84,59 @@ func (g *Gateway) question(w http.ResponseWriter, r *http.Request, path string, 
 	if err != nil {
 		return nil, err
 	}
-	q := &question{call{kind: route.Kind, Call: relay.Call{Path: path}}, route.Endpoint, form}
-	if err := g.asker(r, q); err != nil {
+	e := &endpointCall{call{kind: route.Kind, Call: relay.Call{Path: path}}, route.Endpoint, form}
+	if err := g.authenticate(r, e); err != nil {
 		return nil, err
 	}
-	if component := form.Get("component_appid"); component != "" && component != q.client.Component {
+	if component := form.Get("component_appid"); component != "" && component != e.client.Component {
 		return nil, problem.ErrComponent
 	}
-	return q, q.permit(r.Method, path)
+	return e, e.permit(r.Method, path)
 }
 
-// asker finds the client of a question, by a bearer secret where the header is
+// authenticate finds the client of a call, by a bearer secret where the header is
 // present, else by what the endpoint wants.
-func (g *Gateway) asker(r *http.Request, q *question) error {
-	parameter := endpoints[q.endpoint].secret
+func (g *Gateway) authenticate(r *http.Request, e *endpointCall) error {
+	parameter := endpoints[e.endpoint].secret
 	header := r.Header.Get("Authorization")
 	switch {
-	case q.kind == policy.Either:
-		return g.caller(r, &q.call)
+	case e.kind == policy.Either:
+		return g.caller(r, &e.call)
 	case header != "":
-		if q.client, q.shown = g.Clients.withBearer(header); q.client == nil {
+		if e.client, e.shown = g.Clients.withBearer(header); e.client == nil {
 			return problem.ErrBearer
 		}
 	case parameter != "":
-		if q.client, q.shown = g.Clients.withSecret(q.form.Get(parameter)); q.client == nil {
+		if e.client, e.shown = g.Clients.withSecret(e.form.Get(parameter)); e.client == nil {
 			return problem.ErrClientSecret
 		}
 	default:
-		if err := g.caller(r, &q.call); err != nil {
+		if err := g.caller(r, &e.call); err != nil {
 			return err
 		}
-		return q.fits(policy.Component)
+		return e.fits(policy.Component)
 	}
-	q.Subject = subject.Of(q.client.Component, "")
+	e.Subject = subject.Of(e.client.Component, "")
 	return nil
 }
 
 // authorizer returns the account that a parameter names, or the client's only
 // one, if the client may act for it.
-func (q *question) authorizer(parameter string) (subject.Subject, error) {
-	appid := q.form.Get(parameter)
+func (e *endpointCall) authorizer(parameter string) (subject.Subject, error) {
+	appid := e.form.Get(parameter)
 	if appid == "" {
-		appid = q.client.Rights.OnlyAuthorizer()
+		appid = e.client.Rights.OnlyAuthorizer()
 	}
 	switch {
 	case appid == "":
 		return "", problem.ErrAppIDMissing
-	case !subject.ValidAppID(appid) || !q.client.Rights.Authorizer(appid):
+	case !subject.ValidAppID(appid) || !e.client.Rights.Authorizer(appid):
 		return "", problem.ErrUnauthorized
 	}
-	return subject.Of(q.client.Component, appid), nil
+	return subject.Of(e.client.Component, appid), nil
 }
 
 // issue makes a gateway token that dies with the secret which was shown.
-func (q *question) issue(who subject.Subject) string {
-	return q.client.issue(q.shown, who, time.Now())
+func (e *endpointCall) issue(who subject.Subject) string {
+	return e.client.issue(e.shown, who, time.Now())
 }

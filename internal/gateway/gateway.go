@@ -21,7 +21,7 @@ import (
 // safe for concurrent use; its fields are not changed.
 type Gateway struct {
 	Clients    *Clients
-	Components []string // component_appids
+	Components map[string]struct{} // component_appids
 	Tokens     *tokens.Keeper
 	Relay      *relay.Relay
 	Log        *zap.Logger

@@ -15,35 +15,35 @@ import (
 
 // answerAuthorizerList answers api_get_authorizer_list with the client's own
 // authorizers alone.
-func (g *Gateway) answerAuthorizerList(ctx context.Context, q *question) ([]byte, error) {
-	offset, count, err := q.page()
+func (g *Gateway) answerAuthorizerList(ctx context.Context, e *endpointCall) ([]byte, error) {
+	offset, count, err := e.page()
 	if err != nil {
 		return nil, err
 	}
-	if q.client.Rights.AllAuthorizers {
-		list, err := g.Tokens.AuthorizerList(ctx, q.client.Component, offset, count)
+	if e.client.Rights.AllAuthorizers {
+		list, err := g.Tokens.AuthorizerList(ctx, e.client.Component, offset, count)
 		if err != nil {
 			return nil, err
 		}
-		return q.listOf(list, list.Total)
+		return e.listOf(list, list.Total)
 	}
-	own, err := g.ownAuthorizers(ctx, q)
+	own, err := g.ownAuthorizers(ctx, e)
 	if err != nil {
 		return nil, err
 	}
 	total := len(own.Authorizers)
 	offset = min(offset, total)
 	own.Authorizers = own.Authorizers[offset:min(offset+count, total)]
-	return q.listOf(own, total)
+	return e.listOf(own, total)
 }
 
 // page returns the part of the list that is asked for.
-func (q *question) page() (offset, count int, err error) {
+func (e *endpointCall) page() (offset, count int, err error) {
 	count = openapi.MaxListed
-	if text := q.form.Get("offset"); text != "" {
+	if text := e.form.Get("offset"); text != "" {
 		offset, err = strconv.Atoi(text)
 	}
-	if text := q.form.Get("count"); text != "" && err == nil {
+	if text := e.form.Get("count"); text != "" && err == nil {
 		count, err = strconv.Atoi(text)
 	}
 	if err != nil || offset < 0 || count < 1 || count > openapi.MaxListed {
@@ -58,12 +58,12 @@ const listTimeout = 30 * time.Second
 // ownAuthorizers returns WeChat's first page with the client's authorizers on
 // all pages. Offsets count those of WeChat's list, so to give a client the
 // second page of its own, all have to be looked through.
-func (g *Gateway) ownAuthorizers(ctx context.Context, q *question) (own openapi.AuthorizerList, err error) {
+func (g *Gateway) ownAuthorizers(ctx context.Context, e *endpointCall) (own openapi.AuthorizerList, err error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	var found []openapi.ListedAuthorizer
 	for offset := 0; ; {
-		list, err := g.Tokens.AuthorizerList(ctx, q.client.Component, offset, openapi.MaxListed)
+		list, err := g.Tokens.AuthorizerList(ctx, e.client.Component, offset, openapi.MaxListed)
 		if err != nil {
 			return own, err
 		}
@@ -71,12 +71,12 @@ func (g *Gateway) ownAuthorizers(ctx context.Context, q *question) (own openapi.
 			own = list
 		}
 		for _, listed := range list.Authorizers {
-			if q.client.Rights.Authorizer(listed.AppID) {
+			if e.client.Rights.Authorizer(listed.AppID) {
 				found = append(found, listed)
 			}
 		}
 		offset += len(list.Authorizers)
-		if len(list.Authorizers) == 0 || offset >= list.Total || len(found) >= len(q.client.Rights.Authorizers) {
+		if len(list.Authorizers) == 0 || offset >= list.Total || len(found) >= len(e.client.Rights.Authorizers) {
 			own.Authorizers = found
 			return own, nil
 		}
@@ -85,10 +85,10 @@ func (g *Gateway) ownAuthorizers(ctx context.Context, q *question) (own openapi.
 
 // listOf is a list as WeChat wrote it, with gateway values in the place of
 // refresh tokens and another total.
-func (q *question) listOf(list openapi.AuthorizerList, total int) ([]byte, error) {
+func (e *endpointCall) listOf(list openapi.AuthorizerList, total int) ([]byte, error) {
 	var entries [][]byte
 	for _, listed := range list.Authorizers {
-		entry, err := q.substitute(listed.Answer, subject.Of(q.client.Component, listed.AppID))
+		entry, err := e.substitute(listed.Answer, subject.Of(e.client.Component, listed.AppID))
 		if err != nil {
 			return nil, err
 		}

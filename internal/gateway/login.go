@@ -60,7 +60,7 @@ func (g *Gateway) loginClient(r *http.Request, c *call, anonymous bool) (compone
 			err = problem.ErrClientSecret
 		}
 	case anonymous:
-		return g.componentOf(rewrite.First(r.URL.RawQuery, "appid"))
+		return g.componentFor(rewrite.First(r.URL.RawQuery, "appid"))
 	default:
 		err = problem.ErrTokenMissing
 	}
@@ -70,11 +70,11 @@ func (g *Gateway) loginClient(r *http.Request, c *call, anonymous bool) (compone
 	return c.client.Component, nil
 }
 
-// componentOf returns the component for an authorizer where no client tells:
+// componentFor returns the component for an authorizer where no client tells:
 // the only one, or that of the clients which name the authorizer.
-func (g *Gateway) componentOf(appid string) (string, error) {
-	if len(g.Components) == 1 {
-		return g.Components[0], nil
+func (g *Gateway) componentFor(appid string) (string, error) {
+	if only, _, ok := subject.Named(g.Components, ""); ok {
+		return only, nil
 	}
 	for _, client := range g.Clients.all {
 		if _, named := client.Rights.Authorizers[appid]; named {

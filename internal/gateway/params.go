@@ -16,7 +16,7 @@ import (
 // maxParameters bounds the body of a call that the gateway answers itself.
 const maxParameters = 16 << 10
 
-// parameters reads the parameters of a question from the query and from a body
+// parameters reads the parameters of a call from the query and from a body
 // in JSON or as a form; SDKs use all three. What the body says counts before
 // what the query says.
 func parameters(w http.ResponseWriter, r *http.Request) (url.Values, error) {

@@ -75,11 +75,11 @@ const AppIDHeader = "Wechat-Appid"
 // Params are the members of a request body: strings and integers.
 type Params map[string]any
 
-// Ask posts body to the endpoint, one of the names below or a path, and
+// Call posts body to the endpoint, one of the names below or a path, and
 // returns WeChat's answer as it came: a JSON object without an errcode, or with
 // 0. A nil token sends no query at all: the endpoints that take a secret in the
 // body want it so. The answer may hold credentials.
-func (c *Client) Ask(ctx context.Context, endpoint string, token secret.Secret, body Params) ([]byte, error) {
+func (c *Client) Call(ctx context.Context, endpoint string, token secret.Secret, body Params) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
 
@@ -104,18 +104,18 @@ func (c *Client) Ask(ctx context.Context, endpoint string, token secret.Secret, 
 	return data, nil
 }
 
-// AskWithSecret is Ask for the endpoints that take a secret in the body, in the
+// CallWithSecret is Call for the endpoints that take a secret in the body, in the
 // member called name, and no token. It leaves body as it is: whoever has made it
 // must not find the secret in it.
-func (c *Client) AskWithSecret(ctx context.Context, endpoint, name string, value secret.Secret, body Params) ([]byte, error) {
+func (c *Client) CallWithSecret(ctx context.Context, endpoint, name string, value secret.Secret, body Params) ([]byte, error) {
 	with := maps.Clone(body)
 	with[name] = value.Reveal()
-	return c.Ask(ctx, endpoint, nil, with)
+	return c.Call(ctx, endpoint, nil, with)
 }
 
-// call is Ask for the functions that decode the answer.
-func (c *Client) call(ctx context.Context, endpoint string, token secret.Secret, body Params, answer any) (raw []byte, err error) {
-	raw, err = c.Ask(ctx, endpoint, token, body)
+// callInto is Call for the functions that decode the answer.
+func (c *Client) callInto(ctx context.Context, endpoint string, token secret.Secret, body Params, answer any) (raw []byte, err error) {
+	raw, err = c.Call(ctx, endpoint, token, body)
 	if err == nil && unmarshal(raw, answer) != nil {
 		err = malformed(endpoint)
 	}

@@ -84,7 +84,7 @@ func (c *Client) ComponentToken(ctx context.Context, component string, appSecret
 		Token     string `json:"component_access_token"`
 		ExpiresIn number `json:"expires_in"`
 	}
-	_, err := c.call(ctx, EndpointComponentToken, nil, Params{
+	_, err := c.callInto(ctx, EndpointComponentToken, nil, Params{
 		"component_appid":         component,
 		"component_appsecret":     appSecret.Reveal(),
 		"component_verify_ticket": ticket.Reveal(),
@@ -103,7 +103,7 @@ func (c *Client) ComponentToken(ctx context.Context, component string, appSecret
 // component_secret here, and here alone
 // (developers.weixin.qq.com/doc/oplatform/openApi/ticket-token/api_startpushticket.html).
 func (c *Client) StartPushTicket(ctx context.Context, component string, appSecret secret.Secret) error {
-	_, err := c.Ask(ctx, EndpointStartPushTicket, nil, Params{
+	_, err := c.Call(ctx, EndpointStartPushTicket, nil, Params{
 		"component_appid":  component,
 		"component_secret": appSecret.Reveal(),
 	})
@@ -117,7 +117,7 @@ func (c *Client) PreAuthCode(ctx context.Context, component string, componentTok
 		Code      string `json:"pre_auth_code"`
 		ExpiresIn number `json:"expires_in"`
 	}
-	_, err := c.call(ctx, EndpointPreAuthCode, componentToken, Params{"component_appid": component}, &answer)
+	_, err := c.callInto(ctx, EndpointPreAuthCode, componentToken, Params{"component_appid": component}, &answer)
 	if err == nil && answer.Code == "" {
 		err = malformed(EndpointPreAuthCode)
 	}
@@ -138,7 +138,7 @@ func (c *Client) QueryAuth(ctx context.Context, component string, componentToken
 	var answer struct {
 		Info authorizationInfo `json:"authorization_info"`
 	}
-	raw, err := c.call(ctx, EndpointQueryAuth, componentToken, Params{
+	raw, err := c.callInto(ctx, EndpointQueryAuth, componentToken, Params{
 		"component_appid":    component,
 		"authorization_code": code.Reveal(),
 	}, &answer)
@@ -163,7 +163,7 @@ func (c *Client) QueryAuth(ctx context.Context, component string, componentToken
 // five minutes.
 func (c *Client) AuthorizerToken(ctx context.Context, component, authorizer string, componentToken, refresh secret.Secret) (token Token, refreshOut secret.Secret, err error) {
 	var answer authorizationInfo
-	_, err = c.call(ctx, EndpointAuthorizerToken, componentToken, Params{
+	_, err = c.callInto(ctx, EndpointAuthorizerToken, componentToken, Params{
 		"component_appid":          component,
 		"authorizer_appid":         authorizer,
 		"authorizer_refresh_token": refresh.Reveal(),
@@ -192,7 +192,7 @@ func (c *Client) AuthorizerInfo(ctx context.Context, component, authorizer strin
 		} `json:"authorizer_info"`
 		Info authorizationInfo `json:"authorization_info"`
 	}
-	raw, err := c.call(ctx, EndpointAuthorizerInfo, componentToken, Params{
+	raw, err := c.callInto(ctx, EndpointAuthorizerInfo, componentToken, Params{
 		"component_appid":  component,
 		"authorizer_appid": authorizer,
 	}, &answer)

@@ -37,7 +37,7 @@ func (c *Client) AuthorizerList(ctx context.Context, component string, component
 		Total number            `json:"total_count"`
 		List  []json.RawMessage `json:"list"`
 	}
-	raw, err := c.call(ctx, EndpointAuthorizerList, componentToken, Params{
+	raw, err := c.callInto(ctx, EndpointAuthorizerList, componentToken, Params{
 		"component_appid": component,
 		"offset":          offset,
 		"count":           count,

@@ -71,7 +71,7 @@ func TestAnswersForClients(t *testing.T) {
 	}
 }
 
-// Ask gives the answer as it came, and takes paths besides names.
+// Call gives the answer as it came, and takes paths besides names.
 func TestAsk(t *testing.T) {
 	const answer = "{ \"errcode\":\"0\",\n\"request\":{} }"
 	for endpoint, path := range map[string]string{
@@ -84,7 +84,7 @@ func TestAsk(t *testing.T) {
 			}
 			return answers(200, answer)(r)
 		})}
-		if got, err := client.Ask(t.Context(), endpoint, componentToken, openapi.Params{"n": 1}); err != nil || string(got) != answer {
+		if got, err := client.Call(t.Context(), endpoint, componentToken, openapi.Params{"n": 1}); err != nil || string(got) != answer {
 			t.Errorf("%s: %v, %s", endpoint, err, got)
 		}
 	}
@@ -112,7 +112,7 @@ func TestAskKeepsSecretsOutOfErrors(t *testing.T) {
 	client := &openapi.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
 		return nil, errors.New("malformed HTTP response \"an app secret\"")
 	})}
-	if _, err := client.Ask(t.Context(), "clear_quota/v2", nil, openapi.Params{"appsecret": appSecret.Reveal(), "n": 1}); err == nil || strings.Contains(err.Error(), "an app secret") {
+	if _, err := client.Call(t.Context(), "clear_quota/v2", nil, openapi.Params{"appsecret": appSecret.Reveal(), "n": 1}); err == nil || strings.Contains(err.Error(), "an app secret") {
 		t.Errorf("the error is %v", err)
 	}
 }

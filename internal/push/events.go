@@ -42,19 +42,19 @@ func (rx *Receiver) OpenEvent(w http.ResponseWriter, r *http.Request) (*Event, e
 	return &Event{sealed.component, event, sealed.message.Plain, sealed.message.Previous, sealed.signature}, nil
 }
 
-// Take acts on a push. When it returns nil, what the push brought is stored
+// HandleEvent acts on a push. When it returns nil, what the push brought is stored
 // and the push may be acknowledged; a repeat of it is acknowledged again.
-func (rx *Receiver) Take(ctx context.Context, p *Event) error {
+func (rx *Receiver) HandleEvent(ctx context.Context, p *Event) error {
 	if rx.Replays.seen(p.signature) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, pushAnswer)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if err := rx.apply(ctx, p); err != nil {
-		return &unstoredPush{err}
+		return &retryableError{err}
 	}
 	if err := rx.queue(ctx, p); err != nil {
-		return &unstoredPush{err}
+		return &retryableError{err}
 	}
 	rx.Replays.acknowledged(p.signature, time.Now())
 	metrics.Pushes.WithLabelValues(metrics.PushType(p.event.InfoType), "acknowledged").Inc()

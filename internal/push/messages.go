@@ -16,9 +16,9 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// messageAnswer is the time for everything, from the request's arrival to the
+// replyTimeout is the time for everything, from the request's arrival to the
 // passive reply. WeChat waits five seconds.
-const messageAnswer = 4500 * time.Millisecond
+const replyTimeout = 4500 * time.Millisecond
 
 // errMessageIsEvent stands against somebody who sends a captured push for the
 // events URL here, ticket and all, to have it delivered.
@@ -69,7 +69,7 @@ func (rx *Receiver) OpenMessage(w http.ResponseWriter, r *http.Request) (*Messag
 	}, nil
 }
 
-// Reply hands the message to the clients that may act for its account and
+// HandleMessage hands the message to the clients that may act for its account and
 // returns what to answer WeChat: a sealed passive reply, or success. Storage
 // is not touched.
 //
@@ -79,7 +79,7 @@ func (rx *Receiver) OpenMessage(w http.ResponseWriter, r *http.Request) (*Messag
 // show the follower that the account is out of service. Only when no client
 // took it is there an error, so that WeChat pushes it again, three times in
 // all, just as if the application were connected to WeChat itself.
-func (rx *Receiver) Reply(m *Message) ([]byte, error) {
+func (rx *Receiver) HandleMessage(m *Message) ([]byte, error) {
 	if !rx.Replays.claim(m.signature, time.Now()) {
 		return []byte("success"), nil
 	}
@@ -90,13 +90,13 @@ func (rx *Receiver) Reply(m *Message) ([]byte, error) {
 	}
 	answer := []byte("success")
 	if len(targets) > 0 {
-		reply, err := m.content.Deliver(m.began.Add(messageAnswer), rx.Transport, targets,
+		reply, err := m.content.Deliver(m.began.Add(replyTimeout), rx.Transport, targets,
 			func(t *delivery.Target, err error) {
 				log.Warn("message not delivered", zap.String("client", t.Client), zap.Error(err))
 			})
 		if err != nil {
 			rx.Replays.forget(m.signature)
-			return nil, &unstoredPush{err}
+			return nil, &retryableError{err}
 		}
 		if reply != nil {
 			answer = m.sealed.Seal(reply, time.Now(), m.nonce).XML()

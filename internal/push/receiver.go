@@ -24,10 +24,10 @@ import (
 )
 
 const (
-	maxPush     = 64 << 10
-	pushArrives = 10 * time.Second // a slow body does not hold a connection longer
-	pushAge     = 10 * time.Minute // how far the timestamp may be off, either way
-	pushAnswer  = 4 * time.Second  // WeChat waits five
+	maxPush      = 64 << 10
+	bodyTimeout  = 10 * time.Second // a slow body does not hold a connection longer
+	maxAge       = 10 * time.Minute // how far the timestamp may be off, either way
+	storeTimeout = 4 * time.Second  // WeChat waits five
 )
 
 var (
@@ -64,7 +64,7 @@ type sealedPush struct {
 // openSealed is the one door for pushes: size, signature, ciphertext, receive
 // id, timestamp. Nothing of a push is believed before.
 func (rx *Receiver) openSealed(w http.ResponseWriter, r *http.Request) (*sealedPush, error) {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(pushArrives))
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPush))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
@@ -116,22 +116,22 @@ func (rx *Receiver) openEnvelope(r *http.Request, e bizmsg.Envelope) (appid stri
 
 func fresh(timestamp string, now time.Time) error {
 	seconds, err := strconv.ParseInt(timestamp, 10, 64)
-	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > pushAge {
+	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > maxAge {
 		return errPushStale
 	}
 	return nil
 }
 
-// unstoredPush marks the failures that are ours: WeChat shall push again.
-type unstoredPush struct{ error }
+// retryableError marks the failures that are ours: WeChat shall push again.
+type retryableError struct{ error }
 
-func (u *unstoredPush) Unwrap() error { return u.error }
+func (u *retryableError) Unwrap() error { return u.error }
 
 // Reject answers a push that is not acknowledged. The sender learns
 // nothing but the status, the log says why.
 func (rx *Receiver) Reject(w http.ResponseWriter, r *http.Request, err error) {
 	status, outcome := http.StatusForbidden, "refused"
-	var ours *unstoredPush
+	var ours *retryableError
 	switch {
 	case errors.As(err, &ours):
 		status, outcome = http.StatusServiceUnavailable, "failed"

@@ -42,7 +42,7 @@ func (r *Replays) claim(id pushID, now time.Time) bool {
 	if r.has(id) {
 		return false
 	}
-	if now.Sub(r.turned) > 2*pushAge { // a timestamp may be off either way
+	if now.Sub(r.turned) > 2*maxAge { // a timestamp may be off either way
 		r.recent, r.before, r.turned = make(map[pushID]struct{}), r.recent, now
 	}
 	r.recent[id] = struct{}{}

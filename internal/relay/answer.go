@@ -18,7 +18,7 @@ const peekSize = 1 << 10
 // errcodeOf returns the errcode at the beginning of an answer, 0 if there is
 // none. It looks at the first bytes of small JSON and text answers, holds back
 // no other, and leaves p as a body that begins with what it has read.
-func (p *peeked) errcodeOf(response *http.Response) (code int) {
+func (p *peekedBody) errcodeOf(response *http.Response) (code int) {
 	if !mayRefuse(response) {
 		return 0
 	}
@@ -34,8 +34,8 @@ func (p *peeked) errcodeOf(response *http.Response) (code int) {
 	return code
 }
 
-// peeked is a body whose beginning was read and is read again.
-type peeked struct {
+// peekedBody is a body whose beginning was read and is read again.
+type peekedBody struct {
 	io.ReadCloser
 	begin, end int             // of what is in bytes and to be read again
 	err        error           // of reading that
@@ -44,7 +44,7 @@ type peeked struct {
 
 var peeks = sync.Pool{New: func() any { return new([peekSize]byte) }}
 
-func (p *peeked) Read(b []byte) (n int, err error) {
+func (p *peekedBody) Read(b []byte) (n int, err error) {
 	if p.begin < p.end {
 		n = copy(b, p.bytes[p.begin:p.end])
 		p.begin += n
@@ -56,7 +56,7 @@ func (p *peeked) Read(b []byte) (n int, err error) {
 	return p.ReadCloser.Read(b)
 }
 
-func (p *peeked) Close() error {
+func (p *peekedBody) Close() error {
 	if p.bytes != nil {
 		peeks.Put(p.bytes)
 		p.bytes, p.begin, p.end = nil, 0, 0

@@ -18,19 +18,19 @@ type body struct {
 	rest       io.Reader // what follows kept; nil when that is all
 	length     int64     // -1 for unknown
 	replayable bool
-	abandoned  atomic.Bool
+	stopped    atomic.Bool
 }
 
-// abandon ends the reading of a body that nobody waits for any more: the
+// stop ends the reading of a body that nobody waits for any more: the
 // transport may be at it when the request it came with is over.
-func (b *body) abandon() { b.abandoned.Store(true) }
+func (b *body) stop() { b.stopped.Store(true) }
 
-var errAbandoned = errors.New("reading the body of a request that is over")
+var errStopped = errors.New("reading the body of a request that is over")
 
 // Read reads what follows kept.
 func (b *body) Read(p []byte) (int, error) {
-	if b.abandoned.Load() {
-		return 0, errAbandoned
+	if b.stopped.Load() {
+		return 0, errStopped
 	}
 	return b.rest.Read(p)
 }
@@ -69,18 +69,18 @@ func (b *body) next(method string) (content io.ReadCloser, encoding []string) {
 		return io.NopCloser(io.MultiReader(bytes.NewReader(b.kept), b)), nil
 	case len(b.kept) > 0:
 		return io.NopCloser(bytes.NewReader(b.kept)), nil
-	case sentAgain(method):
+	case isIdempotent(method):
 		return emptyBody, identity
 	default:
 		return http.NoBody, nil
 	}
 }
 
-// sentAgain reports whether net/http sends a request of this method again by
+// isIdempotent reports whether net/http sends a request of this method again by
 // itself when a connection breaks before the answer, unless it has a body. An
 // empty one that is not http.NoBody will do: a code in the query could
 // otherwise be spent twice.
-func sentAgain(method string) bool {
+func isIdempotent(method string) bool {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 		return true

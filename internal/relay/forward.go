@@ -20,15 +20,15 @@ func (l *Relay) Forward(w http.ResponseWriter, r *http.Request, call *Call) {
 		l.fail(w, r, err)
 		return
 	}
-	defer call.body.abandon()
-	response, err := l.call(r, call)
+	defer call.body.stop()
+	response, err := l.roundTrip(r, call)
 	if err != nil {
 		l.fail(w, r, err)
 		return
 	}
 	defer response.Body.Close()
 	metrics.RelayedCalls.Inc()
-	downward(w.Header(), response.Header)
+	responseHeader(w.Header(), response.Header)
 	w.WriteHeader(response.StatusCode)
 	if err := stream(w, response); err != nil {
 		flush(w)                    // after silence clients make a GET again by themselves

@@ -55,7 +55,7 @@ type Call struct {
 	Query   string          // as received, but for what a login adds and leaves out
 
 	body   body
-	answer peeked // the first; that of a repeated call is not looked at
+	answer peekedBody // the first; that of a repeated call is not looked at
 }
 
 // DialError marks an error of a transport that says that no connection was made:
@@ -65,11 +65,11 @@ type DialError struct{ Err error }
 func (e DialError) Error() string { return e.Err.Error() }
 func (e DialError) Unwrap() error { return e.Err }
 
-// call makes a call at WeChat. When WeChat rejects the real token, it is
+// roundTrip makes a call at WeChat. When WeChat rejects the real token, it is
 // renewed and the call made once more, provided that the body was kept; nothing
 // else is ever sent twice, except to the next host when a connection could not
 // even be made.
-func (l *Relay) call(r *http.Request, call *Call) (*http.Response, error) {
+func (l *Relay) roundTrip(r *http.Request, call *Call) (*http.Response, error) {
 	if call.Subject == "" {
 		return l.send(r, call, call.Query)
 	}
@@ -77,7 +77,7 @@ func (l *Relay) call(r *http.Request, call *Call) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	response, err := l.sendWith(r, call, token)
+	response, err := l.sendWithToken(r, call, token)
 	if err != nil {
 		return nil, err
 	}
@@ -97,13 +97,13 @@ func (l *Relay) call(r *http.Request, call *Call) (*http.Response, error) {
 		return nil, err
 	}
 	metrics.RepeatedCalls.Inc()
-	return l.sendWith(r, call, renewed)
+	return l.sendWithToken(r, call, renewed)
 }
 
-// sendWith attaches token and removes it wherever the answer, or the error in
+// sendWithToken attaches token and removes it wherever the answer, or the error in
 // its place, repeats it: WeChat never does, but a redirect or an error page of
 // some server on the way may quote the address.
-func (l *Relay) sendWith(r *http.Request, call *Call, token *tokens.Token) (*http.Response, error) {
+func (l *Relay) sendWithToken(r *http.Request, call *Call, token *tokens.Token) (*http.Response, error) {
 	real := rewrite.TokenOf(token.Value.Reveal())
 	response, err := l.send(r, call, rewrite.Splice(call.Query, call.Param, real, l.IsCredential))
 	if err != nil {
@@ -132,7 +132,7 @@ func withhold(err error, token rewrite.Token) error {
 
 // send tries the hosts in turn as long as no connection can be made.
 func (l *Relay) send(r *http.Request, call *Call, query string) (*http.Response, error) {
-	header, transport := upward(r.Header), l.Standard
+	header, transport := requestHeader(r.Header), l.Standard
 	if call.body.rest == nil && len(call.body.kept)+len(query) <= upstream.Short {
 		transport = l.Direct
 	}

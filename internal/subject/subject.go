@@ -48,3 +48,16 @@ func ValidAppID(s string) bool {
 	}
 	return true
 }
+
+// Named returns the component with this appid out of those that are configured, or
+// the only one if the appid is empty. It reports false if there is none, or if
+// there are several and none is named.
+func Named[V any](components map[string]V, appid string) (named string, component V, ok bool) {
+	if appid == "" && len(components) == 1 {
+		for appid, component := range components {
+			return appid, component, true
+		}
+	}
+	component, ok = components[appid]
+	return appid, component, ok
+}

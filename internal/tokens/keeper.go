@@ -196,7 +196,7 @@ func (k *Keeper) AuthorizerList(ctx context.Context, component string, offset, c
 // came, which may hold credentials.
 func (k *Keeper) CallComponentAPI(ctx context.Context, who subject.Subject, endpoint string, body openapi.Params) (answer []byte, err error) {
 	err = k.sourceOf(who).withToken(ctx, who, func(token secret.Secret) (err error) {
-		answer, err = k.settings().API.Ask(ctx, endpoint, token, body)
+		answer, err = k.settings().API.Call(ctx, endpoint, token, body)
 		return err
 	})
 	return answer, callError(err)
@@ -206,5 +206,5 @@ func (k *Keeper) CallComponentAPI(ctx context.Context, who subject.Subject, endp
 // member of that name, and no token.
 func (k *Keeper) CallWithSecret(ctx context.Context, component, endpoint, name string, body openapi.Params) ([]byte, error) {
 	s := k.settings()
-	return s.API.AskWithSecret(ctx, endpoint, name, s.Components[component], body)
+	return s.API.CallWithSecret(ctx, endpoint, name, s.Components[component], body)
 }

@@ -25,7 +25,7 @@ const (
 	// expires five seconds later at the earliest. Somebody else's is released
 	// here only where a release has acted and reported a failure; Merge makes
 	// that harmless as well.
-	unlockRetryTimeout = 5 * time.Second
+	unlockRetryTimeout  = 5 * time.Second
 	unlockRetryInterval = 100 * time.Millisecond
 
 	// patience is how long a lock is waited for before it is taken from its
