@@ -59,7 +59,7 @@ func (a *authorization) authorized(ctx context.Context, g Grant) error {
 	}
 	a.notices.publish(ctx, who, id)
 	a.emit(eventAuthorized, who, "")
-	a.health.Reset(healthKey{who: who})
+	a.health.Reset(healthKey{who, renewal})
 	a.health.Reset(healthKey{who, codeExchange})
 	a.startExchange(who)
 	return nil

@@ -58,7 +58,7 @@ func (x *exchange) spend(ctx context.Context, component string, code secret.Secr
 	id := codeID(component, code)
 	x.codes.MarkSpent(id, granted.AppID, granted.Answer)
 	x.notices.publish(ctx, who, id)
-	x.health.Reset(healthKey{who: who})
+	x.health.Reset(healthKey{who, renewal})
 	x.health.Reset(healthKey{who, codeExchange})
 	x.settings().Log.Info("authorizer authorized", zap.String("component", component),
 		zap.String("authorizer", granted.AppID), zap.Ints("functions", granted.Functions))
@@ -144,7 +144,7 @@ func (x *exchange) spentElsewhere(ctx context.Context, component string, code se
 	who := subject.Of(component, appid)
 	stands, err := x.clearCode(ctx, who, code)
 	if err == nil && (stands.Refresh == nil || stands.State == vault.Unauthorized) {
-		x.health.Reset(healthKey{who: who}) // of the failures before this answer
+		x.health.Reset(healthKey{who, renewal}) // of the failures before this answer
 		_, err = x.renewLocked(ctx, who, vault.Record{}, nil)
 	}
 	if err != nil {

@@ -22,7 +22,7 @@ const (
 func (h *health) contended(who subject.Subject, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.at(healthKey{who: who})
+	s := h.at(healthKey{who, renewal})
 	s.forget(now)
 	n := len(s.forced)
 	return n >= forcedAtOnce && now.Sub(s.forced[n-1]) < forcedEvery
@@ -33,6 +33,6 @@ func (h *health) contended(who subject.Subject, now time.Time) bool {
 func (h *health) force(who subject.Subject, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.at(healthKey{who: who})
+	s := h.at(healthKey{who, renewal})
 	s.forced = append(s.forced, now)
 }

@@ -112,7 +112,7 @@ func (h *health) Reset(key healthKey) {
 func (h *health) UnreadableIsDue(who subject.Subject, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.at(healthKey{who: who})
+	s := h.at(healthKey{who, renewal})
 	if now.Sub(s.unreadable) < unreadableInterval {
 		return false
 	}
@@ -125,7 +125,7 @@ func (h *health) UnreadableIsDue(who subject.Subject, now time.Time) bool {
 func (h *health) RecheckIsDue(who subject.Subject, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.at(healthKey{who: who})
+	s := h.at(healthKey{who, renewal})
 	if now.Sub(s.rechecked) < recheckInterval {
 		return false
 	}
@@ -138,7 +138,7 @@ func (h *health) RecheckIsDue(who subject.Subject, now time.Time) bool {
 func (h *health) Reject(who subject.Subject, token *Token, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.at(healthKey{who: who})
+	s := h.at(healthKey{who, renewal})
 	s.forget(now)
 	if !s.rejects(token.Value) {
 		s.rejected = append(s.rejected, token)
@@ -149,7 +149,7 @@ func (h *health) Reject(who subject.Subject, token *Token, now time.Time) {
 func (h *health) IsRejected(who subject.Subject, token secret.Secret) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.of[healthKey{who: who}]
+	s := h.of[healthKey{who, renewal}]
 	return s != nil && s.rejects(token)
 }
 

@@ -88,7 +88,7 @@ func (n *notices) poll(ctx context.Context, component string) {
 			who := subject.Of(component, read.AppID)
 			n.codes.Announce(read.ID, read.AppID)
 			n.memory.Drop(who)
-			n.health.Reset(healthKey{who: who})
+			n.health.Reset(healthKey{who, renewal})
 		}
 	}
 	for _, old := range n.expired(component, now) {

@@ -274,7 +274,7 @@ func TestExpiredTokenIsNotForced(t *testing.T) {
 			_, err := w.node.Replace(w.Context(), shop, token)
 			w.must(err)
 		}
-		if got := len(w.node.health.of[healthKey{who: shop}].forced); got != 0 {
+		if got := len(w.node.health.of[healthKey{shop, renewal}].forced); got != 0 {
 			t.Errorf("%d renewals counted as forced", got)
 		}
 	})

@@ -77,7 +77,7 @@ func (s *source) current(ctx context.Context, who subject.Subject) (*Token, erro
 // means that wait has to find one, or to say why there is none. It runs on the
 // caller's own goroutine, which spares the processor the work of waking others.
 func (s *source) fromVault(ctx context.Context, who subject.Subject) (*Token, error) {
-	if s.health.CoolingDown(healthKey{who: who}, time.Now()) != nil {
+	if s.health.CoolingDown(healthKey{who, renewal}, time.Now()) != nil {
 		return nil, nil
 	}
 	select {
@@ -182,7 +182,7 @@ func (s *source) obtain(ctx context.Context, who subject.Subject, due *Token) (*
 // record while it waits for the lock and when it has it, and at the cool-down,
 // because whoever held the lock before may have failed.
 func (s *source) renewLocked(ctx context.Context, who subject.Subject, record vault.Record, due *Token) (*Token, error) {
-	if err := s.health.CoolingDown(healthKey{who: who}, time.Now()); err != nil {
+	if err := s.health.CoolingDown(healthKey{who, renewal}, time.Now()); err != nil {
 		return nil, err
 	}
 	if s.before != nil {
@@ -212,7 +212,7 @@ func (s *source) renewLocked(ctx context.Context, who subject.Subject, record va
 	if token := s.tokenOf(who, record); token.replaces(due, time.Now()) {
 		return s.remember(who, token), nil
 	}
-	if err := s.health.CoolingDown(healthKey{who: who}, time.Now()); err != nil {
+	if err := s.health.CoolingDown(healthKey{who, renewal}, time.Now()); err != nil {
 		return nil, err
 	}
 	return s.renew(ctx, who, record)
@@ -237,7 +237,7 @@ func (s *source) renew(ctx context.Context, who subject.Subject, record vault.Re
 	if token == nil { // the lock was lost, and who had it next wrote a tombstone
 		return nil, s.renewalFailed(who, problem.ErrUnauthorized)
 	}
-	s.health.Reset(healthKey{who: who})
+	s.health.Reset(healthKey{who, renewal})
 	if forced {
 		s.health.force(who, time.Now())
 	}
@@ -247,7 +247,7 @@ func (s *source) renew(ctx context.Context, who subject.Subject, record vault.Re
 }
 
 func (s *source) renewalFailed(who subject.Subject, err error) error {
-	return s.failed(renewalFailing, who, healthKey{who: who}, err)
+	return s.failed(renewalFailing, who, healthKey{who, renewal}, err)
 }
 
 // withToken makes a call with who's token. If WeChat rejects the token, the call is

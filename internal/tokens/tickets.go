@@ -35,7 +35,7 @@ func (t *tickets) store(ctx context.Context, component string, ticket secret.Sec
 	}
 	who := subject.Of(component, "")
 	metrics.TicketReceived(component, time.Now())
-	t.health.Reset(healthKey{who: who})
+	t.health.Reset(healthKey{who, renewal})
 	t.emit(eventTicket, who, "")
 	return nil
 }
