@@ -11,13 +11,15 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 )
 
-// peekSize is how much of an answer is looked at: WeChat's refusals are
-// shorter.
+// peekSize is how many bytes of an answer are looked at. WeChat's refusals are
+// shorter: {"errcode":40001,"errmsg":"invalid credential …, rid: …"}.
 const peekSize = 1 << 10
 
 // errcodeOf returns the errcode at the beginning of an answer, 0 if there is
-// none. It looks at the first bytes of small JSON and text answers, holds back
-// no other, and leaves p as a body that begins with what it has read.
+// none. It reads the first bytes of small JSON and text answers, and waits for
+// them until the errcode is known or cannot come any more; of other answers it
+// reads nothing, so that downloads stream. The body of the response becomes p,
+// which begins with what was read.
 func (p *peekedBody) errcodeOf(response *http.Response) (code int) {
 	if !mayRefuse(response) {
 		return 0
@@ -34,7 +36,9 @@ func (p *peekedBody) errcodeOf(response *http.Response) (code int) {
 	return code
 }
 
-// peekedBody is a body whose beginning was read and is read again.
+// peekedBody is a body whose beginning was read and is read again. It belongs to
+// one call and one goroutine at a time. Close gives the bytes back to the pool; it
+// may be called again.
 type peekedBody struct {
 	io.ReadCloser
 	begin, end int             // of what is in bytes and to be read again

@@ -13,6 +13,8 @@ import (
 )
 
 // body is a request body that can be sent again if it was small enough to keep.
+// The goroutine of the call and, while the body streams, that of the transport use
+// it.
 type body struct {
 	kept       []byte
 	rest       io.Reader // what follows kept; nil when that is all
@@ -35,8 +37,10 @@ func (b *body) Read(p []byte) (int, error) {
 	return b.rest.Read(p)
 }
 
-// keep keeps a body of at most limit bytes before anything is sent. Of a
-// longer one that announces its length it reads nothing.
+// keep reads a body of at most limit bytes into memory, before anything is sent.
+// Of a longer one that announces its length it reads nothing; of a longer one that
+// does not, the first limit+1 bytes. An error is the caller's: a body that broke
+// off, or that a limit set in Caddy has cut.
 func (b *body) keep(r *http.Request, limit int64) (err error) {
 	b.length = r.ContentLength
 	if b.length > limit {

@@ -22,11 +22,13 @@ func hopByHop(name string) bool {
 	return false
 }
 
-// requestHeader returns the header of a request as WeChat is to see it: without what
-// it need not know, what is for the gateway alone, what would turn the
-// connection into a tunnel past the rules here (Upgrade: h2c), and what would
-// make net/http send a request again by itself. Whether an answer is compressed
-// is between the gateway and WeChat, because answers are searched.
+// requestHeader returns the header of a request as WeChat is to see it. It leaves
+// out: what WeChat need not know about callers (cookies, addresses, proxies); what
+// is for the gateway alone (Authorization, Wechat-Appid); what would turn the
+// connection into a tunnel past the rules here (Upgrade: h2c); and what would make
+// net/http send a request again by itself (Idempotency-Key). Accept-Encoding is set
+// by send, because answers are searched. The values are shared with in and not
+// changed.
 func requestHeader(in http.Header) http.Header {
 	out := make(http.Header, len(in)+2)
 	connection := in["Connection"]
@@ -46,7 +48,8 @@ func requestHeader(in http.Header) http.Header {
 	return out
 }
 
-// Values of headers, shared by all requests: nobody writes to them.
+// Values of headers, shared by all requests, so that none is allocated for each:
+// nobody writes to them.
 var (
 	hopValue   = []string{"1"}
 	noValue    = []string{""}

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package relay makes one call of an application at WeChat: it attaches the real
-// token, sends, renews the token and repeats the call once where WeChat has
-// rejected it, takes the token out of whatever repeats it, and streams the answer
-// back. Who calls, and whether he may, is decided before.
+// token, sends the call, and streams the answer back. If WeChat rejects the token,
+// it gets another one and repeats the call once. If the answer or an error contains
+// the token, it takes it out. Who calls, and whether he may, is decided before, in
+// package gateway.
+//
+// [Relay.Forward] is the door; its steps are in roundTrip, sendWithToken and send.
 package relay
 
 import (
@@ -28,16 +31,25 @@ import (
 // can see one. It is safe for concurrent use; its fields are not changed.
 type Relay struct {
 	Tokens *tokens.Keeper
-	Hosts  []*url.URL // scheme and host; the next one is for when no connection can be made
+
+	// Hosts are scheme and host of WeChat's API. They come from the configuration
+	// only: a host that a caller could choose would be sent real tokens. The
+	// second and further ones are called when no connection to those before can be
+	// made.
+	Hosts []*url.URL
 
 	// Direct makes the calls that are in memory and at most upstream.Short bytes
 	// long, Standard all others. Both mark an error that says that no connection
 	// was made as a [DialError].
 	Direct   http.RoundTripper
 	Standard http.RoundTripper
-	Gzip     bool // ask WeChat for compressed answers
 
-	// IsCredential reports which values in a query may not travel on to WeChat.
+	// Gzip asks WeChat for compressed answers, which are then uncompressed here,
+	// because they are searched. What the caller accepts does not matter.
+	Gzip bool
+
+	// IsCredential reports whether a value in a query is a client secret or a
+	// gateway token. Such a parameter is left out, wherever it stands.
 	IsCredential func(string) bool
 
 	// MaxReplayBody is up to how many bytes of a request body are kept, so that
@@ -65,10 +77,10 @@ type DialError struct{ Err error }
 func (e DialError) Error() string { return e.Err.Error() }
 func (e DialError) Unwrap() error { return e.Err }
 
-// roundTrip makes a call at WeChat. When WeChat rejects the real token, it is
-// renewed and the call made once more, provided that the body was kept; nothing
-// else is ever sent twice, except to the next host when a connection could not
-// even be made.
+// roundTrip makes a call at WeChat. If WeChat rejects the real token, the token is
+// replaced and the call is made once more, provided that the body was kept.
+// Nothing else is ever sent twice, except to the next host if no connection could
+// be made: a message must not be sent twice, nor a code be spent twice.
 func (l *Relay) roundTrip(r *http.Request, call *Call) (*http.Response, error) {
 	if call.Subject == "" {
 		return l.send(r, call, call.Query)
@@ -101,8 +113,9 @@ func (l *Relay) roundTrip(r *http.Request, call *Call) (*http.Response, error) {
 }
 
 // sendWithToken attaches token and removes it wherever the answer, or the error in
-// its place, repeats it: WeChat never does, but a redirect or an error page of
-// some server on the way may quote the address.
+// its place, repeats it. WeChat never repeats it, but a redirect or an error page
+// of some server on the way may quote the address of the request. The body is
+// searched while it streams; it is not held back.
 func (l *Relay) sendWithToken(r *http.Request, call *Call, token *tokens.Token) (*http.Response, error) {
 	real := rewrite.TokenOf(token.Value.Reveal())
 	response, err := l.send(r, call, rewrite.Splice(call.Query, call.Param, real, l.IsCredential))

@@ -26,7 +26,11 @@ type Grant struct {
 	Time       time.Time     // CreateTime of the event
 }
 
-// authorization takes what the events URL reports of authorisations.
+// authorization takes what the events URL reports of authorisations, and finishes
+// the exchange of their codes in the background, over restarts and on whichever
+// node is alive. An event counts only if it is not older than the last one of its
+// account, by WeChat's CreateTime: WeChat repeats events, and they overtake each
+// other.
 type authorization struct {
 	*exchange
 	finishing sync.Map // subject.Subject → whose code is being exchanged here

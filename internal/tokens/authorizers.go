@@ -14,8 +14,10 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
-// authorizers is the source of authorizer tokens: WeChat issues one for the refresh
-// token, and tells the refresh token again where it is lost.
+// authorizers is the source of authorizer tokens. WeChat issues one for the
+// account's refresh token, which does not expire and must not be lost; if it is
+// lost all the same, api_get_authorizer_info may return it again.
+// https://developers.weixin.qq.com/doc/oplatform/developers/dev/AuthorizerAccessToken.html
 type authorizers struct {
 	*source
 	components *components
@@ -56,8 +58,9 @@ func codePending(record vault.Record) bool {
 	return record.Code != nil && time.Now().Before(record.CodeExpires)
 }
 
-// refresh exchanges the record's refresh token for an access token. WeChat's
-// refresh token overwrites ours if it sends one; an empty one never does.
+// refresh exchanges the record's refresh token for an access token. If WeChat
+// sends a refresh token, it replaces ours; an empty one never does, because some
+// answers leave it out.
 func (a *authorizers) refresh(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
 	began := time.Now()
 	var token openapi.Token
@@ -76,10 +79,10 @@ func (a *authorizers) refresh(ctx context.Context, who subject.Subject, record v
 	return record, nil
 }
 
-// recoverRefreshToken asks WeChat once for the refresh token of an authorizer whose
-// own is lost or was never known here. Whoever starts from an empty storage comes
-// back this way.
-// https://developers.weixin.qq.com/doc/oplatform/developers/dev/AuthorizerAccessToken.html
+// recoverRefreshToken asks WeChat for the refresh token of an authorizer whose own
+// is lost or was never known here. This is how all accounts of a platform come
+// back after the storage was lost. If WeChat returns the same refresh token that
+// it has just called invalid, only the account's admin can help: ErrNeedsAdmin.
 func (a *authorizers) recoverRefreshToken(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
 	info, err := a.fetchInfo(ctx, who, record.Generation > 0)
 	if err != nil {
@@ -92,10 +95,11 @@ func (a *authorizers) recoverRefreshToken(ctx context.Context, who subject.Subje
 	return a.refresh(ctx, who, record)
 }
 
-// recheckRevoked asks whether an account that has withdrawn is back: its
-// authorized event may be lost, or the unauthorized one of the time before came
-// after it. That is asked every ten minutes at most, and not soon after the
-// withdrawal.
+// recheckRevoked asks WeChat whether an account that has withdrawn is authorized
+// again: its authorized event may be lost, or an old unauthorized event may have
+// come after it. It asks at most every recheckInterval, and not within that time
+// after the withdrawal. Otherwise, and if the answer is no, it returns
+// ErrUnauthorized.
 func (a *authorizers) recheckRevoked(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
 	now := time.Now()
 	if now.Sub(record.EventTime) < recheckInterval || !a.health.RecheckIsDue(who, now) {
@@ -109,7 +113,8 @@ func (a *authorizers) recheckRevoked(ctx context.Context, who subject.Subject, r
 }
 
 // fetchInfo calls api_get_authorizer_info. Look-ups of authorizers that are not
-// known here are limited.
+// known here are limited: else a client could spend WeChat's quota of the platform
+// by trying appids.
 func (a *authorizers) fetchInfo(ctx context.Context, who subject.Subject, known bool) (info openapi.AuthorizerInfo, err error) {
 	lookup := func() bool {
 		err = a.components.withComponentToken(ctx, who.Component(), func(componentToken secret.Secret) (err error) {
@@ -141,9 +146,10 @@ func saysUnauthorized(err error) bool {
 		(refusal.Kind() == openapi.Withdrawn || refusal.Code == 40013)
 }
 
-// markUnauthorized writes down that the account has taken its authorisation back
-// and drops its tokens. The caller holds the lock. The error is that of storing;
-// this node has forgotten the tokens in any case.
+// markUnauthorized stores that the account has withdrawn its authorisation, and
+// drops its tokens. The record stays as a tombstone: without it, the next call
+// would look the account up at WeChat. The caller holds the lock. The error is
+// that of storing; this node has dropped the tokens in any case.
 func (a *authorizers) markUnauthorized(ctx context.Context, who subject.Subject, record vault.Record) error {
 	for _, token := range []*Token{a.tokenOf(who, record), a.memory.Get(who)} {
 		if token != nil {
@@ -161,7 +167,8 @@ func (a *authorizers) markUnauthorized(ctx context.Context, who subject.Subject,
 	return err
 }
 
-// recheck looks into whether an account is authorized, see Keeper.Recheck.
+// recheck starts a renewal in the background, which shows whether an account is
+// still authorized, see Keeper.Recheck. It does so at most every recheckInterval.
 func (a *authorizers) recheck(who subject.Subject, token *Token) {
 	if a.health.RecheckIsDue(who, time.Now()) {
 		a.obtainAhead(who, token)

@@ -13,8 +13,11 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
-// components is the source of component tokens: WeChat issues one for the newest
-// ticket.
+// components is the source of component tokens. WeChat issues one for the app
+// secret and a ticket that is at most twelve hours old. Each call issues another
+// token, and the one before it dies five minutes later: so two processes that
+// renew on their own end each other's tokens.
+// https://developers.weixin.qq.com/doc/oplatform/openApi/ticket-token/api_getcomponentaccesstoken
 type components struct {
 	*source
 	tickets *tickets
@@ -41,7 +44,7 @@ func (c *components) issue(ctx context.Context, who subject.Subject, record vaul
 		c.tickets.request(ctx, who.Component(), ticket)
 		return record, problem.ErrNoTicket
 	}
-	began := time.Now()
+	began := time.Now() // the lifetime counts from WeChat's answer; from here is earlier, and safe
 	token, err := s.API.ComponentToken(ctx, who.Component(), appSecret, ticket.Value)
 	if err != nil {
 		if openapi.KindOf(err) == openapi.TicketBad {
@@ -53,7 +56,9 @@ func (c *components) issue(ctx context.Context, who subject.Subject, record vaul
 	return record, nil
 }
 
-// withComponentToken makes a component-level call, see withToken.
+// withComponentToken makes a component-level call, see withToken. It is the only
+// way from an authorizer down to its component, and renews the component's token
+// if that is necessary.
 func (c *components) withComponentToken(ctx context.Context, component string, call func(componentToken secret.Secret) error) error {
 	return c.withToken(ctx, subject.Of(component, ""), call)
 }

@@ -39,7 +39,10 @@ func (x *exchange) do(ctx context.Context, component string, code secret.Secret)
 	}))
 }
 
-// spend lets WeChat exchange the code, and saves what it issues.
+// spend lets WeChat exchange the code (api_query_auth) and saves what it issues.
+// If the process dies between the two, the refresh token is not lost: the code is
+// stored as pending, WeChat then says that it is spent, and spentElsewhere asks
+// for the refresh token.
 func (x *exchange) spend(ctx context.Context, component string, code secret.Secret) (string, error) {
 	began := time.Now()
 	var granted openapi.Authorization
@@ -127,8 +130,10 @@ func (x *exchange) exchangeFailed(component string, code secret.Secret, err erro
 }
 
 // spentElsewhere is called when WeChat says that a code is invalid, spent or
-// expired. If it is known whose code it is, somebody else has exchanged it, or
-// the answer was lost: then the authorizer has its tokens, or WeChat tells.
+// expired. If it is known whose code it is, then another node has exchanged it, or
+// the answer to this node was lost: the tokens of the authorizer are in the vault,
+// or WeChat returns its refresh token again. If it is not known whose code it is,
+// it may be one that somebody has made up: the refusal is returned.
 func (x *exchange) spentElsewhere(ctx context.Context, component string, code secret.Secret, refused error) (string, error) {
 	id := codeID(component, code)
 	appid, announced := x.codes.Announced(id)

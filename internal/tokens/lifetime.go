@@ -15,7 +15,8 @@ import (
 const renewTimeout = 30 * time.Second
 
 // lifetime counts the work of a Keeper and ends it. Work does not stop when its
-// caller leaves: a token that is on its way is stored for the next one.
+// caller leaves: WeChat may have issued a token already, and it must be stored.
+// Only the end of the Keeper stops work. It is safe for concurrent use.
 type lifetime struct {
 	ctx    context.Context // ends with end
 	cancel context.CancelFunc

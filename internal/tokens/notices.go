@@ -23,8 +23,10 @@ const (
 )
 
 // notices tells the other nodes of a cluster that an authorization has changed,
-// and reads what they have published. It counts time from when it has seen a
-// notice itself, so that the clocks of the nodes may differ.
+// and reads what they have published. Without a notice another node would serve
+// the tokens of an account that has withdrawn from its memory until they expire,
+// and would not know whose a code is that comes to it by the browser. Time counts
+// from when this node has seen a notice, so the clocks of the nodes may differ.
 type notices struct {
 	*base
 	mu   sync.Mutex
@@ -74,8 +76,9 @@ func (n *notices) follow(ctx context.Context) {
 	}
 }
 
-// poll reads what other nodes have published of a component's authorizers: what
-// memory holds of them is dropped, the record decides again.
+// poll reads what other nodes have published about a component's authorizers.
+// Their tokens are dropped from memory and their cool-downs end, so that the next
+// call reads the record.
 func (n *notices) poll(ctx context.Context, component string) {
 	v := n.settings().Vault
 	published, err := v.Notices(ctx, component)

@@ -27,10 +27,11 @@ const (
 	unauthorizedCoolDown = time.Minute
 )
 
-// failed deals with a failed attempt for who, and returns what callers are to be
-// shown. What the log calls doing cools down under key. Failures of another's
-// making, of the component, of the storage or by the end of everything, start no
-// cool-down.
+// failed counts a failed attempt for who, logs it, starts a cool-down under key,
+// and returns what callers are to be shown. Doing is what the log says was
+// attempted. The first failure of a kind is logged and emitted, its repetitions
+// are not. A failure that is not who's own, of the component, of storage or because
+// the gateway ends, starts no cool-down and is logged where it happened.
 func (b *base) failed(doing string, who subject.Subject, key healthKey, err error) error {
 	shown := publicError(who, err)
 	public := problem.Of(shown)

@@ -118,9 +118,12 @@ func (r *records) lock(ctx context.Context, who subject.Subject) (unlock func(),
 }
 
 // lockUnless takes the storage lock of who, unless done reports meanwhile that
-// another holder has done the work; then both results are nil. Storage locks poll
-// only every second, while a look at the record costs little. The caller has begun
-// work, so that the end waits for a lock that comes too late.
+// another holder has done the work; then both results are nil. The lock is raced
+// against the record because storage looks for a free lock only once a second,
+// while a look at the record costs little. It waits no longer than ctx.
+//
+// A lock that comes too late is released in the background. The caller has begun
+// work, so that the end of the lifetime waits for that as well.
 func (r *records) lockUnless(ctx context.Context, who subject.Subject, done func() bool) (unlock func(), err error) {
 	type lock struct {
 		release func() error

@@ -42,7 +42,7 @@ func (b *base) reject(who subject.Subject, token *Token) {
 }
 
 // adopt makes memory hold the token of a record that has just been saved, and
-// nothing older.
+// nothing older. It is called where a token was issued outside a renewal.
 func (b *base) adopt(who subject.Subject, record vault.Record) {
 	b.memory.Drop(who)
 	if token := b.tokenOf(who, record); token.live(time.Now()) {

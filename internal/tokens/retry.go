@@ -51,7 +51,8 @@ func (r *records) saveIssued(ctx context.Context, who subject.Subject, change fu
 	return stands
 }
 
-// retry tries to store an unsaved record until it succeeds.
+// retry tries to store an unsaved record, with growing delays, until that
+// succeeds or the lifetime ends. There is one retry per subject at a time.
 func (r *records) retry(who subject.Subject) {
 	for attempt := 1; backoff.Wait(r.ctx, backoff.Jitter(backoff.Delay(attempt, time.Second, 30*time.Second))); attempt++ {
 		ctx, cancel := context.WithTimeout(r.ctx, renewTimeout)
@@ -63,8 +64,9 @@ func (r *records) retry(who subject.Subject) {
 	}
 }
 
-// flush tries a last time to store what is not saved yet, when all other work has
-// ended: the refresh tokens are nowhere else.
+// flush tries a last time to store what is not saved yet. It is called when all
+// other work has ended, and waits for saveTimeout at most: the refresh tokens in
+// these records exist nowhere else.
 func (r *records) flush() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), saveTimeout)
 	defer cancel()

@@ -30,6 +30,11 @@ const (
 // renews each once in the whole cluster. Memory is asked first, then the vault,
 // then WeChat. Whatever WeChat issues is stored before it is served, or, while
 // storage fails, kept in memory and stored later.
+//
+// One renewal passes these methods: current finds no live token, wait joins the
+// one renewal of this node, obtain reads the record, renewLocked takes the lock
+// of the cluster and reads the record again, renew asks WeChat and saves. Each of
+// them ends early if somebody else has renewed the token meanwhile.
 type source struct {
 	*records
 
@@ -54,7 +59,8 @@ func newSlots() *slots {
 	return &slots{ahead: make(chan struct{}, maxAhead), reads: make(chan struct{}, maxVaultReads)}
 }
 
-// current returns a token of who, see Keeper.Current.
+// current returns a token of who, see Keeper.Current. Most calls end with the
+// first look into memory: no lock, no storage, no allocation.
 func (s *source) current(ctx context.Context, who subject.Subject) (*Token, error) {
 	token := s.memory.Get(who)
 	if token == nil {
@@ -66,6 +72,8 @@ func (s *source) current(ctx context.Context, who subject.Subject) (*Token, erro
 	if !token.live(now) {
 		return s.wait(ctx, who)
 	}
+	// Many callers find the token due at the same time. The swap lets one of them
+	// start a renewal, and the next one a second later if that has failed.
 	if due := token.due.Load(); now.UnixNano() >= due &&
 		token.due.CompareAndSwap(due, now.Add(time.Second).UnixNano()) {
 		s.renewAhead(who, token)
@@ -75,7 +83,8 @@ func (s *source) current(ctx context.Context, who subject.Subject) (*Token, erro
 
 // fromVault brings who's token from the vault into memory; nil without an error
 // means that wait has to find one, or to say why there is none. It runs on the
-// caller's own goroutine, which spares the processor the work of waking others.
+// caller's own goroutine: to wake another one, and to be woken by it, would cost
+// more than the reading. At most maxVaultReads callers are here at a time.
 func (s *source) fromVault(ctx context.Context, who subject.Subject) (*Token, error) {
 	if s.health.CoolingDown(healthKey{who, renewal}, time.Now()) != nil {
 		return nil, nil
@@ -107,8 +116,9 @@ func (s *source) fromVault(ctx context.Context, who subject.Subject) (*Token, er
 	return token, nil
 }
 
-// renewAhead renews in the background a token that is soon due, unless too many
-// others are being renewed: then a later call does it.
+// renewAhead renews a token that is soon due, in the background, and returns at
+// once. If too many others are being renewed it does nothing: a later call finds
+// the token due again.
 func (s *source) renewAhead(who subject.Subject, token *Token) {
 	select {
 	case s.slots.ahead <- struct{}{}:
@@ -127,7 +137,9 @@ func (s *source) obtainAhead(who subject.Subject, token *Token) <-chan singlefli
 	return s.join(string(who)+" ahead", func(ctx context.Context) (any, error) { return s.obtain(ctx, who, token) })
 }
 
-// replace returns a token of who other than rejected, see Keeper.Replace.
+// replace returns a token of who other than rejected, see Keeper.Replace. Rejected
+// is compared with what is in memory and in the vault: a caller that comes late
+// with an old token must not cause another renewal.
 func (s *source) replace(ctx context.Context, who subject.Subject, rejected *Token) (*Token, error) {
 	s.reject(who, rejected)
 	if token := s.memory.Get(who); token.replaces(rejected, time.Now()) {
@@ -152,9 +164,10 @@ func (s *source) wait(ctx context.Context, who subject.Subject) (*Token, error) 
 	return nil, problem.ErrContended
 }
 
-// obtain finds a live token of who other than due, which is nil or still
-// alive: in the vault, or by renewing it with WeChat. If renewing fails and
-// the token at hand is still alive and not rejected, that one is served.
+// obtain finds a live token of who other than due, which is nil or a live token
+// that is to be renewed ahead: in the vault, or by renewing it with WeChat. If
+// the renewal fails, the token of the record is served as long as it is live. An
+// account that has withdrawn is served nothing.
 func (s *source) obtain(ctx context.Context, who subject.Subject, due *Token) (*Token, error) {
 	record, err := s.load(ctx, who)
 	if err != nil && !recoverable(err) {
@@ -218,8 +231,9 @@ func (s *source) renewLocked(ctx context.Context, who subject.Subject, record va
 	return s.renew(ctx, who, record)
 }
 
-// renew lets WeChat issue a new token of who, saves it, and only then hands it
-// out. The caller holds the lock.
+// renew lets WeChat issue a new token of who, saves it, and then returns it. A
+// token that storage does not take is returned all the same, because it exists
+// nowhere else: save goes on trying. The caller holds the lock.
 func (s *source) renew(ctx context.Context, who subject.Subject, record vault.Record) (*Token, error) {
 	forced := time.Now().Before(record.Expires) && s.health.IsRejected(who, record.Token)
 	if forced && s.health.contended(who, time.Now()) {
@@ -250,9 +264,10 @@ func (s *source) renewalFailed(who subject.Subject, err error) error {
 	return s.failed(renewalFailing, who, healthKey{who, renewal}, err)
 }
 
-// withToken makes a call with who's token. If WeChat rejects the token, the call is
-// made once more with another one. Errors of the component's token are marked as
-// the component's.
+// withToken makes a call of the gateway's own with who's token. If WeChat rejects
+// the token, the call is made once more with another one. An error that concerns
+// the component's token and not the call is marked as a componentError, so that
+// the authorizer that the call was for does not cool down.
 func (s *source) withToken(ctx context.Context, who subject.Subject, call func(token secret.Secret) error) error {
 	token, err := s.current(ctx, who)
 	if err != nil {

@@ -23,8 +23,10 @@ const (
 	ticketRequestInterval = 10 * time.Minute
 )
 
-// tickets keeps the component_verify_tickets, and asks for them when they fail to
-// come.
+// tickets stores the component_verify_tickets, and asks WeChat for them when none
+// comes. A ticket is valid for twelve hours; without one no component token can be
+// had, and without that no authorizer token.
+// https://developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/component_verify_ticket.html
 type tickets struct{ *records }
 
 // store stores a ticket that WeChat pushed, see Keeper.Ticket.
@@ -76,8 +78,9 @@ func ticketMissing(ticket vault.Ticket, err error) bool {
 	return time.Since(ticket.Received) >= ticketDrought
 }
 
-// request calls api_start_push_ticket, unless some node has done so within the
-// last ten minutes. The caller holds the component's lock.
+// request calls api_start_push_ticket, unless some node has done so within
+// ticketRequestInterval. WeChat stops its pushes after repeated failures and
+// starts them again only when it is asked. The caller holds the component's lock.
 func (t *tickets) request(ctx context.Context, component string, ticket vault.Ticket) {
 	s := t.settings()
 	if time.Since(ticket.Asked) < ticketRequestInterval {

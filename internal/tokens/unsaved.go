@@ -19,6 +19,7 @@ type unsaved struct {
 	records map[subject.Subject]vault.Record
 }
 
+// get returns the record of who that is not saved yet.
 func (u *unsaved) get(who subject.Subject) (vault.Record, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -26,13 +27,15 @@ func (u *unsaved) get(who subject.Subject) (vault.Record, bool) {
 	return record, ok
 }
 
+// all returns whose records are not saved yet.
 func (u *unsaved) all() []subject.Subject {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return slices.Collect(maps.Keys(u.records))
 }
 
-// put reports whether who is new here.
+// put adds a record, or replaces the one of the same subject. It reports whether
+// the subject is new here, so that one retry is started for it.
 func (u *unsaved) put(who subject.Subject, record vault.Record) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
