@@ -115,6 +115,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("component %s: %w", appid, err)
 		}
 	}
+	rings, err := a.keyrings(resolve)
+	if err != nil {
+		return err
+	}
 	if a.applications, err = newApplications(a.Clients, a.components, resolve); err != nil {
 		return err
 	}
@@ -126,10 +130,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.apiTransport = newAPITransport()
-	a.settings = &settings{cacheSize: a.CacheSize}
-	if a.settings.tokens, err = a.newTokenSettings(ctx, events.emit, resolve); err != nil {
-		return err
-	}
+	a.settings = &settings{cacheSize: a.CacheSize, tokens: a.newTokenSettings(ctx.Storage(), rings, events.emit)}
 	a.settings.deliveries = a.deliveries()
 	a.drain = newDrain()
 	if err := a.drain.subscribe(ctx); err != nil {
@@ -164,7 +165,8 @@ func (a *App) build() {
 	}
 }
 
-// newGateway returns what serves applications, with what makes their calls.
+// newGateway returns what serves the applications of one wechat_proxy. Calls has
+// its transports, and is given the rest here.
 func (a *App) newGateway(calls *relay.Relay) *gateway.Gateway {
 	calls.Tokens, calls.Hosts, calls.IsCredential = a.state.keeper, a.hosts, a.applications.clients.IsCredential
 	components := make(map[string]struct{})

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/dgraph-io/ristretto/v2"
 	"go.uber.org/zap"
 
@@ -26,12 +25,8 @@ import (
 
 // newTokenSettings returns what the keeper of tokens takes from this
 // configuration: where records are kept, and where WeChat is.
-func (a *App) newTokenSettings(ctx caddy.Context, emit func(string, map[string]any), resolve resolver) (*tokens.Settings, error) {
-	rings, err := a.keyrings(resolve)
-	if err != nil {
-		return nil, err
-	}
-	storage := metrics.NewStorage(ctx.Storage(), a.log)
+func (a *App) newTokenSettings(caddyStorage vault.Storage, rings map[string]*vault.Keyring, emit func(string, map[string]any)) *tokens.Settings {
+	storage := metrics.NewStorage(caddyStorage, a.log)
 	records := vault.New(func() vault.Storage { return storage }, func(appid string) *vault.Keyring { return rings[appid] })
 	records.Broken = func(lock string) {
 		a.log.Warn("storage lock does not come free and is taken; its owner was killed, or hangs", zap.String("lock", lock))
@@ -40,7 +35,7 @@ func (a *App) newTokenSettings(ctx caddy.Context, emit func(string, map[string]a
 	for appid, c := range a.components {
 		current[appid] = c.appSecrets[0]
 	}
-	return &tokens.Settings{Components: current, API: newAPIClient(a.apiTransport, a.hosts), Vault: records, Log: a.log, Emit: emit}, nil
+	return &tokens.Settings{Components: current, API: newAPIClient(a.apiTransport, a.hosts), Vault: records, Log: a.log, Emit: emit}
 }
 
 // keyrings returns the seal keys of each component: those configured, then
