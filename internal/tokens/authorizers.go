@@ -156,7 +156,7 @@ func (a *authorizers) markUnauthorized(ctx context.Context, who subject.Subject,
 			a.reject(who, token)
 		}
 	}
-	a.health.RecheckIsDue(who, time.Now()) // it is not, after what WeChat has just said
+	a.health.RecheckIsDue(who, time.Now()) // so that it is not, after what WeChat has just said
 	record.State = vault.Unauthorized
 	record.Token, record.Refresh, record.Code = nil, nil, nil
 	_, err := a.save(ctx, who, record)

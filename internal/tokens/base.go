@@ -24,8 +24,7 @@ type Settings struct {
 }
 
 // base is what all layers of the engine stand on. Each layer embeds the one below
-// it, so none can call upwards; what it needs from above it is handed as a
-// function.
+// it; what it needs from above is handed to it as a function.
 type base struct {
 	*lifetime
 	settings func() *Settings // of the configuration in force

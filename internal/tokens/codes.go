@@ -38,10 +38,13 @@ func codeID(component string, code secret.Secret) string {
 	return hex.EncodeToString(digest[:16])
 }
 
-// Announce notes whose code this is. Only signed events announce codes.
+// Announce notes whose code this is. It is called for what WeChat has signed or
+// another node has published, never for what a browser brings.
 func (c *codes) Announce(id, appid string) { c.put(id, codeState{appid: appid}) }
 
-// MarkSpent notes that the code has been exchanged, and for what.
+// MarkSpent notes that WeChat takes the code no more, and whose it is: it has been
+// exchanged, or WeChat calls it spent, expired or wrong. Answer is what WeChat
+// answered to the exchange here, nil for none.
 func (c *codes) MarkSpent(id, appid string, answer []byte) {
 	c.put(id, codeState{appid: appid, spent: true, answer: answer})
 }
@@ -70,7 +73,7 @@ func (c *codes) Announced(id string) (appid string, ok bool) {
 	return state.appid, ok
 }
 
-// Spent returns what the code was exchanged for, if it was.
+// Spent returns whose code it is, if it is marked as spent.
 func (c *codes) Spent(id string) (appid string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

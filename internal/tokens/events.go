@@ -11,7 +11,7 @@ const (
 	eventAuthorized = "wechat_authorized"
 	// eventUnauthorized: an account has withdrawn.
 	eventUnauthorized = "wechat_unauthorized"
-	// eventRenewalFailed: a token could not be renewed; once for each kind of
-	// failure, with its slug as reason.
+	// eventRenewalFailed: a token could not be renewed, or a code not be exchanged;
+	// once for each kind of failure, with its slug as reason.
 	eventRenewalFailed = "wechat_renewal_failed"
 )

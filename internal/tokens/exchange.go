@@ -15,10 +15,10 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
-// exchange turns authorization_codes into tokens. A code can be spent once, and
-// until it is exchanged no refresh token exists: so it is stored before anything
-// is done with it, and every way in which it may have been spent elsewhere is
-// looked into.
+// exchange turns authorization_codes into tokens. A code can be exchanged once, and
+// until then no refresh token exists. So a code that comes by an event is stored
+// before it is exchanged, the same code is exchanged by one goroutine of a node at
+// a time, and a code that WeChat calls spent is not given up: see spentElsewhere.
 type exchange struct{ *authorizers }
 
 // newExchange lets pending codes be exchanged before authorizers are renewed.
@@ -40,9 +40,9 @@ func (x *exchange) do(ctx context.Context, component string, code secret.Secret)
 }
 
 // spend lets WeChat exchange the code (api_query_auth) and saves what it issues.
-// If the process dies between the two, the refresh token is not lost: the code is
-// stored as pending, WeChat then says that it is spent, and spentElsewhere asks
-// for the refresh token.
+// If the process dies between the two, the refresh token is not lost: the event
+// has stored the code as pending, WeChat then says that it is spent, and
+// spentElsewhere asks for the refresh token.
 func (x *exchange) spend(ctx context.Context, component string, code secret.Secret) (string, error) {
 	began := time.Now()
 	var granted openapi.Authorization
@@ -78,7 +78,7 @@ func grant(record *vault.Record, granted openapi.Authorization, code secret.Secr
 		record.Code = nil
 	}
 	if asked.Before(record.Obtained) {
-		return // renewed meanwhile, by a node that found the code spent
+		return // renewed meanwhile, perhaps by a node that found the code spent
 	}
 	record.Token, record.Obtained, record.Expires = granted.Access.Value, asked, asked.Add(granted.Access.Lifetime)
 	if granted.Refresh != nil {
@@ -105,7 +105,7 @@ func (x *exchange) exchangePending(ctx context.Context, who subject.Subject, rec
 	return err
 }
 
-// clearCode takes a spent code out of the record of who, and returns what stands.
+// clearCode takes a spent code out of the record of who, and returns the record.
 func (x *exchange) clearCode(ctx context.Context, who subject.Subject, code secret.Secret) (stands vault.Record, err error) {
 	err = x.update(ctx, who, func(record *vault.Record) error {
 		if record.Code.Equal(code) {

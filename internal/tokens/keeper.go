@@ -5,15 +5,15 @@
 // calls; what it is told of the world is in [Settings], where it holds tokens in
 // memory is a [Memory], and what it writes down goes through package vault.
 //
-// Below the Keeper the package is a stack. A file calls only files below it, and
-// what it needs from above is handed to it as a function:
+// Below the Keeper the package is a stack. A file uses only files that stand after
+// it in this list, and what it needs from above is handed to it as a function:
 //
 //	keeper.go                          the public methods; the background work
 //	componentapi.go authorization.go   what clients ask for; what WeChat's events report
 //	exchange.go                        an authorization_code becomes tokens, once
 //	authorizers.go components.go       how WeChat issues a token, of each level
-//	source.go                          one renewal at a time in the whole cluster; memory, vault, WeChat
-//	tickets.go notices.go retry.go     tickets; what nodes tell each other; storing again what storage refused
+//	source.go                          memory, vault, WeChat; one renewal of a token at a time in the cluster
+//	tickets.go notices.go retry.go     tickets; what nodes tell each other; saving, and saving again
 //	records.go remember.go outcome.go  locks and records; tokens in memory; what came of an attempt
 //	base.go codes.go unsaved.go        what all of them share
 //	forced.go health.go lookups.go     what went wrong with whom, and what is not tried for a while
@@ -38,8 +38,10 @@ const watchInterval = time.Minute
 // It outlives configuration reloads and is safe for concurrent use.
 //
 // A live token in memory is served without allocation, and without waiting for
-// anything. Whatever else a method does, it waits no longer than its ctx, unless
-// storage does not look at one, see maxVaultReads; what it has begun goes on.
+// anything. Else a method waits for storage and WeChat, no longer than its ctx,
+// with two exceptions: what WeChat has issued or taken back is saved all the same,
+// within saveTimeout, and some storages do not look at a context. A renewal or
+// exchange that a method has begun goes on when its caller leaves.
 type Keeper struct {
 	*base
 	records       *records
@@ -98,7 +100,7 @@ func (k *Keeper) watch(ctx context.Context) {
 
 // Close ends all work and waits for it, tries a last time to store what is not
 // stored yet, and closes the memory. Callers who come later, with requests of a
-// configuration that is gone, get an error. It may be called again.
+// configuration that is gone, get no token. It may be called again.
 func (k *Keeper) Close() {
 	k.end()
 	k.records.flush()
@@ -149,7 +151,7 @@ func (k *Keeper) Ticket(ctx context.Context, component string, ticket secret.Sec
 // Authorized takes an authorized or updateauthorized event. The code is
 // stored before Authorized returns, so that no crash can lose it: until it is
 // exchanged no refresh token exists. The exchange itself follows in the
-// background. An event older than what is known changes nothing. The push may be
+// background. An event older than what is known changes no record. The push may be
 // acknowledged only if Authorized returns nil.
 func (k *Keeper) Authorized(ctx context.Context, g Grant) error {
 	return k.authorization.authorized(ctx, g)

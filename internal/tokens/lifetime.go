@@ -14,9 +14,10 @@ import (
 // left behind (about 11 s in file system storage), then WeChat.
 const renewTimeout = 30 * time.Second
 
-// lifetime counts the work of a Keeper and ends it. Work does not stop when its
-// caller leaves: WeChat may have issued a token already, and it must be stored.
-// Only the end of the Keeper stops work. It is safe for concurrent use.
+// lifetime counts the work of a Keeper and ends it. Work that is started by join or
+// background does not stop when its caller leaves: WeChat may have issued a token
+// already, and it must be stored. Only the end of the Keeper stops it. A lifetime
+// is safe for concurrent use.
 type lifetime struct {
 	ctx    context.Context // ends with end
 	cancel context.CancelFunc

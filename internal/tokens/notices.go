@@ -38,9 +38,9 @@ type notice struct {
 	vault.Notice
 }
 
-// publish lets the other nodes know that the authorization of who has changed.
-// Its record is stored; where no notice arrives, the change takes effect when a
-// token is renewed or rejected.
+// publish lets the other nodes know that the authorization of who has changed. The
+// caller has saved its record, or tried to. Where no notice arrives, the change
+// takes effect when a token is renewed or rejected.
 func (n *notices) publish(ctx context.Context, who subject.Subject, id string) {
 	what := notice{who.Component(), vault.Notice{AppID: who.Authorizer(), ID: id}}
 	if !n.see(what, time.Now()) {

@@ -120,14 +120,16 @@ func attributed(who subject.Subject, err error) error {
 	return err
 }
 
-// publicError turns a refusal of the component token into the answer there is
-// for it; other errors speak for themselves.
+// publicError returns what callers are shown of an error: if it concerns the
+// component, or who is one, WeChat's refusal becomes ErrNoComponent, because the
+// caller can do nothing about it. Other errors are shown as they are.
 func publicError(who subject.Subject, err error) error {
 	return callError(attributed(who, err))
 }
 
-// callError is publicError for a call that the component token, if it could be
-// had, was only the means of: a refusal of the call itself speaks for itself.
+// callError is publicError for a call that a client asks for: WeChat's refusal of
+// the call itself is shown as it is, only a refusal that concerns the component's
+// token becomes ErrNoComponent.
 func callError(err error) error {
 	var refusal *openapi.Refusal
 	var component *componentError

@@ -91,7 +91,7 @@ func (r *records) locked(ctx context.Context, who subject.Subject, do func(recor
 	return do(record)
 }
 
-// update changes the record of who under its lock and stores it. Nothing is
+// update changes the record of who under its lock and stores it. The record is not
 // changed if it returns an error, which may be that of change.
 func (r *records) update(ctx context.Context, who subject.Subject, change func(*vault.Record) error) error {
 	return r.locked(ctx, who, func(record vault.Record) error {
@@ -122,8 +122,9 @@ func (r *records) lock(ctx context.Context, who subject.Subject) (unlock func(),
 // against the record because storage looks for a free lock only once a second,
 // while a look at the record costs little. It waits no longer than ctx.
 //
-// A lock that comes too late is released in the background. The caller has begun
-// work, so that the end of the lifetime waits for that as well.
+// A lock that comes too late is released in the background. Callers have begun
+// work, so that the end of the lifetime waits for that as well; flush, which runs
+// after that end, leaves it to the storage.
 func (r *records) lockUnless(ctx context.Context, who subject.Subject, done func() bool) (unlock func(), err error) {
 	type lock struct {
 		release func() error

@@ -52,7 +52,8 @@ func (r *records) saveIssued(ctx context.Context, who subject.Subject, change fu
 }
 
 // retry tries to store an unsaved record, with growing delays, until that
-// succeeds or the lifetime ends. There is one retry per subject at a time.
+// succeeds or the lifetime ends. It runs in the background; a second one for the
+// same subject does no harm, because each attempt takes the lock.
 func (r *records) retry(who subject.Subject) {
 	for attempt := 1; backoff.Wait(r.ctx, backoff.Jitter(backoff.Delay(attempt, time.Second, 30*time.Second))); attempt++ {
 		ctx, cancel := context.WithTimeout(r.ctx, renewTimeout)

@@ -18,11 +18,14 @@ import (
 )
 
 const (
-	// maxAhead is how many renewals ahead run at a time. Nobody waits for them,
-	// and a burst of calls for many accounts that are due must not fill memory.
+	// maxAhead is how many renewals ahead calls may start at a time. Nobody waits
+	// for them, and a burst of calls for many accounts that are due must not fill
+	// memory. (Keeper.Recheck starts one of an account in ten minutes at most.)
 	maxAhead = 100
-	// maxVaultReads is how many callers read the storage themselves at a time. A
-	// file system that hangs lets nobody go, and these are all that it may hold.
+	// maxVaultReads is how many callers of current read the storage themselves at a
+	// time. A file system that hangs lets nobody go, and of those who only want a
+	// token these are all that it may hold; the others wait for a renewal, and can
+	// leave.
 	maxVaultReads = 16
 )
 
@@ -31,10 +34,15 @@ const (
 // then WeChat. Whatever WeChat issues is stored before it is served, or, while
 // storage fails, kept in memory and stored later.
 //
-// One renewal passes these methods: current finds no live token, wait joins the
-// one renewal of this node, obtain reads the record, renewLocked takes the lock
-// of the cluster and reads the record again, renew asks WeChat and saves. Each of
-// them ends early if somebody else has renewed the token meanwhile.
+// One renewal passes these methods: current finds no live token; wait joins the
+// renewal of this node that callers wait for (there may be another one ahead);
+// obtain reads the record; renewLocked takes the lock of the cluster and reads the
+// record again; renew asks WeChat and saves. Before renew, each of them ends early
+// if somebody else has renewed the token meanwhile.
+//
+// If a process dies while it holds the lock, the storage frees the lock after some
+// seconds and another process renews. WeChat may then have issued a token that
+// nobody has: the next one replaces it.
 type source struct {
 	*records
 
@@ -191,9 +199,9 @@ func (s *source) obtain(ctx context.Context, who subject.Subject, due *Token) (*
 }
 
 // renewLocked renews who under the storage lock, unless another node was faster
-// or who is cooling down after a failure. It looks again after every wait: at the
-// record while it waits for the lock and when it has it, and at the cool-down,
-// because whoever held the lock before may have failed.
+// or who is cooling down after a failure on this node. It looks again after every
+// wait: at the record while it waits for the lock and when it has it, and at the
+// cool-down, because another goroutine that held the lock before may have failed.
 func (s *source) renewLocked(ctx context.Context, who subject.Subject, record vault.Record, due *Token) (*Token, error) {
 	if err := s.health.CoolingDown(healthKey{who, renewal}, time.Now()); err != nil {
 		return nil, err
