@@ -35,6 +35,7 @@ func TestReloads(t *testing.T) {
 	}
 	const reloads = 200
 	eachStorage(t, func(t *testing.T, s storage) {
+		t.Parallel() // each cluster has processes and a WeChat of its own
 		c := start(t, s, 2, sandbox.Config{History: 100})
 		c.authorize(shop)
 		c.load(10) // so that every pool and cache has its size
