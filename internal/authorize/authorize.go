@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package authorize serves the pages from which an account's admin authorises the
-// platform, and the callback to which WeChat sends the browser back. They are
-// public: whatever comes is somebody's guess until its signature says otherwise.
+// Package authorize serves the launch page, from which the admin of an account
+// goes to WeChat to authorise the platform, and the callback, to which WeChat
+// sends the browser back. Both are public. So every visit that costs a call to
+// WeChat is limited, and the callback accepts only what the launch page has
+// signed for the same browser.
+//
+// It does not decide whether an account is authorised: WeChat does, and package
+// tokens exchanges the code and stores the tokens. It stores nothing itself.
+//
+// Entry points: [Pages.Launch] and [Pages.Callback].
 package authorize
 
 import (
@@ -24,40 +31,67 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 )
 
-// CallbackSuffix is what the path of the callback has after that of the launch page.
+// CallbackSuffix is added to the path of the launch page to make the path of the
+// callback.
 const CallbackSuffix = "/callback"
 
-// authTypes are the kinds of account the page may offer: official accounts,
-// mini programs, both, and newer ones; there is no 7.
+// authTypes are the values of auth_type, the kinds of account that WeChat's
+// page offers: 1 official accounts, 2 mini programs, 3 both, 4 to 6 and 8 newer
+// kinds. There is no 7.
 // https://developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/Authorization_Process_Technical_Description.html
 var authTypes = regexp.MustCompile(`^[1-68]$`)
 
+// categoryIDs are the values of category_id_list, numbers of permission sets
+// separated by "|". The bounds keep the link short; the known numbers have up to
+// three digits.
 var categoryIDs = regexp.MustCompile(`^[0-9]{1,4}(\|[0-9]{1,4}){0,199}$`)
 
-// robots are the programs that fetch every link they see. Each visit of the
-// page would spend a pre_auth_code.
+// robots matches the User-Agent of programs that fetch every link, such as those
+// that make previews in chats. Each of their visits would spend a pre_auth_code.
 var robots = regexp.MustCompile(`(?i)bot\b|spider|crawl|preview|slurp|facebookexternalhit`)
 
-// Pages serves the pages from which an account's admin authorises a platform. It
-// is safe for concurrent use; its fields are not changed.
+// Pages serves the launch page and the callback. There is one for each
+// configuration. Its fields are set before the first request and never changed,
+// so it is safe for concurrent use.
 type Pages struct {
-	Platforms map[string]*Platform // by component_appid
-	Tokens    *tokens.Keeper
-	Limits    *Limits
-	URLs      []*url.URL // of WeChat's authorisation pages: for desktop browsers, and inside WeChat if that is another
-	Log       *zap.Logger
+	// Platforms has the component for each component_appid.
+	Platforms map[string]*Platform
+	// Tokens fetches pre_auth_codes and exchanges authorization_codes.
+	Tokens *tokens.Keeper
+	// Limits survives a reload. Otherwise each reload would permit a new burst.
+	Limits *Limits
+	// URLs are scheme and host of WeChat's pages: the first for desktop
+	// browsers, the last for the browser inside WeChat. One is enough if both
+	// are the same.
+	URLs []*url.URL
+	// Log receives why a pre_auth_code could not be fetched.
+	Log *zap.Logger
 }
 
-// Platform is a component as its admins meet it. It is read only.
+// Platform is what the pages need of a component. It is never changed.
 type Platform struct {
-	AppID      string
-	AppSecrets []secret.Secret // sign the state; the current one first
-	ReturnURLs []ReturnURL     // where an admin may be sent after authorising
+	AppID string // component_appid
+	// AppSecrets sign the state. The current one comes first and signs; a
+	// previous one is still accepted, for admins who are at WeChat while it
+	// changes.
+	AppSecrets []secret.Secret
+	// ReturnURLs are the addresses to which an admin may be sent after the
+	// authorisation. If there are none, the callback always shows the result
+	// itself.
+	ReturnURLs []ReturnURL
 }
 
-// Launch serves the page whose link leads to WeChat's authorisation page. It
-// must be a link: WeChat checks the Referer, which a redirect does not send. Self
-// is the address of this page as the browser sees it.
+// Launch serves the launch page, which has a link to WeChat's authorisation
+// page. The admin must follow a link. WeChat compares the domain in the header
+// Referer with the one in its console. After a typed address a browser sends no
+// Referer, and a redirect adds none
+// (developers.weixin.qq.com/community/develop/doc/000c04d52cc030ffe17abe1e852000).
+// self is the URL of the launch page as the browser sees it, without a query.
+//
+// Launch waits for WeChat, which issues a pre_auth_code. All that costs nothing
+// is checked before: the parameters, then HEAD and robots, then the limit. A
+// refusal is a page and no error. An error says that the page could not be made
+// or written.
 func (p *Pages) Launch(w http.ResponseWriter, r *http.Request, self string) error {
 	query := r.URL.Query()
 	platform, err := p.launchPlatform(query)
@@ -91,8 +125,11 @@ func (p *Pages) Launch(w http.ResponseWriter, r *http.Request, self string) erro
 	})
 }
 
-// launchPlatform checks the query of the launch page and returns the
-// component it is for: the one named, or the only one.
+// launchPlatform checks the query of the launch page and returns the component
+// that it names, or without a name the only one. The error is the name of the
+// first wrong parameter, which the page shows; it never shows the value. The
+// state of the application is limited to 512 bytes, because it becomes part of
+// a URL.
 func (p *Pages) launchPlatform(query url.Values) (*Platform, error) {
 	_, found, _ := subject.Named(p.Platforms, query.Get("component"))
 	authType, bizAppID, categories := query.Get("auth_type"), query.Get("biz_appid"), query.Get("category_id_list")
@@ -113,8 +150,11 @@ func (p *Pages) launchPlatform(query url.Values) (*Platform, error) {
 	return found, nil
 }
 
-// authorizeLink returns WeChat's page: the one that shows a QR code to
-// desktop browsers, or the one for the browser inside WeChat.
+// authorizeLink returns the URL of WeChat's page: the one with a QR code for
+// desktop browsers, or the one for the browser inside WeChat
+// (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/Authorization_Process_Technical_Description.html).
+// WeChat sends the browser back to callback with an auth_code added. It does
+// not say which account was authorised: the exchange of the code does.
 func (p *Pages) authorizeLink(r *http.Request, component string, code openapi.PreAuthCode, callback string, query url.Values) string {
 	link := *p.URLs[0]
 	values := url.Values{
@@ -140,9 +180,15 @@ func (p *Pages) authorizeLink(r *http.Request, component string, code openapi.Pr
 	return link.String()
 }
 
-// Callback takes the browser back from WeChat: it exchanges the code, stores
-// what it brought, and shows the result or sends the admin on. Self is the address
-// of the launch page as the browser sees it.
+// Callback serves the request with which the browser comes back from WeChat. It
+// exchanges the auth_code, waits for the exchange, and shows the result or
+// redirects to the return URL. The code may have been exchanged already,
+// because WeChat also pushes it; the result is the same. self and the error are
+// as for Launch.
+//
+// The state and the cookie are checked first, and nothing else in the request
+// is used before. The limit is checked before the exchange, because a visitor
+// with a valid state can invent codes.
 func (p *Pages) Callback(w http.ResponseWriter, r *http.Request, self string) error {
 	query := r.URL.Query()
 	state, platform := p.openState(query.Get("state"), time.Now())
@@ -159,7 +205,8 @@ func (p *Pages) Callback(w http.ResponseWriter, r *http.Request, self string) er
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	// Anybody can come here with a made-up code, and each costs a question.
+	// Each invented code costs a call to WeChat, from the quota that the
+	// exchange of real codes needs.
 	if wait := p.Limits.reserve("callback "+platform.AppID, time.Now()); wait > 0 {
 		return showBusy(w, r, wait)
 	}
@@ -179,14 +226,17 @@ func (p *Pages) Callback(w http.ResponseWriter, r *http.Request, self string) er
 	return nil
 }
 
+// showBusy shows the page for a visitor who must wait. Retry-After is in whole
+// seconds, rounded up.
 func showBusy(w http.ResponseWriter, r *http.Request, wait time.Duration) error {
 	seconds := strconv.Itoa(int(wait.Seconds()) + 1)
 	w.Header().Set("Retry-After", seconds)
 	return showProblem(w, r, http.StatusTooManyRequests, problemBusy, seconds)
 }
 
-// withResult appends appid and state to an address that was checked, and takes
-// out what it may have of them: the application must read ours.
+// withResult adds appid and state to a return URL that was checked. It first
+// removes parameters of these names: a visitor chooses the query of the return
+// URL, and the application could read an appid from it that was not authorised.
 func withResult(returnURL, appid, state string) string {
 	target, err := url.Parse(returnURL)
 	if err != nil {
@@ -201,4 +251,5 @@ func withResult(returnURL, appid, state string) string {
 	return target.String()
 }
 
+// insideWeChat reports whether the browser is the one of the WeChat app.
 func insideWeChat(r *http.Request) bool { return strings.Contains(r.UserAgent(), "MicroMessenger") }

@@ -21,22 +21,25 @@ var assets embed.FS
 
 var templates = template.Must(template.ParseFS(assets, "page.html"))
 
-// page is what the one template shows.
+// page is the data for the template, which makes all pages. The template escapes
+// all values, except QR.
 type page struct {
 	Kind   string // launch, done or problem
 	Text   map[string]string
 	Lang   string
 	Link   string // WeChat's authorisation page
 	Self   string // the launch page, for the QR code and to start again
-	Mobile bool   // already inside WeChat
-	QR     template.URL
-	AppID  string
+	Mobile bool   // the browser is inside WeChat, so it needs no QR code
+	// QR is an image as a data: URL. Its type tells the template that the URL is
+	// safe; other data: URLs in the page would be replaced.
+	QR    template.URL
+	AppID string // of the account that was authorised
 
-	Problem string
-	Detail  string
+	Problem string // one of the constants below
+	Detail  string // a parameter's name, seconds, or a slug of package problem
 }
 
-// The problems a visitor of the pages may meet; each has a text of its own.
+// The problems that a page can show. Each has a text in translations.
 const (
 	problemParameter = "parameter"
 	problemRobot     = "robot"
@@ -46,8 +49,10 @@ const (
 	problemCode      = "code"
 )
 
-// secureHeaders keeps pages with codes in them out of caches, frames and
-// search engines. The Referer must show the origin to WeChat, no more.
+// secureHeaders sets the headers of an answer that has codes in it or in its
+// URL: no cache, no script, no frame of another site (clickjacking), no search
+// engine. Referrer-Policy lets the browser send the origin of the page, which
+// WeChat checks, but not the query.
 func secureHeaders(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
@@ -57,7 +62,9 @@ func secureHeaders(w http.ResponseWriter) {
 	h.Set("X-Robots-Tag", "noindex, nofollow")
 }
 
-// show writes a page in the visitor's language.
+// show writes a page in the visitor's language. The template is executed into
+// memory first: if it fails, nothing is written and the error can still be
+// answered.
 func show(w http.ResponseWriter, r *http.Request, status int, p page) error {
 	_, index, _ := languages.Match(acceptable(r)...)
 	p.Lang, p.Text = translations[index].lang, translations[index].text
@@ -77,21 +84,25 @@ func show(w http.ResponseWriter, r *http.Request, status int, p page) error {
 	return err
 }
 
+// showProblem writes a problem page without a link to start again.
 func showProblem(w http.ResponseWriter, r *http.Request, status int, problem, detail string) error {
 	return show(w, r, status, page{Kind: "problem", Problem: problem, Detail: detail})
 }
 
-// qrSide is the greatest side of a QR code in pixels, but for the longest links.
+// qrSide is the largest width and height of a QR code in pixels. Only a code
+// with more modules (black or white squares) than that is larger.
 const qrSide = 200
 
-// qrCode returns a picture of a link for a phone to scan; nothing if the link
-// is too long for one. The page must put a white margin around it.
+// qrCode returns an image of a link, to be scanned with a phone; "" if the link
+// is too long for a QR code. Scanners need a white margin, which page.html
+// adds.
 func qrCode(link string) template.URL {
 	code, err := qr.Encode(link, qr.M, qr.Auto)
 	if err != nil {
 		return ""
 	}
-	// A whole number of pixels to a module, or the modules come out uneven.
+	// Each module gets a whole number of pixels. Otherwise modules would differ
+	// in width, and scanners can fail.
 	modules := code.Bounds().Dx()
 	side := modules * max(1, qrSide/modules)
 	code, err = barcode.Scale(code, side, side)
@@ -105,9 +116,11 @@ func qrCode(link string) template.URL {
 	return template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(picture.Bytes()))
 }
 
+// languages are those of translations, in the same order.
 var languages = language.NewMatcher([]language.Tag{language.Chinese, language.English})
 
-// acceptable returns the languages a browser asks for.
+// acceptable returns the languages that a browser prefers; none if the header is
+// malformed.
 func acceptable(r *http.Request) []language.Tag {
 	tags, _, err := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 	if err != nil {
@@ -116,7 +129,8 @@ func acceptable(r *http.Request) []language.Tag {
 	return tags
 }
 
-// translations holds the words of the pages, in the order of languages.
+// translations are the texts of the pages, in the order of languages. The keys
+// are the Kind or problem of a page and the part of the page.
 var translations = []struct {
 	lang string
 	text map[string]string

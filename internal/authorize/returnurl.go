@@ -8,14 +8,17 @@ import (
 	"strings"
 )
 
-// ReturnURL is one address, or all that begin with one.
+// ReturnURL is a rule of the operator: one URL, or all URLs whose path begins
+// with the path of the rule.
 type ReturnURL struct {
-	scheme, host, path string
-	prefix             bool
+	scheme, host, path string // host with the port, if there is one
+	prefix             bool   // path ends in "/", and every path below it matches
 }
 
-// ParseReturnURL reads one of the addresses that an operator allows. It does not repeat the address in its error: its user name or
-// query may be a secret.
+// ParseReturnURL reads a rule: https://host/path, or https://host/path/* for
+// all URLs below the path. A prefix must end at a "/": otherwise /done* would
+// also allow /done-other. The error does not contain the text, because a user
+// name or a query in it may be a secret.
 func ParseReturnURL(text string) (ReturnURL, error) {
 	exact, prefix := strings.CutSuffix(text, "*")
 	u, err := url.Parse(exact)
@@ -26,9 +29,13 @@ func ParseReturnURL(text string) (ReturnURL, error) {
 	return ReturnURL{u.Scheme, u.Host, u.Path, prefix}, nil
 }
 
-// mayReturnTo reports whether an admin may be sent to the address. Hosts are
-// compared after parsing: https://good@evil/ is evil's, and a backslash or a
-// dot segment is a trick.
+// mayReturnTo reports whether an admin may be sent to the URL. A visitor
+// chooses it, so without this check the callback would be an open redirect. The
+// parts of the URL are compared, never its text: https://good@evil/ is a URL of
+// the host evil. A backslash is refused, because browsers read it as "/". The
+// segments "." and ".." are refused, also if they are escaped, because browsers
+// remove them and leave the allowed path. The query is free. The URL has at
+// most 1024 bytes, since it becomes part of the state.
 func (p *Platform) mayReturnTo(text string) bool {
 	u, err := url.Parse(text)
 	if err != nil || len(text) > 1024 || u.User != nil || u.Fragment != "" || strings.Contains(text, `\`) {

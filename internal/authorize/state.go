@@ -17,20 +17,26 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 )
 
-// launchState is what the launch page remembers until the browser comes back.
-// It travels with the browser, signed, and belongs to that browser alone:
-// otherwise somebody could make an admin finish the authorisation that he has
-// begun himself.
+// launchState is what the callback must know about the visit of the launch
+// page. It is not stored: it is signed and sent through the browser, as the
+// parameter state of the callback URL. So the callback works on every node and
+// after a restart.
+//
+// It is valid only in the browser that visited the launch page. Otherwise an
+// attacker could start an authorisation and send the callback URL to an admin,
+// whose browser would finish the authorisation of the attacker.
+//
+// The names are short, because the state is part of a URL.
 type launchState struct {
 	Component string `json:"c"`
-	ReturnURL string `json:"r,omitempty"`
-	State     string `json:"s,omitempty"`
-	Browser   string `json:"b"` // digest of the browser's cookie
-	Expires   int64  `json:"e"` // Unix seconds, those of the pre_auth_code
+	ReturnURL string `json:"r,omitempty"` // checked when the state was made
+	State     string `json:"s,omitempty"` // of the application, which gets it back
+	Browser   string `json:"b"`           // digest of the browser's cookie
+	Expires   int64  `json:"e"`           // Unix seconds, those of the pre_auth_code
 }
 
-// query returns the query of the launch page that made the state, as far as
-// the state holds it; "" for none.
+// query returns a query for the launch page, to start again: the parameters that
+// the state contains, or "". The others, such as auth_type, are lost.
 func (s launchState) query() string {
 	values := url.Values{}
 	for name, value := range map[string]string{"component": s.Component, "return_url": s.ReturnURL, "state": s.State} {
@@ -44,11 +50,14 @@ func (s launchState) query() string {
 	return "?" + values.Encode()
 }
 
-const browserLength = 26 // of rand.Text: 130 bits
+// browserLength is the length of rand.Text in characters: 130 random bits. A
+// cookie of another length was not made here.
+const browserLength = 26
 
-// browserCookie returns the name of the cookie. Over https browsers let no
-// other host of the domain set one that begins with __Host-, so nobody can
-// plant a value he knows.
+// browserCookie returns the name of the cookie. With https it begins with
+// __Host-: browsers accept such a cookie only from this host. So another host
+// of the same domain cannot set a value that an attacker knows. secure says
+// whether the browser uses https, which may end at a proxy before this server.
 func browserCookie(secure bool) string {
 	if secure {
 		return "__Host-wechat_authorize"
@@ -56,15 +65,18 @@ func browserCookie(secure bool) string {
 	return "wechat_authorize"
 }
 
-// signState signs with the component's current app secret.
+// signState returns the state as text and its MAC, both in base64url. It is
+// signed with the current app secret. The text is readable: it contains no
+// secret.
 func (p *Platform) signState(state launchState) string {
-	plain, _ := json.Marshal(state) // strings and a number
+	plain, _ := json.Marshal(state) // cannot fail for strings and a number
 	text := base64.RawURLEncoding.EncodeToString(plain)
 	return text + "." + base64.RawURLEncoding.EncodeToString(stateMAC(p.AppSecrets[0], text))
 }
 
-// openState returns the state and its component, nil if the state was not
-// signed here or has expired. A previous app secret still opens.
+// openState returns the state and its component, or nil if the state has no
+// valid signature or has expired. The text is decoded before its signature is
+// checked, but only to find the component, whose app secrets are then tried.
 func (p *Pages) openState(signed string, now time.Time) (launchState, *Platform) {
 	text, mac, _ := strings.Cut(signed, ".")
 	var state launchState
@@ -85,18 +97,22 @@ func (p *Pages) openState(signed string, now time.Time) (launchState, *Platform)
 	return launchState{}, nil
 }
 
+// stateMAC returns the HMAC-SHA256 of text. The key is derived from the app
+// secret for this purpose only, so no MAC of another kind is valid here.
 func stateMAC(appSecret secret.Secret, text string) []byte {
 	key, err := hkdf.Key(sha256.New, []byte(appSecret.Reveal()), nil, "caddy-wechat authorize state", sha256.Size)
 	if err != nil {
-		panic(err) // only for keys longer than HKDF can make
+		panic(err) // HKDF fails only for keys that are too long
 	}
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(text))
 	return mac.Sum(nil)
 }
 
-// rememberBrowser gives the browser a cookie, unless it has one from another
-// tab, and returns its digest.
+// rememberBrowser sets a cookie that identifies the browser, and returns the
+// digest of its value. An existing value is kept, with a new lifetime: a launch
+// page that is open in another tab depends on it. The state contains only the
+// digest, so that WeChat, which sees the state, does not learn the cookie.
 func rememberBrowser(w http.ResponseWriter, r *http.Request, secure bool, lifetime time.Duration) string {
 	value := rand.Text()
 	if cookie, err := r.Cookie(browserCookie(secure)); err == nil && len(cookie.Value) == browserLength {
@@ -105,17 +121,22 @@ func rememberBrowser(w http.ResponseWriter, r *http.Request, secure bool, lifeti
 	http.SetCookie(w, &http.Cookie{
 		Name: browserCookie(secure), Value: value, Path: "/", MaxAge: int(lifetime.Seconds()),
 		HttpOnly: true, Secure: secure,
-		SameSite: http.SameSiteLaxMode, // WeChat's page sends the browser back by navigation
+		// Lax and not Strict: the browser comes from WeChat's page, and would
+		// not send a strict cookie.
+		SameSite: http.SameSiteLaxMode,
 	})
 	return browserDigest(value)
 }
 
-// fromBrowser reports whether the request comes from the browser of a state.
+// fromBrowser reports whether the request has the cookie with this digest: it
+// comes from the browser for which the state was made.
 func fromBrowser(r *http.Request, secure bool, digest string) bool {
 	cookie, err := r.Cookie(browserCookie(secure))
 	return err == nil && hmac.Equal([]byte(browserDigest(cookie.Value)), []byte(digest))
 }
 
+// browserDigest returns 128 bits of the SHA-256 of a cookie's value, in
+// base64url.
 func browserDigest(value string) string {
 	sum := sha256.Sum256([]byte(value))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])

@@ -18,8 +18,16 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 )
 
-// answerQueryAuth answers api_query_auth. The gateway has most likely
-// exchanged the code already, when WeChat pushed it.
+// answerQueryAuth answers api_query_auth, which exchanges an authorization_code
+// for the tokens of an account
+// (developers.weixin.qq.com/doc/oplatform/openApi/ticket-token/api_getauthorizerrefreshtoken).
+// A code can be exchanged once. Usually the gateway has done so already, when
+// WeChat pushed the code, and the client gets the answer of that exchange.
+// Otherwise it waits for the exchange. The tokens in the answer are replaced.
+//
+// A code does not show whose it is. So the right to the account is checked after
+// the exchange, when the tokens are stored. A client without the right gets an
+// error, but the authorisation is not lost.
 func (g *Gateway) answerQueryAuth(ctx context.Context, e *endpointCall) ([]byte, error) {
 	code := secret.New(e.form.Get("authorization_code"))
 	if code == nil {
@@ -39,8 +47,11 @@ func (g *Gateway) answerQueryAuth(ctx context.Context, e *endpointCall) ([]byte,
 	return e.substitute(answer, subject.Of(e.client.Component, granted.Authorizer))
 }
 
-// authorizationOf is WeChat's answer to api_query_auth as far as it is known,
-// where another process was given it.
+// authorizationOf makes an answer in the form of api_query_auth from what is
+// stored. It is needed when another process made the exchange, so that WeChat's
+// own answer is not known here. As WeChat does, it leaves out the tokens of an
+// account that has granted no API. func_info is a list even if it is empty,
+// never null, because SDKs loop over it.
 func authorizationOf(granted tokens.Authorization) []byte {
 	type category struct {
 		ID int `json:"id"`
@@ -60,6 +71,7 @@ func authorizationOf(granted tokens.Authorization) []byte {
 	info := &answer.Info
 	info.AppID, info.Functions = granted.Authorizer, []function{}
 	if granted.Tokens {
+		// substitute replaces these, as in an answer of WeChat.
 		info.Token, info.Refresh = json.RawMessage(openapi.Withheld), json.RawMessage(openapi.Withheld)
 		info.Expires = gatewayTokenSeconds
 	}
@@ -69,8 +81,12 @@ func authorizationOf(granted tokens.Authorization) []byte {
 	return problem.JSON(answer)
 }
 
-// substitute puts gateway values where WeChat's answer had an authorizer's
-// credentials.
+// substitute puts gateway values in the place of the credentials that package
+// openapi has removed from an answer of WeChat about an account: a gateway
+// token for an access token, a label for a refresh token. expires_in becomes
+// the lifetime of the gateway token. An empty credential stays empty: WeChat
+// says with it that the account has none. All other bytes stay, for SDKs that
+// read more members.
 func (e *endpointCall) substitute(answer []byte, who subject.Subject) ([]byte, error) {
 	return edit(answer, func(name string, value []byte) []byte {
 		switch {
@@ -87,7 +103,8 @@ func (e *endpointCall) substitute(answer []byte, who subject.Subject) ([]byte, e
 	})
 }
 
-// edit is rewrite.Edit for an answer of WeChat's.
+// edit is rewrite.Edit for an answer of WeChat. If the answer is not JSON to its
+// end, the client gets an error and none of it: it may contain a credential.
 func edit(answer []byte, change func(name string, value []byte) []byte) ([]byte, error) {
 	edited, err := rewrite.Edit(answer, change)
 	if err != nil {
@@ -96,7 +113,12 @@ func edit(answer []byte, change func(name string, value []byte) []byte) ([]byte,
 	return edited, nil
 }
 
-// answerAuthorizerInfo answers api_get_authorizer_info.
+// answerAuthorizerInfo answers api_get_authorizer_info, which returns the
+// profile of an account and its refresh token
+// (developers.weixin.qq.com/doc/oplatform/openApi/authorization-management/api_getauthorizerinfo).
+// WeChat is asked at every call. The refresh token is stored first and then
+// replaced by a label; if storing fails, the client gets its answer all the
+// same.
 func (g *Gateway) answerAuthorizerInfo(ctx context.Context, e *endpointCall) ([]byte, error) {
 	who, err := e.authorizer("authorizer_appid")
 	if err != nil {
@@ -110,7 +132,15 @@ func (g *Gateway) answerAuthorizerInfo(ctx context.Context, e *endpointCall) ([]
 }
 
 // answerOption answers api_get_authorizer_option and api_set_authorizer_option,
-// the old form, whose bodies name the account.
+// the old form of these calls. They take the component's token and name the
+// account in the body
+// (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/ThirdParty/Account_Authorization/api_get_authorizer_option.html).
+// If they were relayed, the client could name any account. So the gateway reads
+// the body, checks the account and makes a new body. The answer contains no
+// credential.
+//
+// The path is sent in lower case, as WeChat documents it: a client may write it
+// in any case.
 func (g *Gateway) answerOption(ctx context.Context, e *endpointCall) ([]byte, error) {
 	who, err := e.authorizer("authorizer_appid")
 	if err != nil {
@@ -127,21 +157,39 @@ func (g *Gateway) answerOption(ctx context.Context, e *endpointCall) ([]byte, er
 	return g.Tokens.CallComponentAPI(ctx, e.Subject, strings.ToLower(e.Path), body)
 }
 
-// answerPreauthcode answers api_create_preauthcode. The code is no credential:
-// it opens the page on which an admin decides.
+// answerPreauthcode answers api_create_preauthcode
+// (developers.weixin.qq.com/doc/oplatform/openApi/ticket-token/api_getpreauthcode).
+// The code is passed on as it is. It gives no access: it opens WeChat's page on
+// which the admin of an account decides. Each call spends some of the quota that
+// the launch page of package authorize needs.
 func (g *Gateway) answerPreauthcode(ctx context.Context, e *endpointCall) ([]byte, error) {
 	return g.Tokens.CallComponentAPI(ctx, e.Subject, openapi.EndpointPreAuthCode, openapi.Params{"component_appid": e.client.Component})
 }
 
-// answerStartPushTicket answers api_start_push_ticket, with the real secret.
+// answerStartPushTicket answers api_start_push_ticket, which makes WeChat push
+// tickets again
+// (developers.weixin.qq.com/doc/oplatform/openApi/ticket-token/api_startpushticket.html).
+// The client sends its own secret, the gateway sends the app secret. WeChat
+// names it component_secret here and nowhere else. The ticket comes to the
+// gateway, not to the client.
 func (g *Gateway) answerStartPushTicket(ctx context.Context, e *endpointCall) ([]byte, error) {
 	return g.Tokens.CallWithSecret(ctx, e.client.Component, openapi.EndpointStartPushTicket, "component_secret",
 		openapi.Params{"component_appid": e.client.Component})
 }
 
-// answerClearQuota answers clear_quota/v2, with the real secret. WeChat has two
-// of that name; the one for accounts wants the account's own secret, which no
-// platform has, and the platform's does the same.
+// answerClearQuota answers both paths that end in clear_quota/v2, which reset
+// the daily quota. The client sends its own secret, the gateway sends the app
+// secret.
+//
+// /cgi-bin/clear_quota/v2 wants the app secret of the account itself, which a
+// platform does not have
+// (developers.weixin.qq.com/doc/channels/api/basic/api_clearquotabyappsecret).
+// In its place the gateway calls /cgi-bin/component/clear_quota/v2, which also
+// resets the quota of an account that has authorised the component
+// (developers.weixin.qq.com/doc/oplatform/openApi/openapi/api_componentclearquota_v2.html).
+// Without an appid that path resets the quota of the component. WeChat allows
+// ten resets a month for each account, so a client must have the right to the
+// account.
 func (g *Gateway) answerClearQuota(ctx context.Context, e *endpointCall) ([]byte, error) {
 	body := openapi.Params{"component_appid": e.client.Component}
 	if e.endpoint == policy.ClearQuotaV2 || e.form.Get("appid") != "" {
@@ -154,8 +202,15 @@ func (g *Gateway) answerClearQuota(ctx context.Context, e *endpointCall) ([]byte
 	return g.Tokens.CallWithSecret(ctx, e.client.Component, "clear_quota/v2", "appsecret", body)
 }
 
-// answerRID answers openapi/rid/get: what an earlier call was, with its
-// address, its body and its answer. What these hold of credentials is taken out.
+// answerRID answers /cgi-bin/openapi/rid/get, which shows the URL, the body and
+// the answer of a call that WeChat refused in the last seven days
+// (developers.weixin.qq.com/doc/offiaccount/openApi/get_rid_info.html).
+// The URL contains the real token of that call, and calls that the gateway made
+// for itself have secrets in the body. These credentials are removed.
+//
+// WeChat shows a call only to a token of the same account, or of the same
+// component. It does not know clients: a client also sees what other clients
+// sent for the account.
 func (g *Gateway) answerRID(ctx context.Context, e *endpointCall) ([]byte, error) {
 	answer, err := g.Tokens.CallComponentAPI(ctx, e.Subject, "/cgi-bin/openapi/rid/get", openapi.Params{"rid": e.form.Get("rid")})
 	if err != nil {
@@ -176,8 +231,9 @@ func (g *Gateway) answerRID(ctx context.Context, e *endpointCall) ([]byte, error
 	})
 }
 
-// withoutCredentials returns an address, or a query alone, without the
-// parameters that are credentials.
+// withoutCredentials returns a URL without the parameters that are credentials.
+// In the sample on WeChat's page request_url is a query alone, so a text
+// without "?" is read as a query.
 func withoutCredentials(address string) string {
 	path, query, found := strings.Cut(address, "?")
 	if !found {
@@ -186,8 +242,10 @@ func withoutCredentials(address string) string {
 	return path + "?" + rewrite.Without(query, nil, openapi.Credentials...)
 }
 
-// quotedBody returns a quoted body without its credentials. One that is not
-// JSON to its end is not shown: nobody knows what it holds.
+// quotedBody returns a quoted body with its credentials replaced, at any depth.
+// A text that is not one complete JSON object, such as a form or a body that
+// was cut off, is not shown at all: credentials are found by the names of
+// members.
 func quotedBody(text string) string {
 	edited, err := rewrite.Edit([]byte(text), func(name string, _ []byte) []byte {
 		if slices.Contains(openapi.Credentials, name) {

@@ -14,16 +14,34 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// call is one application's call: who makes it, and what of it goes to WeChat.
+// call is one call of an application. It belongs to the goroutine of its
+// request.
 type call struct {
+	// Call is what is sent to WeChat: the subject whose token is attached, the
+	// path and the query. A call that is answered here uses Subject and Path.
 	relay.Call
-	client *Client      // nil for the calls that need none
-	shown  secretDigest // the client secret that was shown, now or for the token
-	kind   policy.Kind  // of the path that the client sent
+	// client makes the call. It is nil on user paths, and for an anonymous login
+	// without a credential.
+	client *Client
+	// shown is the digest of the client secret in the request, or of the one for
+	// which the gateway token in the request was issued. A gateway token in the
+	// answer is signed for the same secret. For a login it may be unset: a login
+	// issues no token.
+	shown secretDigest
+	// kind is the level of the path that the client sent. A login may go to
+	// another path at WeChat, but rules name the path that was sent.
+	kind policy.Kind
 }
 
-// identify decides who calls, for whom, and whether the client may. It reads
-// no body.
+// identify finds the client and the subject of a call that is relayed, and
+// checks the client's rights. It waits for nothing, and it does not read the
+// body: Relay must still have all of it. Its errors are problems, which the
+// caller may see.
+//
+// The method is checked first, for all kinds of paths. The client is checked
+// before its rights, so that a request without a valid credential gets no
+// information about rights. The level of the token is checked before the rights,
+// so that an SDK with the wrong token gets the errcode that WeChat has for it.
 func (g *Gateway) identify(r *http.Request, path string, route policy.Route) (*call, error) {
 	c := &call{kind: route.Kind, Call: relay.Call{Param: route.Param, Path: path, Query: r.URL.RawQuery}}
 	if route.Rewrite != "" {
@@ -31,9 +49,13 @@ func (g *Gateway) identify(r *http.Request, path string, route policy.Route) (*c
 	}
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodPost && r.Method != http.MethodHead:
-		// The answer to a TRACE would be the request, real token included.
+		// A server answers TRACE with the request that it received. That
+		// request has the real token in its query.
 		return nil, problem.ErrNotAllowed.Because("WeChat uses GET and POST")
 	case route.Kind == policy.User:
+		// These paths take the OAuth token of an end user as access_token. It
+		// goes to WeChat unchanged; client secrets and gateway tokens do not
+		// (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/Official_Accounts/official_account_website_authorization.html).
 		c.Query = rewrite.Without(c.Query, g.Clients.IsCredential)
 		return c, nil
 	case route.Kind == policy.Login:
@@ -48,8 +70,15 @@ func (g *Gateway) identify(r *http.Request, path string, route policy.Route) (*c
 	return c, c.permit(r.Method, path)
 }
 
-// caller finds the client and the subject by the credential of the request:
-// a bearer secret where the header is present, else a gateway token.
+// caller sets the client and the subject from the credential in the request: the
+// client secret in the header Authorization, or without that header the gateway
+// token in the query. A wrong header is an error even if the query has a valid
+// token: the gateway does not try one credential after the other.
+//
+// SDKs send a component's token as access_token or as component_access_token,
+// and WeChat's current pages write access_token for both levels. So both names
+// are read, and the path decides which level is needed
+// (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/getting_started/how_to_call_api.html).
 func (g *Gateway) caller(r *http.Request, c *call) error {
 	if header := r.Header.Get("Authorization"); header != "" {
 		return g.bearer(r, c, header)
@@ -63,10 +92,17 @@ func (g *Gateway) caller(r *http.Request, c *call) error {
 	return err
 }
 
-// bearer finds the client by its secret. The subject is the component on
-// component-level paths or where the header names it, else the authorizer
-// that the header names, else the client's only one. A login names its
-// authorizer in the query.
+// bearer sets the client from the secret in the header Authorization. A secret
+// does not say for whom the client acts, so the subject is, in this order:
+//
+//   - the component, on component-level and login paths (a login names its
+//     account in the query), or if the header Wechat-Appid names the component;
+//   - the account that Wechat-Appid names;
+//   - the client's account, if it has exactly one.
+//
+// Whether the client may act for the account is checked later, by permit. A
+// client with several accounts must send the header: a guess could send a
+// message from the wrong account.
 func (g *Gateway) bearer(r *http.Request, c *call, header string) error {
 	if c.client, c.shown = g.Clients.withBearer(header); c.client == nil {
 		return problem.ErrBearer
@@ -87,7 +123,9 @@ func (g *Gateway) bearer(r *http.Request, c *call, header string) error {
 	return nil
 }
 
-// fits refuses a token of the wrong level.
+// fits refuses a token of the wrong level for a path of this kind, with WeChat's
+// errcodes: 61014 where a component's token is needed, 61015 where an
+// authorizer's is. Other kinds take a token of either level.
 func (c *call) fits(kind policy.Kind) error {
 	switch {
 	case kind == policy.Component && !c.Subject.IsComponent():
@@ -98,10 +136,18 @@ func (c *call) fits(kind policy.Kind) error {
 	return nil
 }
 
-// permit checks the client's rights, which are looked up at every call.
+// permit checks the client's rights. A gateway token contains no rights: they
+// are read from the configuration at every call, so a right that a reload takes
+// away is gone for tokens that exist already.
+//
+// The path is checked before the account. An account that the client may not use
+// gets the same error as one that has not authorised the component. So a client
+// cannot find out which accounts have.
 func (c *call) permit(method, path string) error {
 	kind := c.kind
 	if kind == policy.Either {
+		// The level of the token decides. Only the component's token needs
+		// the right component_api.
 		kind = policy.Authorizer
 		if c.Subject.IsComponent() {
 			kind = policy.Component

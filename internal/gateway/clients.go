@@ -20,38 +20,56 @@ import (
 )
 
 const (
-	// gatewayTokenLifetime is what SDKs expect of WeChat's own tokens, and are told.
+	// gatewayTokenLifetime is the lifetime that clients are told, 7200 s: SDKs
+	// expect that of WeChat's own tokens
+	// (developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken).
 	gatewayTokenLifetime = 2 * time.Hour
-	// gatewayTokenGrace is how much longer a gateway token lives: SDKs use
-	// theirs through the last second, and clocks of nodes differ. WeChat's own
-	// live five minutes longer.
+	// gatewayTokenGrace is how much longer than that a gateway token is valid.
+	// SDKs use a token until its last second, and the clocks of nodes differ.
+	// WeChat itself accepts a replaced token for five more minutes
+	// (developers.weixin.qq.com/community/develop/doc/0000021ac844f0d7dd3ce117751400).
 	gatewayTokenGrace = time.Minute
 )
 
-// Client is an application that may call the gateway. It is made once per
-// configuration and read only.
+// Client is an application that may call the gateway. It is made when a
+// configuration is loaded and never changed, so it is safe for concurrent use.
 type Client struct {
-	ID        string
-	Boxed     any    // ID, as it is handed to those who take any; boxing it at every call would allocate
-	Component string // component_appid of the platform it works under
-	Rights    policy.Rights
+	// ID is the client's name in the configuration, for tokens and logs.
+	ID string
+	// Boxed is ID as an interface value, for functions with a parameter of type
+	// any. A conversion at every call would allocate memory.
+	Boxed any
+	// Component is the component_appid of the client's platform. A client works
+	// under one platform only.
+	Component string
+	// Rights is what the client may call, and for which accounts.
+	Rights policy.Rights
 
-	signers []signer                      // one for each client secret and app secret
-	issuer  map[secretDigest]*gwtoken.Key // client secret → the key that issues
-	hashed  bool                          // of a secret only the digest is known
+	// signers has one element for each pair of a client secret and an app
+	// secret. A token that was signed with the previous app secret stays valid.
+	signers []signer
+	// issuer has for each client secret the key that signs new tokens: the one
+	// derived from the current app secret.
+	issuer map[secretDigest]*gwtoken.Key
+	// hashed says that for at least one secret only the digest is configured.
+	hashed bool
 }
 
+// secretDigest is the SHA-256 of a client secret. The gateway keeps no client
+// secret, only digests.
 type secretDigest = [sha256.Size]byte
 
+// signer is a key that signs gateway tokens, and whose tokens it signs.
 type signer struct {
 	client *Client
-	shown  secretDigest // the client secret that its tokens were issued for
+	shown  secretDigest // of the client secret from which key is derived
 	key    *gwtoken.Key
 }
 
-// NewClient returns a client of the component with these app secrets, the current
-// one first. Its own secrets have passed check.ClientSecret; of two that are the
-// same there is an error.
+// NewClient returns a client under a component. appSecrets are the component's,
+// the current one first. secrets are the client's own, and the caller has
+// checked them with check.ClientSecret. It fails if two of them are the same,
+// or if an app secret is empty. It does not keep the secrets.
 func NewClient(id, component string, rights policy.Rights, secrets, appSecrets []secret.Secret) (*Client, error) {
 	c := &Client{ID: id, Boxed: id, Component: component, Rights: rights, issuer: make(map[secretDigest]*gwtoken.Key)}
 	for _, text := range secrets {
@@ -74,21 +92,29 @@ func NewClient(id, component string, rights policy.Rights, secrets, appSecrets [
 	return c, nil
 }
 
-// Clients finds who calls. It is built once per configuration, by Add, and read
-// only from then on.
+// Clients finds the client of a call by its secret or by its gateway token. Add
+// must not run at the same time as any other method. After the last Add it is
+// safe for concurrent use.
 type Clients struct {
-	all      []*Client // in the order in which they were added
+	// all is in the order of Add, so that a search always finds the same client.
+	all []*Client
+	// bySecret has the owner of each client secret.
 	bySecret map[secretDigest]*Client
-	byKey    map[string]signer // key id → who signs with it
-	shortest int               // length of the shortest secret; of one given as a digest it is not known
+	// byKey has the signer for the key id that each gateway token contains.
+	byKey map[string]signer
+	// shortest is a length in bytes below which no text is a client secret. It
+	// saves a SHA-256 for most values of a query. Where a secret is configured
+	// as a digest its length is unknown, and shortest is 1.
+	shortest int
 }
 
-// NewClients returns Clients that know nobody.
+// NewClients returns Clients without any client.
 func NewClients() *Clients {
 	return &Clients{bySecret: make(map[secretDigest]*Client), byKey: make(map[string]signer), shortest: check.MinClientSecret}
 }
 
-// Add makes a client known. It fails if another one has the same secret.
+// Add adds a client. It fails, and adds nothing, if a client that was added
+// before has the same secret: a secret alone must identify its client.
 func (c *Clients) Add(client *Client) error {
 	for digest := range client.issuer {
 		if other := c.bySecret[digest]; other != nil {
@@ -108,20 +134,23 @@ func (c *Clients) Add(client *Client) error {
 	return nil
 }
 
-// digestOf returns the SHA-256 of a client secret as configured.
+// digestOf returns the SHA-256 of a client secret. A configured digest is
+// decoded, a plain secret is hashed.
 func digestOf(configured secret.Secret) secretDigest {
 	if text, hashed := strings.CutPrefix(configured.Reveal(), check.HashedSecret); hashed {
 		var digest secretDigest
-		_, _ = hex.Decode(digest[:], []byte(text)) // check.ClientSecret has seen it
+		_, _ = hex.Decode(digest[:], []byte(text)) // check.ClientSecret has checked the form
 		return digest
 	}
 	return sha256.Sum256([]byte(configured.Reveal()))
 }
 
-// withSecret returns the client that text is a secret of, nil if none. What
-// is looked up is a digest, of which no attacker can choose a prefix.
+// withSecret returns the client that owns the secret text, and the digest of
+// text; the client is nil if there is none. The time of the map look-up depends
+// on the digest. That helps no attacker: nobody can choose a text so that its
+// SHA-256 begins with given bytes.
 func (c *Clients) withSecret(text string) (*Client, secretDigest) {
-	var room [128]byte // for the usual length, so that nothing is allocated
+	var room [128]byte // a longer text is allocated
 	digest := sha256.Sum256(append(room[:0], text...))
 	found := c.bySecret[digest]
 	if found == nil {
@@ -135,7 +164,8 @@ func (c *Clients) withSecret(text string) (*Client, secretDigest) {
 	return nil, digest
 }
 
-// withBearer is withSecret for the value of an Authorization header.
+// withBearer is withSecret for the value of a header Authorization. The scheme
+// is not case-sensitive (RFC 9110 §11.1).
 func (c *Clients) withBearer(header string) (*Client, secretDigest) {
 	scheme, text, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -144,8 +174,10 @@ func (c *Clients) withBearer(header string) (*Client, secretDigest) {
 	return c.withSecret(strings.TrimSpace(text))
 }
 
-// IsCredential reports whether text is a client secret or has the form of a
-// gateway token: neither may travel on to WeChat.
+// IsCredential reports whether text is a client secret, or looks like a gateway
+// token. Neither may reach WeChat. Package relay asks it about the values in
+// each query, because an SDK may send a credential in a parameter that the
+// gateway does not read.
 func (c *Clients) IsCredential(text string) bool {
 	if gwtoken.Looks(text) {
 		return true
@@ -157,13 +189,21 @@ func (c *Clients) IsCredential(text string) bool {
 	return found != nil
 }
 
-// issue makes a gateway token for a subject, signed for the client secret
-// that was shown: it dies with that secret.
+// issue makes a gateway token for a subject. It is signed for the client secret
+// shown: when that secret is removed from the configuration, the token becomes
+// invalid.
 func (c *Client) issue(shown secretDigest, who subject.Subject, now time.Time) string {
 	return c.issuer[shown].Issue(gwtoken.Claims{Client: c.ID, Subject: who, Expires: now.Add(gatewayTokenLifetime + gatewayTokenGrace)})
 }
 
-// withToken returns the signer and the subject of a gateway token.
+// withToken returns the signer and the subject of a gateway token. Its errors
+// are ErrTokenUnknown (40001) and ErrTokenExpired (42001). SDKs fetch a new
+// token after both.
+//
+// The signature is checked before the expiry: only the holder of a genuine
+// token gets 42001. The client and the component in a genuine token are
+// compared as well, because a key depends on secrets alone. A client that was
+// renamed has the same key, and tokens with its old name must not be valid.
 func (c *Clients) withToken(text string, now time.Time) (signer, subject.Subject, error) {
 	unverified, ok := gwtoken.Parse(text)
 	if !ok {

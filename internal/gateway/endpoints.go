@@ -19,15 +19,23 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// endpoint is a call that is not relayed: what WeChat asks for in it, or
-// answers, are credentials. The gateway answers it with values of its own.
+// endpoint is a path that the gateway answers itself: WeChat wants credentials
+// in the request, or returns them in the answer. Clients send and receive
+// values of the gateway in their place.
 type endpoint struct {
-	// secret is the parameter that holds the client's secret in the place of
-	// WeChat's; "" where a gateway token says who calls.
+	// secret is the parameter in which WeChat wants an app secret, and the
+	// gateway the client's secret; "" where the client sends a gateway token.
+	// WeChat has four names for it.
 	secret string
+	// answer returns a complete JSON object. It waits no longer than its
+	// context, the one of the request. Its errors are for problem.Of, or
+	// WeChat's refusals.
 	answer func(*Gateway, context.Context, *endpointCall) ([]byte, error)
 }
 
+// endpoints must have a row for each endpoint that policy.Lookup can return. In
+// place of the credential that a row asks for, a client may always send its
+// secret in the header Authorization.
 var endpoints = map[policy.Endpoint]endpoint{
 	policy.Token:                 {"secret", (*Gateway).answerToken},
 	policy.StableToken:           {"secret", (*Gateway).answerToken},
@@ -44,15 +52,23 @@ var endpoints = map[policy.Endpoint]endpoint{
 	policy.RIDGet:                {"", (*Gateway).answerRID},
 }
 
-// endpointCall is a call to an endpoint, with the client's rights checked but for
-// those to an authorizer that its parameters name.
+// endpointCall is a call to an endpoint. The client and its right to the path
+// are checked. Its right to the account that a parameter names is not: the
+// function that answers must use authorizer, or check the account that WeChat
+// returns.
 type endpointCall struct {
 	call
 	endpoint policy.Endpoint
-	form     url.Values // of the query and the body; each is read here, once, and never passed on
+	// form holds the parameters of the query and of the body. Neither is sent to
+	// WeChat: the gateway makes a new body from the parameters that it has
+	// checked. So WeChat cannot read another account in it than the gateway did.
+	form url.Values
 }
 
-// serveEndpoint answers a call that is not relayed.
+// serveEndpoint answers a call that is not relayed. If WeChat refused the call
+// that the gateway made for it, the client gets WeChat's errcode and errmsg, as
+// if it had made the call itself. A problem has precedence over a refusal that
+// it was joined with: the gateway knows more about the cause.
 func (g *Gateway) serveEndpoint(w http.ResponseWriter, r *http.Request, path string, route policy.Route) {
 	e, err := g.newEndpointCall(w, r, path, route)
 	if err == nil {
@@ -75,7 +91,10 @@ func (g *Gateway) serveEndpoint(w http.ResponseWriter, r *http.Request, path str
 	problem.Write(w, r, g.Log, err)
 }
 
-// newEndpointCall finds out who asks and whether it may.
+// newEndpointCall reads the parameters, finds the client and checks its right
+// to the path. The body is read before the client is known, since it may
+// contain the client's secret; so its size is limited. A component_appid is
+// optional, but one that is not the client's component is refused, with 40013.
 func (g *Gateway) newEndpointCall(w http.ResponseWriter, r *http.Request, path string, route policy.Route) (*endpointCall, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return nil, problem.ErrNotAllowed.Because("WeChat uses GET and POST")
@@ -94,8 +113,12 @@ func (g *Gateway) newEndpointCall(w http.ResponseWriter, r *http.Request, path s
 	return e, e.permit(r.Method, path)
 }
 
-// authenticate finds the client of a call, by a bearer secret where the header is
-// present, else by what the endpoint wants.
+// authenticate sets the client and the subject of a call. The credential is, in
+// this order: the secret in the header Authorization, the secret in the
+// parameter of the endpoint, a gateway token. An endpoint with such a parameter
+// accepts no gateway token, as WeChat's takes no token. The subject is the
+// component: the account, if any, is named by a parameter. Only a path of kind
+// Either also takes a token of an account.
 func (g *Gateway) authenticate(r *http.Request, e *endpointCall) error {
 	parameter := endpoints[e.endpoint].secret
 	header := r.Header.Get("Authorization")
@@ -120,8 +143,10 @@ func (g *Gateway) authenticate(r *http.Request, e *endpointCall) error {
 	return nil
 }
 
-// authorizer returns the account that a parameter names, or the client's only
-// one, if the client may act for it.
+// authorizer returns the account that a parameter names, or without the
+// parameter the client's account if it has exactly one. It fails if the client
+// may not act for the account. The error is the same for a text that is not an
+// appid.
 func (e *endpointCall) authorizer(parameter string) (subject.Subject, error) {
 	appid := e.form.Get(parameter)
 	if appid == "" {
@@ -136,7 +161,9 @@ func (e *endpointCall) authorizer(parameter string) (subject.Subject, error) {
 	return subject.Of(e.client.Component, appid), nil
 }
 
-// issue makes a gateway token that dies with the secret which was shown.
+// issue makes a gateway token for a subject. It becomes invalid together with
+// the secret of this call, or with the one for which the token of this call was
+// issued.
 func (e *endpointCall) issue(who subject.Subject) string {
 	return e.client.issue(e.shown, who, time.Now())
 }

@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package gateway is the side of the applications: who calls, what he may, and
-// which calls are answered here instead of by WeChat. What goes up, package relay
-// makes.
+// Package gateway serves the calls of applications. It finds the client that
+// makes a call, decides whose token the call takes, and checks whether the
+// client may make it. It answers some calls itself: those whose request or
+// answer would contain WeChat's credentials.
+//
+// It sends nothing to WeChat itself. Package relay sends the calls that are
+// relayed, package tokens makes those of WeChat's component API. Package
+// gateway stores nothing and receives no pushes, see package push.
+//
+// Entry points: [Gateway.ServeHTTP] serves one call. [NewClient] and
+// [Clients.Add] collect the clients when a configuration is loaded.
 package gateway
 
 import (
@@ -17,27 +25,45 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 )
 
-// Gateway serves the calls of applications as though it were the WeChat API. It is
-// safe for concurrent use; its fields are not changed.
+// Gateway serves the calls of applications in the way the WeChat API does. Each
+// wechat_proxy of a configuration has one. Its fields are set before the first
+// call and never changed, so it is safe for concurrent use.
 type Gateway struct {
-	Clients    *Clients
-	Components map[string]struct{} // component_appids
-	Tokens     *tokens.Keeper
-	Relay      *relay.Relay
-	Log        *zap.Logger
+	// Clients are the applications that may call.
+	Clients *Clients
+	// Components are the configured component_appids. An anonymous login needs
+	// them: no client says which platform it is for.
+	Components map[string]struct{}
+	// Tokens makes the calls of the component API. It survives a reload, while
+	// the Gateway and its Clients are made anew.
+	Tokens *tokens.Keeper
+	// Relay sends the other calls to WeChat.
+	Relay *relay.Relay
+	// Log receives the causes of refusals, which callers do not see.
+	Log *zap.Logger
 
-	// Identified is told which client makes a request, before it is answered; not
-	// for calls that need none.
+	// Identified is called with the client of a call, after the client is found
+	// and before the call is answered; not for calls without a client, nor for
+	// those that are refused earlier. The call waits for it. It must not be nil
+	// and must be safe for concurrent use.
 	Identified func(r *http.Request, client *Client)
 }
 
-// Looped reports whether a request comes from a gateway, most likely this one:
-// the host of WeChat's API leads here. Its address carries a real token, and must
-// not get into an access log.
+// Looped reports whether a gateway sent the request. Most likely this gateway
+// called itself, because the host name of WeChat's API resolves to its own
+// address. The URL of such a request contains a real token. The caller must not
+// write it into an access log.
 func Looped(r *http.Request) bool { return r.Header.Get(openapi.HopHeader) != "" }
 
-// ServeHTTP answers the token endpoints, and the others whose answers would hold
-// credentials, itself; it relays all other calls.
+// ServeHTTP serves one call. It answers the endpoints that have a row in the
+// table endpoints, and relays all other paths to WeChat. It returns when the
+// answer is written. Like [relay.Relay.Forward] it panics with
+// [http.ErrAbortHandler] when a relayed answer ends too early.
+//
+// A loop is refused first, because this gateway would receive the relayed call
+// again. The path is checked before the route, because all later decisions
+// depend on its text: a path that WeChat reads as another one would bypass the
+// rights of the client.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if Looped(r) {
 		problem.Write(w, r, g.Log, problem.ErrLoop)

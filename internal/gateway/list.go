@@ -13,8 +13,12 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// answerAuthorizerList answers api_get_authorizer_list with the client's own
-// authorizers alone.
+// answerAuthorizerList answers api_get_authorizer_list, which lists the accounts
+// that have authorised the component, with their refresh tokens
+// (developers.weixin.qq.com/doc/oplatform/openApi/authorization-management/api_getauthorizerlist).
+// A client with a right to named accounts sees only these, and total_count is
+// their number. It cannot find out which other accounts there are. The refresh
+// tokens are stored first and then replaced by labels.
 func (g *Gateway) answerAuthorizerList(ctx context.Context, e *endpointCall) ([]byte, error) {
 	offset, count, err := e.page()
 	if err != nil {
@@ -37,7 +41,9 @@ func (g *Gateway) answerAuthorizerList(ctx context.Context, e *endpointCall) ([]
 	return e.listOf(own, total)
 }
 
-// page returns the part of the list that is asked for.
+// page returns the part of the list that the client wants. WeChat refuses a
+// count above openapi.MaxListed with 40170; the gateway refuses it too, with
+// 47001. A missing count means MaxListed.
 func (e *endpointCall) page() (offset, count int, err error) {
 	count = openapi.MaxListed
 	if text := e.form.Get("offset"); text != "" {
@@ -52,12 +58,19 @@ func (e *endpointCall) page() (offset, count int, err error) {
 	return offset, count, nil
 }
 
-// listTimeout bounds the search through all pages of WeChat's list.
+// listTimeout is how long ownAuthorizers may take for all pages of WeChat's
+// list. A platform with 100,000 accounts has 200 pages.
 const listTimeout = 30 * time.Second
 
-// ownAuthorizers returns WeChat's first page with the client's authorizers on
-// all pages. Offsets count those of WeChat's list, so to give a client the
-// second page of its own, all have to be looked through.
+// ownAuthorizers returns WeChat's first page, in which the list is replaced by
+// the client's own accounts from all pages. It makes one call to WeChat for
+// every 500 accounts of the component, also for a later page of the client's
+// list: WeChat's offset counts all accounts, so nobody knows at which one this
+// page begins.
+//
+// It stops early when it has found as many accounts as the client has. It also
+// stops at an empty page. Otherwise a total_count that is too large would make
+// it ask for ever.
 func (g *Gateway) ownAuthorizers(ctx context.Context, e *endpointCall) (own openapi.AuthorizerList, err error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
@@ -83,8 +96,9 @@ func (g *Gateway) ownAuthorizers(ctx context.Context, e *endpointCall) (own open
 	}
 }
 
-// listOf is a list as WeChat wrote it, with gateway values in the place of
-// refresh tokens and another total.
+// listOf returns list as WeChat wrote it, with these authorizers as its
+// entries, a label in place of each refresh token, and another total. Other
+// members stay.
 func (e *endpointCall) listOf(list openapi.AuthorizerList, total int) ([]byte, error) {
 	var entries [][]byte
 	for _, listed := range list.Authorizers {
@@ -105,8 +119,9 @@ func (e *endpointCall) listOf(list openapi.AuthorizerList, total int) ([]byte, e
 	})
 }
 
-// sameForm writes a number as WeChat has written another one in its place: as
-// a number, or as a text.
+// sameForm writes n as a JSON number, or as a JSON string where WeChat has
+// written a string. WeChat uses both, and an SDK with typed fields accepts only
+// the one that it knows.
 func sameForm(written []byte, n int) []byte {
 	if bytes.HasPrefix(written, []byte(`"`)) {
 		return []byte(strconv.Quote(strconv.Itoa(n)))

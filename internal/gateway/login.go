@@ -11,15 +11,27 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// login prepares the calls that exchange an end user's code or refresh token.
-// They are made with the component's token for the authorizer that the query
-// names; the client shows its secret in the query, as SDKs do, or a token.
+// login prepares a call that exchanges the code or the refresh token of an end
+// user. A platform makes it with the component's token, and names itself and
+// the account in the query
+// (developers.weixin.qq.com/doc/oplatform/openApi/miniprogram-management/login/api_thirdpartycode2session.html,
+// developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/Official_Accounts/official_account_website_authorization.html).
+// SDKs that do not know platforms call the path for an ordinary account, with
+// the client's secret in the parameter secret. policy.Lookup returns the path
+// for platforms, which is sent to WeChat.
 //
-// An anonymous one needs no client, as its credential is the end user's own. No
-// rights are asked: whom they refused, the call without credentials would serve.
+// An anonymous login needs no client: the refresh token of the end user is the
+// credential. Therefore the rights of a client are not checked: a client without
+// the right could send the same call without its own credential.
+//
+// The checks have this order: the form of the request, the client, its right to
+// the path, its right to the account. Then the query for WeChat is made. It has
+// exactly one appid and one component_appid: if there were two, WeChat could
+// use the one that was not checked. The client's secret is removed.
 func (g *Gateway) login(r *http.Request, c *call, path string, anonymous bool) error {
 	if r.Method == http.MethodPost || r.ContentLength != 0 {
-		// A form could name another appid than the query, unseen here.
+		// The gateway does not read the body. A form in it could name
+		// another appid than the query, and WeChat could use that one.
 		return problem.ErrNotAllowed.Because("%s wants GET without a body", path)
 	}
 	appid := rewrite.First(r.URL.RawQuery, "appid")
@@ -44,13 +56,16 @@ func (g *Gateway) login(r *http.Request, c *call, path string, anonymous bool) e
 	return nil
 }
 
-// loginClient finds the client of a login and the component to make it with.
+// loginClient sets the client of a login and returns the component whose token
+// the login takes. A header or a token has precedence over the secret in the
+// query: wechatpy sends a token and the secret in one request.
 func (g *Gateway) loginClient(r *http.Request, c *call, anonymous bool) (component string, err error) {
 	secret := rewrite.First(r.URL.RawQuery, "secret")
 	switch {
 	case r.Header.Get("Authorization") != "" || rewrite.First(r.URL.RawQuery, "access_token", "component_access_token") != "":
 		err = g.caller(r, c)
-		// A gateway token of an authorizer says for which one it is meant.
+		// A gateway token of an account is for this account only, even if the
+		// client has a right to others. A secret is for all of them.
 		if err == nil && !c.Subject.IsComponent() && r.Header.Get("Authorization") == "" &&
 			c.Subject.Authorizer() != rewrite.First(r.URL.RawQuery, "appid") {
 			err = problem.ErrUnauthorized
@@ -70,8 +85,10 @@ func (g *Gateway) loginClient(r *http.Request, c *call, anonymous bool) (compone
 	return c.client.Component, nil
 }
 
-// componentFor returns the component for an authorizer where no client tells:
-// the only one, or that of the clients which name the authorizer.
+// componentFor returns the component for a login without a client: the only one
+// that is configured, or the one of the first client whose configuration names
+// the account. A client with a right to all accounts names none, so it is not
+// used.
 func (g *Gateway) componentFor(appid string) (string, error) {
 	if only, _, ok := subject.Named(g.Components, ""); ok {
 		return only, nil

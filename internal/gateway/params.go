@@ -13,12 +13,18 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 )
 
-// maxParameters bounds the body of a call that the gateway answers itself.
+// maxParameters is the largest body, in bytes, of a call that the gateway
+// answers itself. The body is held in memory, also that of a caller without a
+// valid secret.
 const maxParameters = 16 << 10
 
-// parameters reads the parameters of a call from the query and from a body
-// in JSON or as a form; SDKs use all three. What the body says counts before
-// what the query says.
+// parameters reads the parameters of a call from the query and from the body,
+// which is JSON or a form. SDKs use all three. If both have a parameter, the
+// value in the body is used. It waits until the body has arrived. Its errors
+// are problems: ErrTooLarge (413) and ErrBadRequest (47001).
+//
+// A body that begins with "{" is JSON even if its type says that it is a form:
+// curl -d sends that type unless it is told another one.
 func parameters(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	form, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -46,8 +52,10 @@ func parameters(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	return form, nil
 }
 
-// members reads the texts and numbers of a JSON object. Of two members of one
-// name the last counts: nobody else reads the body, so none can differ.
+// members reads the members of a JSON object as texts: 5 and "5" are the same,
+// and null counts as missing. If a name occurs twice, the last value is used.
+// That is safe, because the body is not sent to WeChat: no second reader can
+// use the other value.
 func members(body []byte) (url.Values, error) {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil {

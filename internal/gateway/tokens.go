@@ -12,15 +12,29 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// checkTimeout is how long a token endpoint waits to learn whether the
-// authorizer stands at all.
+// checkTimeout is how long a token endpoint waits for the answer whether the
+// account is authorized. After that time the token is issued without the answer:
+// an application must be able to start while WeChat or the storage is slow.
 const checkTimeout = 4 * time.Second
 
+// gatewayTokenSeconds is the expires_in of every gateway token, also when the
+// real token ends sooner. SDKs subtract a margin; that of silenceper/wechat is
+// 1500 s. From a short remainder they would get a negative lifetime and fetch a
+// token at every call.
 var gatewayTokenSeconds = int(gatewayTokenLifetime / time.Second)
 
-// answerToken answers /cgi-bin/token and /cgi-bin/stable_token: appid and the
-// client's secret give a gateway token. No storage is touched for a token that
-// is in memory; an authorizer that has withdrawn is refused here already.
+// answerToken answers /cgi-bin/token and /cgi-bin/stable_token. An SDK sends
+// the appid of an account and the client's secret, and gets a gateway token.
+// WeChat has these endpoints only for the account itself, not for platforms, so
+// the call cannot be relayed
+// (developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken).
+//
+// grant_type and force_refresh are not read. A new gateway token makes no other
+// one invalid, because gateway tokens are not stored.
+//
+// An account that is not authorized is refused here, so an SDK reports it at its
+// start and not at its first call. If the real token is in memory, this reads no
+// storage.
 func (g *Gateway) answerToken(ctx context.Context, e *endpointCall) ([]byte, error) {
 	who, err := e.authorizer("appid")
 	if err != nil {
@@ -35,9 +49,16 @@ func (g *Gateway) answerToken(ctx context.Context, e *endpointCall) ([]byte, err
 	}{e.issue(who), gatewayTokenSeconds}), nil
 }
 
-// answerComponentToken answers api_component_token. Every client may have such
-// a token: what it opens is decided at every call. The ticket is not looked at,
-// because WeChat pushes it here and not to the application.
+// answerComponentToken answers api_component_token
+// (developers.weixin.qq.com/doc/oplatform/openApi/ticket-token/api_getcomponentaccesstoken).
+// The client sends its own secret as component_appsecret.
+// component_verify_ticket may be any text: WeChat pushes the ticket to the
+// gateway, so the application has none. No call to WeChat is made: there, each
+// call issues another token, and the one before becomes invalid five minutes
+// later.
+//
+// Every client may have such a token, also one without component_api. A token
+// gives no right: rights are checked at every call.
 func (g *Gateway) answerComponentToken(_ context.Context, e *endpointCall) ([]byte, error) {
 	return problem.JSON(struct {
 		Token   string `json:"component_access_token"`
@@ -45,9 +66,14 @@ func (g *Gateway) answerComponentToken(_ context.Context, e *endpointCall) ([]by
 	}{e.issue(e.Subject), gatewayTokenSeconds}), nil
 }
 
-// answerAuthorizerToken answers api_authorizer_token. Who calls is told by the
-// component's gateway token; an application that comes from WeChat itself may
-// still show a real refresh token, which goes nowhere.
+// answerAuthorizerToken answers api_authorizer_token, which issues a token of an
+// account for its refresh token
+// (developers.weixin.qq.com/doc/oplatform/openApi/ticket-token/api_getauthorizeraccesstoken).
+// The gateway token of the component identifies the client. The refresh token is
+// only compared: a label for another account is refused with 61023, because the
+// application has made a mistake. Any other text is accepted and not used: an
+// application that called WeChat before may have real refresh tokens in its
+// database.
 func (g *Gateway) answerAuthorizerToken(ctx context.Context, e *endpointCall) ([]byte, error) {
 	who, err := e.authorizer("authorizer_appid")
 	if err != nil {
@@ -66,8 +92,12 @@ func (g *Gateway) answerAuthorizerToken(ctx context.Context, e *endpointCall) ([
 	}{e.issue(who), gatewayTokenSeconds, refreshLabel(who)}), nil
 }
 
-// checkAuthorized returns an error if it is certain that there is no real token to
-// be had for who. A WeChat or a storage that is out of reach says nothing.
+// checkAuthorized returns an error if there is no real token for who: the
+// account has not authorised the component, or its refresh token is lost, or it
+// is unknown and too many unknown ones were asked for. After other errors, for
+// example if WeChat or the storage cannot be reached, it returns nil: the next
+// call may find a token. It waits at most checkTimeout. A renewal that it has
+// started goes on.
 func (g *Gateway) checkAuthorized(ctx context.Context, who subject.Subject) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -78,12 +108,13 @@ func (g *Gateway) checkAuthorized(ctx context.Context, who subject.Subject) erro
 	return nil
 }
 
-// refreshPrefix begins what clients get in the place of refresh tokens.
+// refreshPrefix begins every refresh label. The 1 is the version of the form.
 const refreshPrefix = "gwr1."
 
-// refreshLabel is what clients get in the place of an authorizer's refresh
-// token. It is a label and opens nothing, and it never changes: SDKs keep it
-// in their databases for years, longer than any secret lives.
+// refreshLabel returns what clients get in place of the refresh token of an
+// account. It is not a credential: it names the account and is not signed. It
+// never changes, because SDKs keep it in their databases for years, longer than
+// any secret is used.
 func refreshLabel(who subject.Subject) string {
 	return refreshPrefix + who.Component() + "." + who.Authorizer()
 }

@@ -17,16 +17,20 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 )
 
-// Event is an opened push to the events URL.
+// Event is a verified and decrypted push to the events URL.
 type Event struct {
 	component string
 	event     bizmsg.Event
-	plain     []byte // what event was read from
-	previous  bool   // made with a token or key before the current one
+	plain     []byte // the decrypted text; it contains the ticket or a code
+	previous  bool   // signed or encrypted with the previous token or key
 	signature pushID
 }
 
-// OpenEvent reads and verifies a push to the events URL.
+// OpenEvent reads, verifies and decrypts a push to the events URL, see
+// openSealed. It changes nothing. Its errors are for [Receiver.Reject].
+//
+// The AppId in the decrypted text must be the component, as the receive id
+// must. A push in which the two differ is refused.
 func (rx *Receiver) OpenEvent(w http.ResponseWriter, r *http.Request) (*Event, error) {
 	sealed, err := rx.openSealed(w, r)
 	if err != nil {
@@ -42,8 +46,21 @@ func (rx *Receiver) OpenEvent(w http.ResponseWriter, r *http.Request) (*Event, e
 	return &Event{sealed.component, event, sealed.message.Plain, sealed.message.Previous, sealed.signature}, nil
 }
 
-// HandleEvent acts on a push. When it returns nil, what the push brought is stored
-// and the push may be acknowledged; a repeat of it is acknowledged again.
+// HandleEvent stores what the event reports and queues the event for
+// applications. If it returns nil, the push must be acknowledged with the text
+// success
+// (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/authorize_event.html).
+// Its errors are for [Receiver.Reject], which answers 503, so that WeChat
+// pushes again. It waits for the storage, at most storeTimeout. It does not
+// wait for the exchange of a code or for a delivery.
+//
+// The order is important. A repeated push is acknowledged, but not handled
+// again. The event is stored before it is queued, because an application may
+// use the account as soon as it gets the event. The push is remembered last,
+// after both steps have succeeded. Otherwise, if a step fails, WeChat's next
+// attempt would count as a repeat and the event would be lost. Two copies that
+// arrive at the same time may both be handled; both steps may be repeated
+// without harm.
 func (rx *Receiver) HandleEvent(ctx context.Context, p *Event) error {
 	if rx.Replays.seen(p.signature) {
 		return nil
@@ -61,7 +78,12 @@ func (rx *Receiver) HandleEvent(ctx context.Context, p *Event) error {
 	return nil
 }
 
-// apply is the one place that knows what an InfoType means.
+// apply stores what an event reports. No other function knows what an InfoType
+// means. WeChat expects success for every push, so an unknown InfoType is no
+// error
+// (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/component_verify_ticket.html).
+// An event without the value that its InfoType should have is no error either:
+// if WeChat pushed it again, the value would be missing again.
 func (rx *Receiver) apply(ctx context.Context, p *Event) error {
 	e := p.event
 	log := rx.Log.With(zap.String("component", p.component), zap.String("info_type", e.InfoType))
@@ -72,7 +94,9 @@ func (rx *Receiver) apply(ctx context.Context, p *Event) error {
 			return nil
 		}
 		log.Debug("component_verify_ticket received", zap.Time("created", e.CreateTime))
-		if p.previous { // said with tickets alone, every ten minutes
+		if p.previous {
+			// Logged for tickets only: they come every ten minutes, so this
+			// is enough to see when WeChat uses the new token and key.
 			log.Info("WeChat still pushes with the previous token or encoding_aes_key")
 		}
 		return rx.Tokens.Ticket(ctx, p.component, e.ComponentVerifyTicket, e.CreateTime)
@@ -84,6 +108,12 @@ func (rx *Receiver) apply(ctx context.Context, p *Event) error {
 	}
 }
 
+// applyAuthorization stores that an account has authorised the component,
+// changed the permission sets, or withdrawn. Package tokens compares
+// CreateTime, so an old event that arrives late changes no record. The code is
+// stored here and exchanged in the background. A fast registration
+// (notify_third_fasteregister) has a code as well: if it were not exchanged,
+// the new mini program would have no refresh token.
 func (rx *Receiver) applyAuthorization(ctx context.Context, p *Event, log *zap.Logger) error {
 	e := p.event
 	log = log.With(zap.String("authorizer", e.AuthorizerAppID))
@@ -96,14 +126,17 @@ func (rx *Receiver) applyAuthorization(ctx context.Context, p *Event, log *zap.L
 		return rx.Tokens.Unauthorized(ctx, p.component, e.AuthorizerAppID, e.CreateTime)
 	}
 	if e.AuthorizationCode == nil {
-		return nil // a registration that failed
+		return nil // the event of a registration that has failed
 	}
 	return rx.Tokens.Authorized(ctx, tokens.Grant{Component: p.component, Authorizer: e.AuthorizerAppID, Code: e.AuthorizationCode, Time: e.CreateTime})
 }
 
-// queue queues an authorisation event for the clients it is for: those
-// that may act for the account, or if it names none those with component_api.
-// The ticket is for nobody.
+// queue stores an event in the queue of each client that gets it: those that
+// may act for the account, or those with component_api if the event names no
+// account. No client gets a ticket, which is a credential of the platform. From
+// other events delivery.NewEvent removes the codes. If storing fails for one
+// client, the push is not acknowledged. When WeChat pushes the event again, it
+// has the same id, so it is not queued twice for the others.
 func (rx *Receiver) queue(ctx context.Context, p *Event) error {
 	if p.event.InfoType == bizmsg.InfoTicket || rx.Recipients == nil {
 		return nil

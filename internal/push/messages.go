@@ -16,31 +16,37 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// replyTimeout is the time for everything, from the request's arrival to the
-// passive reply. WeChat waits five seconds.
+// replyTimeout is the time from the arrival of a message until the passive
+// reply. WeChat waits five seconds and then pushes the message again
+// (developers.weixin.qq.com/doc/service/en/guide/product/message/Receiving_standard_messages.html).
 const replyTimeout = 4500 * time.Millisecond
 
-// errMessageIsEvent stands against somebody who sends a captured push for the
-// events URL here, ticket and all, to have it delivered.
+// errMessageIsEvent prevents an attack: both URLs use the same token and key,
+// so somebody could send a captured push for the events URL to the messages
+// URL. The gateway would deliver it, with the ticket in it, to an application.
 var errMessageIsEvent = errors.New("a push for the events URL came to the messages URL")
 
 var errMessagePath = errors.New("the path does not end in an appid; the URL in WeChat's console must end in /messages/$APPID$")
 
-// Message is an opened push to the messages URL.
+// Message is a verified and decrypted push to the messages URL.
 type Message struct {
-	began     time.Time
+	began     time.Time // arrival of the request; replyTimeout starts here
 	component string
 	content   delivery.Message
-	sealed    *bizmsg.Message // seals the reply with what opened the push
-	nonce     string
+	sealed    *bizmsg.Message // encrypts the reply with the key that opened the push
+	nonce     string          // of the request, repeated in the reply
 	signature pushID
 }
 
-// OpenMessage reads and verifies a push to the messages URL. The path, which
-// says whose message it is, is not signed by WeChat, and nothing the gateway
-// holds ties an account to the gh_ name inside. What protects it is that a
-// signed push is taken once by each node, within ten minutes of its making; an
-// application that must be sure compares ToUserName with the appid it is given.
+// OpenMessage reads, verifies and decrypts a push to the messages URL, see
+// openSealed. It delivers nothing. Its errors are for [Receiver.Reject].
+//
+// The path ends in the appid of the account. WeChat does not sign the path, and
+// the message has only the gh_ name of the account, for which the gateway has
+// no appid. So somebody who has captured a push could send it with the appid of
+// another account. Two things make that hard: each node accepts a signed push
+// once, and only for ten minutes (maxAge). An application that needs certainty
+// must compare ToUserName with the appid that it receives.
 func (rx *Receiver) OpenMessage(w http.ResponseWriter, r *http.Request) (*Message, error) {
 	began, appid := time.Now(), path.Base(r.URL.Path)
 	if !subject.ValidAppID(appid) {
@@ -69,16 +75,24 @@ func (rx *Receiver) OpenMessage(w http.ResponseWriter, r *http.Request) (*Messag
 	}, nil
 }
 
-// HandleMessage hands the message to the clients that may act for its account and
-// returns what to answer WeChat: a sealed passive reply, or success. Storage
-// is not touched.
+// HandleMessage delivers the message to all clients that may act for its
+// account, at the same time, and returns the answer for WeChat: an encrypted
+// passive reply, or the text success, which is never encrypted. It returns as
+// soon as the answer is certain, at the latest replyTimeout after the arrival.
+// Other deliveries go on until that time, also if WeChat closes the connection.
+// It uses no storage, so messages are delivered while the storage fails.
 //
-// All clients get the message. Where several reply, the first by name is heard.
-// Where none does, success is the answer as long as one client took the
-// message: a broken bystander must not make WeChat repeat it to the others, or
-// show the follower that the account is out of service. Only when no client
-// took it is there an error, so that WeChat pushes it again, three times in
-// all, just as if the application were connected to WeChat itself.
+// If several clients reply, the reply of the first by name is used. If no
+// client replies, the answer is success, provided that one client has accepted
+// the message: the failure of another client must not make WeChat send the
+// message to all of them again, or show the follower that the account is out of
+// service. If no client has accepted it, there is an error for
+// [Receiver.Reject]. WeChat then pushes the message again, three times in all,
+// as it does when an application that is connected to WeChat itself fails.
+//
+// A message is remembered before it is delivered, unlike an event: of two
+// copies at the same time only one may reach the applications. If no client has
+// accepted it, it is forgotten, so that WeChat's next attempt is delivered.
 func (rx *Receiver) HandleMessage(m *Message) ([]byte, error) {
 	if !rx.Replays.claim(m.signature, time.Now()) {
 		return []byte("success"), nil

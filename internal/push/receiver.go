@@ -1,9 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package push takes what WeChat pushes: tickets and authorisation events at one
-// URL, messages of the accounts at the other. Nothing of a push is believed before
-// it is verified and decrypted, and nothing is acknowledged before it is stored or
-// taken. Who gets a delivery, it asks; it knows no client and no app secret.
+// Package push receives what WeChat pushes: tickets and authorisation events at
+// the events URL, messages of the accounts at the messages URL. It uses nothing
+// of a push before the push is verified and decrypted. It acknowledges an event
+// only after it is stored. It acknowledges a message only after a client has
+// accepted it, or if no client takes messages of the account.
+//
+// It makes no calls to WeChat, and has no app secret and no list of clients:
+// the function Receiver.Recipients returns who gets a push. Package delivery
+// makes the deliveries, package tokens stores tickets and codes.
+//
+// Entry points: [Receiver.OpenEvent] and [Receiver.HandleEvent] for one URL,
+// [Receiver.OpenMessage] and [Receiver.HandleMessage] for the other,
+// [Receiver.Reject] for the errors of all four.
 package push
 
 import (
@@ -24,12 +33,24 @@ import (
 )
 
 const (
-	maxPush      = 64 << 10
-	bodyTimeout  = 10 * time.Second // a slow body does not hold a connection longer
-	maxAge       = 10 * time.Minute // how far the timestamp may be off, either way
-	storeTimeout = 4 * time.Second  // WeChat waits five
+	// maxPush is the largest body in bytes. Anybody can send to the URLs, and a
+	// body is in memory before its signature is checked.
+	maxPush = 64 << 10
+	// bodyTimeout is the time in which the whole body must arrive. A sender that
+	// is slow on purpose cannot keep a connection longer than that.
+	bodyTimeout = 10 * time.Second
+	// maxAge is how far the timestamp of a push may differ from this clock, into
+	// the past and into the future. A captured push is refused after that time.
+	// Replays must remember a push for twice as long.
+	maxAge = 10 * time.Minute
+	// storeTimeout is the time to store an event. WeChat waits five seconds for
+	// the answer
+	// (developers.weixin.qq.com/community/develop/doc/00084aca7b437062ef638108d6b400).
+	storeTimeout = 4 * time.Second
 )
 
+// Errors of openSealed, beside those of package bizmsg. Their texts are for the
+// log.
 var (
 	errPushTooLarge = errors.New("larger than 64 KiB")
 	errPushStale    = errors.New("timestamp is more than 10 minutes off; is this server's clock right?")
@@ -37,33 +58,56 @@ var (
 	errPushBroken   = errors.New("the body broke off")
 )
 
-// Receiver takes what WeChat pushes. It is safe for concurrent use; its fields are
-// not changed.
+// Receiver receives pushes. There is one for each configuration. Its fields are
+// set before the first push and never changed, so it is safe for concurrent use.
 type Receiver struct {
-	Codecs    map[string]*bizmsg.Codec // component_appid → what opens its pushes
-	Tokens    *tokens.Keeper
-	Courier   *delivery.Courier // takes authorisation events to applications
-	Transport *http.Transport   // takes messages there
-	Replays   *Replays
-	Log       *zap.Logger
+	// Codecs has for each component_appid the tokens and keys that open the
+	// component's pushes, the current and the previous ones.
+	Codecs map[string]*bizmsg.Codec
+	// Tokens stores tickets, codes and withdrawals.
+	Tokens *tokens.Keeper
+	// Courier queues events for applications.
+	Courier *delivery.Courier
+	// Transport sends messages to applications. It survives a reload, together
+	// with its connections.
+	Transport *http.Transport
+	// Replays survives a reload. Otherwise a captured push could be sent again
+	// after each reload.
+	Replays *Replays
+	// Log receives why a push was refused; the sender does not see it.
+	Log *zap.Logger
 
-	// Recipients returns where an application takes delivery of what concerns an
-	// authorizer of a component, or with "" the component itself. Nil means that
-	// nobody does.
+	// Recipients returns the clients that get a push about an account of the
+	// component, or, if authorizer is "", about the component itself. Their
+	// order decides whose reply to a message is used. Nil means that no client
+	// takes deliveries. It must be safe for concurrent use.
 	Recipients func(component, authorizer string) []*delivery.Target
 }
 
 // sealedPush is a push to either URL, verified and decrypted.
 type sealedPush struct {
-	component string
-	envelope  bizmsg.Envelope
+	component string          // its token signed the push, its appid is the receive id
+	envelope  bizmsg.Envelope // not signed, except for its Encrypt
 	message   *bizmsg.Message
 	signature pushID
 }
 
-// openSealed is the one door for pushes: size, signature, ciphertext, receive
-// id, timestamp. Nothing of a push is believed before.
+// openSealed reads, verifies and decrypts a push to either URL. No other
+// function reads a push. It waits until the body has arrived, at most
+// bodyTimeout.
+//
+// The checks have this order, so that an unknown sender can cause little work:
+// the size, the form of the envelope, the signature, the decryption, the
+// receive id (bizmsg.Codec.Open), the age. The age comes last, because the
+// timestamp is unverified text before the signature is checked. So an error
+// about the clock in the log always concerns a push that WeChat has made.
+//
+// The parameter msg_signature is checked. The parameter signature is not used:
+// it does not cover the body
+// (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/message_push.html).
 func (rx *Receiver) openSealed(w http.ResponseWriter, r *http.Request) (*sealedPush, error) {
+	// A ResponseWriter that has no deadlines returns an error. The push is then
+	// read without one.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPush))
 	var tooLarge *http.MaxBytesError
@@ -84,12 +128,19 @@ func (rx *Receiver) openSealed(w http.ResponseWriter, r *http.Request) (*sealedP
 	if err := fresh(r.URL.Query().Get("timestamp"), time.Now()); err != nil {
 		return nil, err
 	}
+	// The component is part of the id: two components may have the same token.
 	digest := sha256.Sum256([]byte(component + r.URL.Query().Get("msg_signature")))
 	return &sealedPush{component, envelope, message, pushID(digest[:16])}, nil
 }
 
-// openEnvelope opens an envelope with the component that it names. Where it
-// names none, the component whose token has signed it is the one.
+// openEnvelope opens an envelope with the codec of the component that it names.
+// The name is not signed, but it only selects the codec: the encrypted text
+// contains the component's appid as receive id, and the codec compares it.
+//
+// The envelope of a message has a ToUserName and no AppId
+// (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/message_push.html).
+// Then all codecs are tried. The component is the one whose token made the
+// signature and whose key opens the text.
 func (rx *Receiver) openEnvelope(r *http.Request, e bizmsg.Envelope) (appid string, m *bizmsg.Message, err error) {
 	query := r.URL.Query()
 	signature, timestamp, nonce := query.Get("msg_signature"), query.Get("timestamp"), query.Get("nonce")
@@ -108,12 +159,15 @@ func (rx *Receiver) openEnvelope(r *http.Request, e bizmsg.Envelope) (appid stri
 			return appid, m, nil
 		}
 		if !errors.Is(failure, bizmsg.ErrSignature) {
-			err = failure // the one that knows the token tells more
+			// The signature is right, so this error says more than
+			// ErrSignature of the other components.
+			err = failure
 		}
 	}
 	return "", nil, err
 }
 
+// fresh checks the age of a push. The timestamp is in Unix seconds.
 func fresh(timestamp string, now time.Time) error {
 	seconds, err := strconv.ParseInt(timestamp, 10, 64)
 	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > maxAge {
@@ -122,13 +176,17 @@ func fresh(timestamp string, now time.Time) error {
 	return nil
 }
 
-// retryableError marks the failures that are ours: WeChat shall push again.
+// retryableError marks a failure of the storage or of the applications. The
+// push is valid and WeChat should push it again.
 type retryableError struct{ error }
 
+// Unwrap returns the cause, which the log shows.
 func (u *retryableError) Unwrap() error { return u.error }
 
-// Reject answers a push that is not acknowledged. The sender learns
-// nothing but the status, the log says why.
+// Reject answers a push that failed with err, and logs err. The status is 503
+// if WeChat should push again, 413 if the body is too large, 400 if it did not
+// arrive completely, else 403. The answer has no body: an attacker must not
+// learn why the push was refused.
 func (rx *Receiver) Reject(w http.ResponseWriter, r *http.Request, err error) {
 	status, outcome := http.StatusForbidden, "refused"
 	var ours *retryableError
