@@ -112,12 +112,7 @@ func (h *health) Reset(key healthKey) {
 func (h *health) UnreadableIsDue(who subject.Subject, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.at(healthKey{who, renewal})
-	if now.Sub(s.unreadable) < unreadableInterval {
-		return false
-	}
-	s.unreadable = now
-	return true
+	return isDue(&h.at(healthKey{who, renewal}).unreadable, unreadableInterval, now)
 }
 
 // RecheckIsDue reports whether it is time to look into whether who is authorized,
@@ -125,11 +120,16 @@ func (h *health) UnreadableIsDue(who subject.Subject, now time.Time) bool {
 func (h *health) RecheckIsDue(who subject.Subject, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.at(healthKey{who, renewal})
-	if now.Sub(s.rechecked) < recheckInterval {
+	return isDue(&h.at(healthKey{who, renewal}).rechecked, recheckInterval, now)
+}
+
+// isDue reports whether it is time to do something that was last done at last, and
+// notes that it is done now.
+func isDue(last *time.Time, interval time.Duration, now time.Time) bool {
+	if now.Sub(*last) < interval {
 		return false
 	}
-	s.rechecked = now
+	*last = now
 	return true
 }
 
