@@ -9,6 +9,8 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -42,6 +44,37 @@ func TestArchitectureNamesEveryPackage(t *testing.T) {
 	for _, row := range mayImport {
 		if name := path.Base(row.pkg); row.pkg != "wechat" && !regexp.MustCompile(`\b`+name+`\b`).Match(text) {
 			t.Errorf("package %s stands nowhere in ARCHITECTURE.md: add it to the tree, with what it is for", row.pkg)
+		}
+	}
+}
+
+// The tree shows the imports that the layout allows.
+func TestArchitectureShowsTheLayout(t *testing.T) {
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := make(map[string]bool)
+	for _, row := range mayImport {
+		known[row.pkg] = true
+	}
+	for _, row := range mayImport {
+		if row.arrows == leaf || slices.Contains([]string{"wechat", "cmd/caddy", "gwtest", "metrics/metricstest"}, row.pkg) {
+			continue
+		}
+		line := regexp.MustCompile(`(?m)^  ` + row.pkg + `/.*$`).Find(text)
+		_, shown, _ := strings.Cut(string(line), "▸")
+		var arrows []string
+		for _, name := range regexp.MustCompile(`\w+`).FindAllString(shown, -1) {
+			if known[name] || name == "Caddy" {
+				arrows = append(arrows, strings.ToLower(name))
+			}
+		}
+		want := strings.Fields(row.arrows)
+		slices.Sort(arrows)
+		slices.Sort(want)
+		if !slices.Equal(arrows, want) {
+			t.Errorf("the tree in ARCHITECTURE.md shows ▸ %v for package %s, mayImport in layout_test.go allows %v", arrows, row.pkg, want)
 		}
 	}
 }
