@@ -25,18 +25,20 @@ func init() {
 	caddy.RegisterModule(Admin{})
 }
 
-// Admin adds to Caddy's admin API what an operator needs. It shows no secret.
+// Admin adds the requests of operators to Caddy's admin API. No answer contains
+// a secret.
 //
-//	GET  /wechat/dead-events   authorisation events that no delivery reached, by client
-//	GET  /wechat/authorizers   appids with a record, those that have withdrawn included; ?component=
+//	GET  /wechat/dead-events   authorisation events that could not be delivered, by client
+//	GET  /wechat/authorizers   appids with a record, also those that have withdrawn; ?component=
 //	POST /wechat/sync          ask WeChat for a page of its authorizers and store what is missing; ?component=&offset=
 //	POST /wechat/reseal        seal a part of what is stored with the current key; ?component=&offset=
 //
-// The component may be left out where there is one. A page of /wechat/sync has
-// 500 authorizers; its answer says how many there are and where the next one
-// begins: {"component":"…","next":500,"total":1234}. That of /wechat/reseal, one
-// of 257 parts, says as well what it has done: {…,"resealed":12}, and names under
-// "unreadable" what no key opens.
+// The component may be left out if there is only one. A page of /wechat/sync
+// has 500 authorizers. The answer says how many there are, and the offset of
+// the next page: {"component":"…","next":500,"total":1234}. A page of
+// /wechat/reseal is one of 257 parts. Its answer also says how many files were
+// sealed, {…,"resealed":12}, and lists under "unreadable" the files that no key
+// opens.
 type Admin struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -44,7 +46,8 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.wechat", New: func() caddy.Module { return new(Admin) }}
 }
 
-// Routes implements caddy.AdminRouter.
+// Routes returns the requests and their handlers. Caddy calls it before any app
+// exists, so the handlers look for the state at each request.
 func (Admin) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/wechat/dead-events", Handler: inForce(http.MethodGet, deadEvents)},
@@ -54,6 +57,8 @@ func (Admin) Routes() []caddy.AdminRoute {
 	}
 }
 
+// deadEvents answers with the dead letters of all clients that take deliveries
+// now, sorted by client and time. It reads each of them from the storage.
 func deadEvents(s *state, w http.ResponseWriter, r *http.Request) error {
 	dead := []operate.DeadEvent{}
 	for queue := range s.settings.Load().deliveries.Targets {
@@ -71,6 +76,7 @@ func deadEvents(s *state, w http.ResponseWriter, r *http.Request) error {
 	return adminJSON(w, dead)
 }
 
+// deadEventOf returns what operators see of a dead letter: not its body.
 func deadEventOf(e vault.Event) operate.DeadEvent {
 	return operate.DeadEvent{
 		Component: e.Component, Client: e.Client, AppID: e.AppID,
@@ -78,6 +84,7 @@ func deadEventOf(e vault.Event) operate.DeadEvent {
 	}
 }
 
+// authorizers answers with the appids of all records of a component.
 func authorizers(s *state, w http.ResponseWriter, r *http.Request) error {
 	in := s.settings.Load()
 	component, err := in.requestedComponent(r)
@@ -91,6 +98,9 @@ func authorizers(s *state, w http.ResponseWriter, r *http.Request) error {
 	return adminJSON(w, appids)
 }
 
+// syncPage answers with the progress after one page of WeChat's list. The
+// keeper has stored the refresh tokens on it by then. An empty page before the
+// end, which would make the caller repeat it for ever, counts as the last one.
 func syncPage(s *state, w http.ResponseWriter, r *http.Request) error {
 	component, offset, err := s.settings.Load().requestedPage(r)
 	if err != nil {
@@ -107,6 +117,8 @@ func syncPage(s *state, w http.ResponseWriter, r *http.Request) error {
 	return adminJSON(w, page)
 }
 
+// resealPart answers with the result for one part, see [vault.Vault.Reseal].
+// The offset is the number of the part.
 func resealPart(s *state, w http.ResponseWriter, r *http.Request) error {
 	in := s.settings.Load()
 	component, part, err := in.requestedPage(r)
@@ -126,7 +138,8 @@ func resealPart(s *state, w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// requestedPage returns the component and the offset that a request names.
+// requestedPage returns the component and the offset in the query of a request.
+// The offset is 0 if it is missing.
 func (s *settings) requestedPage(r *http.Request) (component string, offset int, err error) {
 	if component, err = s.requestedComponent(r); err != nil {
 		return "", 0, err
@@ -139,7 +152,8 @@ func (s *settings) requestedPage(r *http.Request) (component string, offset int,
 	return component, offset, nil
 }
 
-// requestedComponent returns the component that a request is about.
+// requestedComponent returns the component in the query of a request, or else
+// the only one.
 func (s *settings) requestedComponent(r *http.Request) (string, error) {
 	component, _, ok := subject.Named(s.tokens.Components, r.URL.Query().Get("component"))
 	if !ok {
@@ -149,33 +163,36 @@ func (s *settings) requestedComponent(r *http.Request) (string, error) {
 	return component, nil
 }
 
+// adminJSON writes an answer.
 func adminJSON(w http.ResponseWriter, answer any) error {
 	w.Header().Set("Content-Type", "application/json")
 	return json.NewEncoder(w).Encode(answer)
 }
 
-// inForce calls a handler with the state in force.
+// inForce returns an admin handler that checks the method and calls handler
+// with the state of the process. If there is none, because no configuration has
+// the app, it answers 404.
 func inForce(method string, handler func(*state, http.ResponseWriter, *http.Request) error) caddy.AdminHandler {
 	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != method {
 			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed, want " + method)}
 		}
-		current := running()
-		if current == nil {
+		s := current()
+		if s == nil {
 			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("the wechat app is not running")}
 		}
-		return handler(current, w, r)
+		return handler(s, w, r)
 	})
 }
 
-// running returns the state in force. The admin API is built before the apps
-// are, so it asks the pool at every call and holds nothing.
-func running() (current *state) {
+// current returns the state of the process, nil if no configuration has the
+// app. The caller must not keep it: it has no reference of its own in the pool.
+func current() (s *state) {
 	pool.Range(func(_, value any) bool {
-		current = value.(*state)
+		s = value.(*state)
 		return false
 	})
-	return current
+	return s
 }
 
 var _ caddy.AdminRouter = (*Admin)(nil)

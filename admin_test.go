@@ -61,7 +61,7 @@ func TestDeadEventsAreVisible(t *testing.T) {
 	defer func() { _, _ = pool.Delete(poolKey) }()
 
 	w := httptest.NewRecorder()
-	if err := deadEvents(running(), w, httptest.NewRequest(http.MethodGet, "/wechat/dead-events", nil)); err != nil {
+	if err := deadEvents(current(), w, httptest.NewRequest(http.MethodGet, "/wechat/dead-events", nil)); err != nil {
 		t.Fatal(err)
 	}
 	want := `[{"component":"wx134c8103faa5a59e","client":"shop","appid":"wxaaaaaaaaaaaaaaaa","info_type":"unauthorized",` +

@@ -23,13 +23,14 @@ func init() {
 	httpcaddyfile.RegisterGlobalOption("wechat", parseApp)
 	httpcaddyfile.RegisterDirective("wechat_platform", parsePlatform)
 	httpcaddyfile.RegisterHandlerDirective("wechat_proxy", parseProxy)
-	// Both answer every request they get, so they stand with the handlers
-	// that typically respond.
+	// Both answer every request that they get, so their place is among the
+	// handlers that write answers.
 	httpcaddyfile.RegisterDirectiveOrder("wechat_platform", httpcaddyfile.Before, "respond")
 	httpcaddyfile.RegisterDirectiveOrder("wechat_proxy", httpcaddyfile.Before, "respond")
 }
 
-// parseApp reads the global option wechat.
+// parseApp parses the global option wechat. A second one is an error, because
+// it would replace the first.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
 		d.Next()
@@ -42,7 +43,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	return httpcaddyfile.App{Name: "wechat", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-// UnmarshalCaddyfile sets up the app from the global option:
+// UnmarshalCaddyfile sets the options of the app from the global option:
 //
 //	wechat {
 //		component <component_appid> {            # repeatable
@@ -68,7 +69,8 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		cache_size <n>
 //	}
 //
-// Secrets may be placeholders, {env.NAME} or {file./path}.
+// Secrets may be placeholders, {env.NAME} or {file./path}. Other values are
+// checked here, so that errors name the file and the line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if d.NextArg() {
@@ -84,6 +86,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	})
 }
 
+// unmarshal parses the block of one component.
 func (c *Component) unmarshal(d *caddyfile.Dispenser) error {
 	return parseBlock(d, map[string]option{
 		"app_secret":       secretOption(&c.AppSecrets, check.AppSecret),
@@ -93,6 +96,7 @@ func (c *Component) unmarshal(d *caddyfile.Dispenser) error {
 	})
 }
 
+// unmarshal parses the block of one client.
 func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 	return parseBlock(d, map[string]option{
 		"secret":        secretOption(&c.Secrets, check.ClientSecret),
@@ -111,6 +115,7 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 	})
 }
 
+// unmarshal parses the URL and the block of deliver.
 func (d *Deliver) unmarshal(from *caddyfile.Dispenser) error {
 	if err := stringOption(&d.URL, check.DeliverURL)(from); err != nil {
 		return err
@@ -121,13 +126,13 @@ func (d *Deliver) unmarshal(from *caddyfile.Dispenser) error {
 	})
 }
 
-// parsePlatform expands
+// parsePlatform replaces the directive
 //
 //	wechat_platform [<prefix>] {
 //		public_url <url>
 //	}
 //
-// to one route for each face of the gateway to WeChat and to admins:
+// with three routes, for WeChat and for admins:
 //
 //	POST <prefix>/events                 wechat_events
 //	POST <prefix>/messages/<appid>       wechat_messages
@@ -168,6 +173,7 @@ func parsePlatform(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) 
 	), nil
 }
 
+// parseProxy parses the directive wechat_proxy.
 func parseProxy(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	p := new(Proxy)
 	if err := p.UnmarshalCaddyfile(h.Dispenser); err != nil {
@@ -176,8 +182,8 @@ func parseProxy(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	return p, wantApp(h)
 }
 
-// wantApp returns an error if there is no global option wechat: without it
-// the handlers have neither credentials nor clients.
+// wantApp returns an error if there is no global option wechat: the handlers
+// would have no credentials and no clients.
 func wantApp(h httpcaddyfile.Helper) error {
 	if h.Option("wechat") == nil {
 		return h.Err("the global option wechat is missing: name component and clients in { wechat { ... } } at the top of the Caddyfile")
@@ -185,7 +191,7 @@ func wantApp(h httpcaddyfile.Helper) error {
 	return nil
 }
 
-// UnmarshalCaddyfile sets up the handler:
+// UnmarshalCaddyfile sets the options of the handler:
 //
 //	wechat_proxy [<matcher>] {
 //		transport http {
@@ -204,6 +210,8 @@ func (p *Proxy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	})
 }
 
+// unmarshalTransport parses the subdirective transport, which has the syntax of
+// reverse_proxy. Errors in its block already name file and line.
 func (p *Proxy) unmarshalTransport(d *caddyfile.Dispenser) error {
 	if !d.NextArg() || d.Val() != "http" || d.CountRemainingArgs() > 0 {
 		return errors.New("want http and a block { ... }: WeChat is reached over HTTP alone")

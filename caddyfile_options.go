@@ -16,15 +16,18 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
 )
 
+// errMissing is the error for an option without a value.
 var errMissing = errors.New("a value is missing")
 
-// option reads the arguments of one subdirective, and its block if it has one.
-// Its errors need say neither where they are nor in which subdirective:
-// parseBlock adds that.
+// option parses the arguments of one subdirective, and its block if it has one.
+// Its errors need not name the file, the line and the subdirective: parseBlock
+// adds them. It must not quote a value that may be a secret.
 type option func(d *caddyfile.Dispenser) error
 
-// parseBlock reads a block of subdirectives. An unknown one is an error, and so
-// is a second one of a name that does not end in * in known.
+// parseBlock parses a block of subdirectives. known has the option for each
+// name; a name that ends in * may occur several times. An unknown name is an
+// error, also a second occurrence of a name without *, and a block after an
+// option that has none.
 func parseBlock(d *caddyfile.Dispenser, known map[string]option) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -51,11 +54,11 @@ func parseBlock(d *caddyfile.Dispenser, known map[string]option) error {
 	return nil
 }
 
-// located is an error that names its file and line.
+// located is an error that already names its file and line.
 type located struct{ error }
 
-// locate adds subdirective, file and line to an error, unless a block inside
-// that subdirective has done so.
+// locate adds subdirective, file and line to an error, unless the error is from
+// a block inside the subdirective and has them.
 func locate(d *caddyfile.Dispenser, name string, err error) error {
 	var inner located
 	if errors.As(err, &inner) {
@@ -64,8 +67,9 @@ func locate(d *caddyfile.Dispenser, name string, err error) error {
 	return located{d.Errf("%s: %w", name, err)}
 }
 
-// secretOption reads the current value of a secret, and the previous one if there
-// is a second. A placeholder is checked when it is resolved.
+// secretOption parses the current value of a secret, and the previous one if
+// there are two. A placeholder is not resolved here, so its value is checked by
+// Provision.
 func secretOption(into *[]string, valid func(string) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		args := d.RemainingArgs()
@@ -88,7 +92,7 @@ func secretOption(into *[]string, valid func(string) error) option {
 	}
 }
 
-// singleSecretOption reads a secret that has no previous value.
+// singleSecretOption parses a secret that has no previous value.
 func singleSecretOption(into *string, valid func(string) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		var values []string
@@ -103,8 +107,9 @@ func singleSecretOption(into *string, valid func(string) error) option {
 	}
 }
 
-// listOption reads one to most values that are no secrets; a repeated subdirective
-// adds to them.
+// listOption parses one or more values that are no secrets. If the subdirective
+// is repeated, its values are added. most is the largest number of values in
+// all.
 func listOption(into *[]string, most int, valid func(string) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		args := d.RemainingArgs()
@@ -124,7 +129,8 @@ func listOption(into *[]string, most int, valid func(string) error) option {
 	}
 }
 
-// plain checks a value that is no secret and so is not resolved later on.
+// plain checks a value that is no secret. Placeholders are only resolved in
+// secrets, so the error for one here says what to write instead.
 func plain(text string, valid func(string) error) error {
 	err := valid(text)
 	if err != nil && placeholder.MatchString(text) {
@@ -134,7 +140,7 @@ func plain(text string, valid func(string) error) error {
 	return err
 }
 
-// argument reads the one argument that a subdirective has.
+// argument parses the arguments of a subdirective that has exactly one.
 func argument(d *caddyfile.Dispenser) (string, error) {
 	args := d.RemainingArgs()
 	switch len(args) {
@@ -146,7 +152,7 @@ func argument(d *caddyfile.Dispenser) (string, error) {
 	return "", fmt.Errorf("%d values, want exactly one", len(args))
 }
 
-// stringOption reads exactly one value that is no secret.
+// stringOption parses exactly one value that is no secret.
 func stringOption(into *string, valid func(string) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		arg, err := argument(d)
@@ -158,7 +164,8 @@ func stringOption(into *string, valid func(string) error) option {
 	}
 }
 
-// boolOption reads no argument.
+// boolOption parses a subdirective without arguments, which sets the value to
+// true.
 func boolOption(into *bool) option {
 	return func(d *caddyfile.Dispenser) error {
 		if d.NextArg() {
@@ -169,7 +176,7 @@ func boolOption(into *bool) option {
 	}
 }
 
-// intOption reads a positive number.
+// intOption parses a whole number of 1 or more.
 func intOption(into *int) option {
 	return func(d *caddyfile.Dispenser) error {
 		arg, err := argument(d)
@@ -185,7 +192,7 @@ func intOption(into *int) option {
 	}
 }
 
-// sizeOption reads a size such as 64KiB.
+// sizeOption parses a size such as 64KiB, from 1 byte to maxReplayBody.
 func sizeOption(into *int64) option {
 	return func(d *caddyfile.Dispenser) error {
 		arg, err := argument(d)
@@ -201,7 +208,8 @@ func sizeOption(into *int64) option {
 	}
 }
 
-// blockOption reads a block under a name, which may stand only once.
+// blockOption parses a name and the block after it, and adds the result to a
+// map. A name may occur only once.
 func blockOption[T any](into *map[string]*T, valid func(string) error, read func(*T, *caddyfile.Dispenser) error) option {
 	return func(d *caddyfile.Dispenser) error {
 		var name string

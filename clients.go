@@ -16,51 +16,54 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// Rule allows calls by method and path.
+// Rule allows calls with a certain method and path.
 type Rule = policy.Rule
 
 // Client is an application that may call the gateway.
 type Client struct {
-	// Secrets are what the client shows in the place of WeChat's AppSecret: at
-	// least 32 characters, or sha256:<hex> of such a text. A second one may be
-	// given so that they can be exchanged one after the other. Required.
+	// Secrets are what the client sends in the place of WeChat's AppSecret: at
+	// least 32 characters, or sha256:<hex> of such a text. Two may be given
+	// while a client changes from one to the other; both are valid. Required.
 	Secrets []string `json:"secrets,omitempty"`
 
-	// Component is the component_appid of the platform the client works
-	// under. Default: the only one configured.
+	// Component is the component_appid of the platform that the client uses.
+	// Default: the only one that is configured.
 	Component string `json:"component,omitempty"`
 
-	// Authorizers are the appids of the accounts the client may act for, or
-	// * for every one that has authorized the component. Default: none.
+	// Authorizers are the appids of the accounts for which the client may act,
+	// or * for all accounts that have authorized the component. Default: none.
 	Authorizers []string `json:"authorizers,omitempty"`
 
-	// Allow are the paths the client may call: a path, or a prefix with /*
-	// after it, each for one method or any. Default: every authorizer-level
-	// path, and with component_api every component-level path.
+	// Allow are the paths that the client may call: a path, or a prefix
+	// followed by /*, each for one method or for all. Default: every
+	// authorizer-level path, and with component_api every component-level path.
 	Allow []Rule `json:"allow,omitempty"`
 
-	// ComponentAPI opens the component-level paths. Default: false.
+	// ComponentAPI allows the component-level paths. Default: false.
 	ComponentAPI bool `json:"component_api,omitempty"`
 
-	// Deliver is where messages of the client's accounts and authorisation
-	// events go. Default: nowhere.
+	// Deliver is the address to which messages of the client's accounts and
+	// authorisation events are sent. Default: none are sent.
 	Deliver *Deliver `json:"deliver,omitempty"`
 }
 
-// applications are the clients of one configuration.
+// applications are the clients of one configuration. They do not change after
+// Provision.
 type applications struct {
 	clients   *gateway.Clients
-	receivers []receiver // those that take delivery, in the order of their names
+	receivers []receiver // the clients that get deliveries, in the order of their names
 }
 
-// receiver is a client that takes delivery.
+// receiver is a client that gets deliveries.
 type receiver struct {
 	*gateway.Client
 	target *delivery.Target
 }
 
-// newApplications builds the clients of a configuration with their secrets
-// resolved.
+// newApplications returns the clients of a configuration, with their secrets
+// resolved. They are made in the order of their names, so that of several
+// errors the same one is always reported. The error names the client and never
+// a secret.
 func newApplications(config map[string]*Client, components map[string]*component, resolve resolver) (*applications, error) {
 	apps := &applications{clients: gateway.NewClients()}
 	for _, id := range slices.Sorted(maps.Keys(config)) {
@@ -78,7 +81,7 @@ func newApplications(config map[string]*Client, components map[string]*component
 	return apps, nil
 }
 
-// provision returns the client, and where it takes delivery; nil for nowhere.
+// provision returns the client, and its target for deliveries or nil.
 func (c *Client) provision(id string, components map[string]*component, resolve resolver) (*gateway.Client, *delivery.Target, error) {
 	if c == nil {
 		c = new(Client)
@@ -108,7 +111,7 @@ func (c *Client) provision(id string, components map[string]*component, resolve 
 	return client, target, err
 }
 
-// under returns the component the client works under.
+// under returns the component that the client uses.
 func (c *Client) under(components map[string]*component) (*component, error) {
 	known := strings.Join(slices.Sorted(maps.Keys(components)), ", ")
 	_, found, ok := subject.Named(components, c.Component)
@@ -121,6 +124,7 @@ func (c *Client) under(components map[string]*component) (*component, error) {
 	return nil, fmt.Errorf("component %s is not configured, only: %s", check.Quote(c.Component), known)
 }
 
+// rights returns what the client may do. It checks the appids and the rules.
 func (c *Client) rights() (policy.Rights, error) {
 	rights := policy.Rights{Authorizers: make(map[string]struct{}), Rules: c.Allow, ComponentAPI: c.ComponentAPI}
 	for _, appid := range c.Authorizers {

@@ -9,6 +9,8 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/command"
 )
 
+// init adds the command wechat, with its subcommands, to the command line of
+// Caddy.
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:      "wechat",

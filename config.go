@@ -15,12 +15,12 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 )
 
-// Component is one WeChat third-party platform. Wherever a value may be given
-// twice, the first is the current one and the second the previous one, which
-// keeps opening what it sealed.
+// Component is one WeChat third-party platform. If an option may have two
+// values, the first is the current one and the second the previous one. The
+// previous value still opens and verifies what was made with it.
 type Component struct {
-	// AppSecrets are the platform's AppSecret, as shown once in WeChat's
-	// console. Required.
+	// AppSecrets are the platform's AppSecret, which WeChat's console shows
+	// only once. Required.
 	AppSecrets []string `json:"app_secrets,omitempty"`
 
 	// Tokens are the 消息校验Token: 3 to 32 letters and digits. Required.
@@ -29,19 +29,23 @@ type Component struct {
 	// EncodingAESKeys are the 消息加解密Key: 43 letters and digits. Required.
 	EncodingAESKeys []string `json:"encoding_aes_keys,omitempty"`
 
-	// ReturnURLs are where an admin may be sent after authorising: a URL, or
-	// all URLs that begin with one followed by *. Default: nowhere.
+	// ReturnURLs are the addresses to which the browser of an admin may be sent
+	// after the authorisation: a URL, or the beginning of URLs followed by *.
+	// Default: none.
 	ReturnURLs []string `json:"return_urls,omitempty"`
 }
 
-// component is a Component with its secrets resolved.
+// component is a Component with its secrets resolved. It does not change after
+// Provision.
 type component struct {
 	appid      string
-	appSecrets []secret.Secret
-	codec      *bizmsg.Codec
+	appSecrets []secret.Secret // the current one first
+	codec      *bizmsg.Codec   // opens its pushes
 	returnURLs []authorize.ReturnURL
 }
 
+// provision returns the component with its secrets resolved. A component
+// without a block in JSON is nil; the error then says what is missing.
 func (c *Component) provision(appid string, resolve resolver) (*component, error) {
 	if c == nil {
 		c = new(Component)
@@ -75,10 +79,13 @@ func (c *Component) provision(appid string, resolve resolver) (*component, error
 	return out, nil
 }
 
-// resolver turns the placeholders of secrets into their values.
+// resolver replaces the placeholders in secrets with their values. It may read
+// files.
 type resolver struct{ *caddy.Replacer }
 
-// secrets resolves the values of an option and checks each.
+// secrets resolves the one or two values of an option, and checks each with
+// valid afterwards. Its errors begin with the name of the option and contain no
+// value.
 func (r resolver) secrets(option string, raw []string, valid func(string) error) ([]secret.Secret, error) {
 	if err := check.Pair(raw); err != nil {
 		return nil, fmt.Errorf("%s: %w", option, err)
@@ -97,11 +104,13 @@ func (r resolver) secrets(option string, raw []string, valid func(string) error)
 	return out, nil
 }
 
-// placeholder is where a secret may come from.
+// placeholder is the form of the two placeholders that a secret may have.
 var placeholder = regexp.MustCompile(`\{(env|file)\.([^{}]+)\}`)
 
-// value resolves one value. The replacer's own errors are not passed on: of a
-// secret with braces that is no placeholder they would show a part.
+// value resolves one value. An unknown or empty placeholder is an error, so
+// that a missing variable cannot become an empty secret. The errors of the
+// replacer are not returned: for a secret with braces that is not a placeholder
+// they would show a part of the secret.
 func (r resolver) value(text string) (string, error) {
 	value, err := r.ReplaceOrErr(text, true, true)
 	if err == nil {
@@ -119,16 +128,20 @@ func (r resolver) value(text string) (string, error) {
 	return "", errBraces
 }
 
+// errBraces is the error for a value with braces that is not a placeholder.
 var errBraces = errors.New("braces are for placeholders, of which there are {env.NAME} and {file./path}")
 
+// checkReturnURL checks a value of return_url.
 func checkReturnURL(text string) error {
 	_, err := authorize.ParseReturnURL(text)
 	return err
 }
 
+// Limits of options, against mistakes in a configuration that would use up the
+// memory.
 const (
-	maxAuthorizers = 100_000 // of one client; WeChat allows no component more
-	maxPages       = 2
-	maxCacheSize   = 10_000_000
-	maxReplayBody  = 64 << 20
+	maxAuthorizers = 100_000    // accounts named for one client; WeChat allows no component more
+	maxPages       = 2          // for desktop browsers, and for the browser inside WeChat
+	maxCacheSize   = 10_000_000 // tokens
+	maxReplayBody  = 64 << 20   // bytes, of each call in progress
 )

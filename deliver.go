@@ -16,17 +16,18 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
-// Deliver is where a client takes delivery of what WeChat pushes: messages of
-// the accounts it may act for, and authorisation events without the codes in
-// them. What arrives there looks like a push of WeChat's own to an ordinary
-// account, so that the message server of any SDK takes it. Its query carries,
-// beside the parameters WeChat sends, the appid of the account, and for an
-// authorisation event an event_id, the same at every attempt.
+// Deliver is the address to which a client gets what WeChat pushes: messages of
+// the accounts for which it may act, and authorisation events without the codes
+// in them. A delivery looks like a push of WeChat to an ordinary account, so
+// the message server of any SDK accepts it. Its query has the parameters of
+// WeChat, the appid of the account, and for an authorisation event an event_id,
+// the same at every attempt.
 type Deliver struct {
-	// URL is http or https. It is never redirected.
+	// URL is http or https. Redirects are not followed.
 	URL string `json:"url,omitempty"`
 
-	// Token is the client's 消息校验Token: 3 to 32 letters and digits. It signs.
+	// Token is the client's 消息校验Token: 3 to 32 letters and digits. It signs
+	// the deliveries. Required.
 	Token string `json:"token,omitempty"`
 
 	// EncodingAESKey is the client's 消息加解密Key: 43 letters and digits. With
@@ -35,6 +36,7 @@ type Deliver struct {
 	EncodingAESKey string `json:"encoding_aes_key,omitempty"`
 }
 
+// provision returns the target with the secrets resolved.
 func (d *Deliver) provision(client string, resolve resolver) (*delivery.Target, error) {
 	target := &delivery.Target{Client: client}
 	var err error
@@ -60,8 +62,9 @@ func (d *Deliver) provision(client string, resolve resolver) (*delivery.Target, 
 	return target, err
 }
 
-// deliveries returns what the courier takes from this configuration, and warns
-// of what would travel in clear.
+// deliveries returns what the courier takes from this configuration. It logs a
+// warning for each target to which messages are sent unencrypted. a.settings
+// must have the tokens already.
 func (a *App) deliveries() delivery.Settings {
 	settings := delivery.Settings{Vault: a.settings.tokens.Vault, Log: a.log, Targets: make(map[vault.Queue]*delivery.Target)}
 	for _, c := range a.applications.receivers {
@@ -73,9 +76,11 @@ func (a *App) deliveries() delivery.Settings {
 	return settings
 }
 
-// recipients returns who takes delivery of what concerns an authorizer: the clients
-// that may act for it; or, with "", of what concerns the component: those with
-// component_api. It returns nil where nobody takes delivery.
+// recipients returns a function that returns the targets of a push: those of
+// the clients that may act for the authorizer; or, if authorizer is "", of the
+// clients with component_api. The targets are in the order of the clients'
+// names. The function is safe for concurrent use. It is nil if no client takes
+// deliveries, see push.Receiver.
 func (a *applications) recipients() func(component, authorizer string) []*delivery.Target {
 	if len(a.receivers) == 0 {
 		return nil
@@ -91,8 +96,11 @@ func (a *applications) recipients() func(component, authorizer string) []*delive
 	}
 }
 
-// newDeliverer returns the transport for deliveries. It is bounded, so
-// that an application that hangs does not take all connections there are.
+// newDeliverer returns the transport for deliveries. The number of connections
+// to one host is limited, so that an application that does not answer cannot
+// use up all file descriptors. The time to connect is short, because WeChat
+// waits for the reply to a message. The time for the answer is limited by the
+// context of each delivery.
 func newDeliverer() *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,

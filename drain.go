@@ -16,38 +16,57 @@ import (
 )
 
 const (
-	// drainTimeout is how long stopping waits for busy connections to end.
+	// drainTimeout is the longest time, within quietInterval, by which a drain
+	// delays the stop of a configuration. It is also the time in which the
+	// header of a request must arrive on a connection that is served apart.
 	drainTimeout = time.Second
-	// quietInterval without a request means that no connection is busy.
+	// quietInterval is the time without a request after which no connection is
+	// considered to be in use any more.
 	quietInterval = 150 * time.Millisecond
 )
 
-// drain ends kept-alive connections in good order before Caddy stops the
-// servers of a configuration, mostly at a reload. Their Shutdown drops at once
-// every request that has arrived but is not read yet: under load one for every
-// second connection. So, once Caddy says that it is stopping, every answer
-// tells its client to take another connection. Most of these the servers of the
-// next configuration accept; what the old ones accept is served apart.
+// drain closes the idle (keep-alive) connections of clients without losing a
+// request, before Caddy stops the servers of a configuration, mostly at a
+// reload.
+//
+// Server.Shutdown of net/http closes a connection at once if no request on it
+// is being served. A request that has arrived but is not read yet is lost with
+// it. Under load that is one request for every second connection.
+//
+// So, from the event stopping on, every answer tells its client to close the
+// connection. Most new connections are then accepted by the servers of the next
+// configuration. Those that the old servers still accept are served apart, by a
+// server that is not shut down.
+//
+// There is one drain for each App. It is safe for concurrent use, except watch.
 type drain struct {
-	stopping atomic.Bool
-	requests atomic.Int64 // answered while stopping
-	guarded  map[*caddyhttp.Server]bool
+	stopping atomic.Bool                // set by the event stopping, never reset
+	requests atomic.Int64               // number of answers while stopping
+	guarded  map[*caddyhttp.Server]bool // servers that call accept; used by watch only
 }
 
+// newDrain returns a drain that does nothing until the configuration stops.
 func newDrain() *drain { return &drain{guarded: make(map[*caddyhttp.Server]bool)} }
 
-// watch is called while a handler of a server is provisioned.
+// watch makes the server of a handler call accept for each new connection. It
+// is called while the handler is provisioned with ctx. Caddy provisions
+// handlers one after the other.
 func (d *drain) watch(ctx caddy.Context) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if ok && !d.guarded[server] { // else another handler of the server was here
+	if ok && !d.guarded[server] { // else another handler of the same server has done it
 		d.guarded[server] = true
 		server.RegisterConnContext(d.accept)
 	}
 }
 
-// accept is called by the loop that accepts connections. While stopping it has
-// the connection served apart, because the loop's own server would drop the
-// request if Shutdown came before it was read.
+// accept is called by the loop of net/http that accepts connections, for each
+// new one. Before the event stopping it does nothing. Afterwards it serves the
+// connection apart, because the server of the loop would lose the request if
+// Shutdown came before it was read. The loop must not serve the same
+// connection: it gets one that is closed.
+//
+// A connection with TLS cannot be moved away. accept then serves it itself, and
+// the loop waits until its request is answered.
 func (d *drain) accept(ctx context.Context, conn net.Conn) context.Context {
 	old, ok := ctx.Value(http.ServerContextKey).(*http.Server)
 	if !ok || !d.stopping.Load() {
@@ -56,13 +75,15 @@ func (d *drain) accept(ctx context.Context, conn net.Conn) context.Context {
 	if apart := moveAway(conn); apart != nil {
 		go serveApart(ctx, old, apart)
 	} else {
-		serveApart(ctx, old, conn) // and so holds the loop up, whose server must not have it
+		serveApart(ctx, old, conn) // returns when conn is closed
 	}
 	return ctx
 }
 
-// moveAway gives the connection another descriptor and closes the one that the
-// loop goes on with. That is possible for plain TCP alone.
+// moveAway returns the same TCP connection with another file descriptor, and
+// closes conn, with which the loop of net/http continues. It returns nil if
+// that is not possible, and leaves conn as it is: with TLS, or without a free
+// descriptor.
 func moveAway(conn net.Conn) net.Conn {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
@@ -81,13 +102,16 @@ func moveAway(conn net.Conn) net.Conn {
 	return apart
 }
 
+// serveApart serves one connection with the handler of old, on a server of its
+// own that is not shut down. It returns when the connection is closed: after
+// one request, because keep-alive is off, or after drainTimeout without one.
 func serveApart(ctx context.Context, old *http.Server, conn net.Conn) {
 	once := &onceListener{conn: make(chan net.Conn, 1), closed: make(chan struct{}), addr: conn.LocalAddr()}
 	once.conn <- conn
 	server := &http.Server{
 		Handler:           old.Handler,
 		ErrorLog:          old.ErrorLog,
-		ReadHeaderTimeout: drainTimeout, // or an idle connection would stay for ever
+		ReadHeaderTimeout: drainTimeout, // ends a connection without a request
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateClosed || state == http.StateHijacked {
@@ -99,14 +123,17 @@ func serveApart(ctx context.Context, old *http.Server, conn net.Conn) {
 	_ = server.Serve(once)
 }
 
-// onceListener is a listener with one connection.
+// onceListener is a listener that accepts one connection. Its server then waits
+// in Accept until Close is called.
 type onceListener struct {
-	conn   chan net.Conn
-	closed chan struct{}
+	conn   chan net.Conn // capacity 1
+	closed chan struct{} // closed by Close
 	once   sync.Once
 	addr   net.Addr
 }
 
+// Accept returns the connection at the first call. Later calls wait until
+// Close.
 func (l *onceListener) Accept() (net.Conn, error) {
 	select {
 	case conn := <-l.conn:
@@ -116,14 +143,16 @@ func (l *onceListener) Accept() (net.Conn, error) {
 	}
 }
 
+// Close ends Accept. It does not close the connection, and may be called again.
 func (l *onceListener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return nil
 }
 
+// Addr returns the local address of the connection.
 func (l *onceListener) Addr() net.Addr { return l.addr }
 
-// subscribe lets d know when Caddy is stopping the configuration of ctx.
+// subscribe makes Caddy call Handle before it stops the configuration of ctx.
 func (d *drain) subscribe(ctx caddy.Context) error {
 	events, err := ctx.App("events")
 	if err != nil {
@@ -132,7 +161,9 @@ func (d *drain) subscribe(ctx caddy.Context) error {
 	return events.(*caddyevents.App).On("stopping", d)
 }
 
-// Handle implements caddyevents.Handler. Caddy waits for it.
+// Handle is called for the event stopping. Caddy waits for it before it stops
+// the servers. It returns after drainTimeout, or when no request has come for
+// quietInterval. It never returns an error.
 func (d *drain) Handle(context.Context, caddy.Event) error {
 	d.stopping.Store(true)
 	for end := time.Now().Add(drainTimeout); time.Now().Before(end) && d.busy(quietInterval); {
@@ -140,14 +171,16 @@ func (d *drain) Handle(context.Context, caddy.Event) error {
 	return nil
 }
 
-// busy waits and reports whether a request was answered meanwhile.
+// busy waits for the time within, and reports whether a request was answered in
+// it.
 func (d *drain) busy(within time.Duration) bool {
 	before := d.requests.Load()
 	time.Sleep(within)
 	return d.requests.Load() > before
 }
 
-// closeIfStopping is called before a request is answered.
+// closeIfStopping makes the answer to a request close its connection, if the
+// configuration is stopping. Every handler calls it before it writes an answer.
 func (d *drain) closeIfStopping(w http.ResponseWriter) {
 	if d.stopping.Load() {
 		d.requests.Add(1)

@@ -29,9 +29,11 @@ func init() {
 }
 
 // Events receives what WeChat pushes to the authorisation events URL
-// (授权事件接收URL): the component_verify_ticket every ten minutes, and every
-// authorisation given, changed or taken back. What verifies is stored and then
-// answered with success; what does not gets 403 without detail.
+// (授权事件接收URL): the component_verify_ticket every ten minutes, and an
+// event when an account authorises the platform, changes the permissions or
+// withdraws. A valid push is stored and then answered with success. A push that
+// is not valid is answered with 403 and no reason, and one that could not be
+// stored with 503, so that WeChat pushes it again.
 type Events struct {
 	app *App
 }
@@ -47,7 +49,8 @@ func (e *Events) Provision(ctx caddy.Context) (err error) {
 	return err
 }
 
-// ServeHTTP takes one push.
+// ServeHTTP handles one push. It answers within WeChat's five seconds, once the
+// body has arrived. Its error is one of writing the answer.
 func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	e.app.drain.closeIfStopping(w)
 	if r.Method != http.MethodPost {
@@ -67,11 +70,11 @@ func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 }
 
 // Messages receives what WeChat pushes to the messages URL (消息与事件接收URL)
-// of the component's accounts, and answers with the passive reply of the client
-// it was delivered to. The last segment of the path is the account's appid: the
-// URL in WeChat's console ends in /messages/$APPID$. What does not verify gets
-// 403 without detail; 503, so that WeChat pushes again, means that no client
-// took the message.
+// for the accounts of the component, delivers it to the clients, and answers
+// with the passive reply of a client. The last segment of the path is the
+// account's appid: the URL in WeChat's console ends in /messages/$APPID$. A
+// push that is not valid is answered with 403 and no reason. If no client has
+// accepted a message, the answer is 503, so that WeChat pushes it again.
 type Messages struct {
 	app *App
 }
@@ -87,7 +90,8 @@ func (m *Messages) Provision(ctx caddy.Context) (err error) {
 	return err
 }
 
-// ServeHTTP takes one message.
+// ServeHTTP handles one message. It waits for the clients, but answers within
+// WeChat's five seconds. Its error is one of writing the answer.
 func (m *Messages) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	m.app.drain.closeIfStopping(w)
 	if r.Method != http.MethodPost {
@@ -107,12 +111,13 @@ func (m *Messages) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp
 	return err
 }
 
-// Authorize serves the page from which an account's admin authorises the
-// component, and the callback to which WeChat sends the browser back.
+// Authorize serves the launch page, on which the admin of an account starts to
+// authorise the component, and the callback page, to which WeChat sends the
+// browser afterwards.
 type Authorize struct {
-	// PublicURL is scheme and host under which browsers see this server, when
-	// a proxy in front of it hides them. WeChat requires this host to be the
-	// 授权发起页域名 in its console. Default: scheme and host of the request.
+	// PublicURL is the scheme and host that browsers use for this server, if a
+	// proxy in front of it changes them. The host must be the 授权发起页域名 in
+	// WeChat's console. Default: scheme and host of the request.
 	PublicURL string `json:"public_url,omitempty"`
 
 	app *App
@@ -140,8 +145,8 @@ func (a *Authorize) Validate() error {
 	return nil
 }
 
-// ServeHTTP serves the launch page, or the callback where the path ends in
-// /callback.
+// ServeHTTP serves the callback page if the path ends in /callback, and
+// otherwise the launch page. Both pages may wait for WeChat.
 func (a *Authorize) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	a.app.drain.closeIfStopping(w)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -153,7 +158,9 @@ func (a *Authorize) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 	return a.app.pages.Launch(w, r, a.self(r))
 }
 
-// self returns the address of the launch page as the browser sees it.
+// self returns the URL of the launch page as the browser sees it. The
+// redirect_uri for WeChat is made from it. Its host comes from the request if
+// PublicURL is not set; WeChat rejects any host but the configured one.
 func (a *Authorize) self(r *http.Request) string {
 	original := originalRequest(r)
 	path := strings.TrimSuffix(strings.TrimSuffix(original.URL.Path, "/"), authorize.CallbackSuffix)
@@ -167,7 +174,8 @@ func (a *Authorize) self(r *http.Request) string {
 	return base.String()
 }
 
-// originalRequest returns the request before other handlers stripped its path.
+// originalRequest returns the request as it was before other handlers, such as
+// handle_path, have changed its path.
 func originalRequest(r *http.Request) *http.Request {
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		return &original
@@ -175,22 +183,23 @@ func originalRequest(r *http.Request) *http.Request {
 	return r
 }
 
-// Proxy lets applications call the WeChat API with gateway tokens or client
-// secrets in the place of WeChat's own, which it attaches on the way up.
+// Proxy receives the calls of applications to WeChat's API. An application
+// sends a gateway token or its client secret; Proxy replaces it with the real
+// token before it sends the call to WeChat.
 //
 // It sets the placeholder {http.auth.user.id} to the client's name.
 type Proxy struct {
-	// Transport is Caddy's HTTP transport, as of reverse_proxy. Default: 512
-	// idle connections per host, 30 s until the answer's header.
+	// Transport is Caddy's HTTP transport, with the options of reverse_proxy.
+	// Default: 512 idle connections per host, 30 s until the answer's header.
 	Transport *reverseproxy.HTTPTransport `json:"transport,omitempty"`
 
-	// MaxReplayBody is the size in bytes up to which a request body is kept,
-	// so that the call can be made once more when WeChat has rejected the real
-	// token. Default: 65536.
+	// MaxReplayBody is the size in bytes up to which the body of a request is
+	// kept in memory, so that the call can be repeated once if WeChat has
+	// rejected the real token. Default: 65536.
 	MaxReplayBody int64 `json:"max_replay_body,omitempty"`
 
 	app     *App
-	direct  *upstream.Transport
+	direct  *upstream.Transport // makes short calls, see package upstream
 	gateway *gateway.Gateway
 }
 
@@ -199,7 +208,8 @@ func (Proxy) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.wechat_proxy", New: func() caddy.Module { return new(Proxy) }}
 }
 
-// Provision finds the wechat app and builds the transport.
+// Provision finds the wechat app and makes the transports and the gateway. It
+// makes no connection.
 func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 	if p.app, err = appOf(ctx); err != nil {
 		return err
@@ -226,7 +236,11 @@ func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 	return nil
 }
 
-// ServeHTTP serves one call of an application.
+// ServeHTTP handles one call of an application and returns when the answer is
+// written. It writes all answers itself, also those of errors, and panics with
+// http.ErrAbortHandler if an answer of WeChat ends too early. If the gateway
+// has called itself, the request contains a real token, so it is not written to
+// the access log.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	p.app.drain.closeIfStopping(w)
 	if gateway.Looped(r) {
@@ -236,12 +250,15 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Ha
 	return nil
 }
 
-// identified tells access logs and later handlers who calls.
+// identified sets the placeholder with the client's name, for access logs and
+// other handlers.
 func identified(r *http.Request, client *gateway.Client) {
 	r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", client.Boxed)
 }
 
-// appOf returns the configured wechat app.
+// appOf returns the wechat app of the configuration, and makes its drain watch
+// the server of the handler that is provisioned with ctx. Caddy provisions the
+// app first if it has not done so.
 func appOf(ctx caddy.Context) (*App, error) {
 	app, err := ctx.AppIfConfigured("wechat")
 	if errors.Is(err, caddy.ErrNotConfigured) {
@@ -254,6 +271,7 @@ func appOf(ctx caddy.Context) (*App, error) {
 	return app.(*App), nil
 }
 
+// notAllowed answers a request that has the wrong method.
 func notAllowed(w http.ResponseWriter, method string) error {
 	w.Header().Set("Allow", method)
 	w.WriteHeader(http.StatusMethodNotAllowed)

@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package wechat is a gateway for WeChat third-party platforms
-// (微信开放平台第三方平台) inside Caddy. It alone holds the platform's credentials;
-// applications call it as though it were api.weixin.qq.com.
+// (微信开放平台第三方平台) inside Caddy. Only the gateway has the credentials
+// of the platform. Applications call it in the place of api.weixin.qq.com, with
+// credentials that are of no use at WeChat.
 //
-// This package is Caddy's face alone: modules, their options, and what of them
-// survives a reload. What the gateway decides, it decides in internal/, in packages
-// that know no Caddy; ARCHITECTURE.md leads through them.
+// This package connects the gateway with Caddy: it has the Caddy modules, their
+// options, and what survives a reload. The rules of the gateway are in
+// internal/, in packages that do not import Caddy. ARCHITECTURE.md describes
+// them.
 //
-//	module.go      the app: its life, and how the engine is put together
-//	tokens.go      where tokens are kept: in memory, sealed in Caddy's storage, at WeChat
-//	handlers.go    the doors: WeChat's pushes, admins' browsers, applications' calls
-//	caddyfile.go   how all of it is written in a Caddyfile
+//	module.go      the app: Provision, Start, Stop, Cleanup; how its parts are connected
+//	state.go       what survives a reload         drain.go   no request is lost at a reload
+//	tokens.go      the token engine's memory, storage, seal keys and client for WeChat
+//	handlers.go    the HTTP handlers for WeChat's pushes, admins' browsers, applications
+//	config.go      components     clients.go   clients     deliver.go   deliveries
+//	caddyfile.go   the syntax of all of it in a Caddyfile
+//	admin.go       the admin API              command.go   the command line
 package wechat
 
 import (
@@ -39,25 +44,25 @@ func init() {
 	caddy.RegisterModule(App{})
 }
 
-// App holds the credentials of WeChat third-party platforms, keeps their
-// tokens alive, and knows the clients that may use them. The handlers
-// wechat_events, wechat_messages, wechat_authorize and wechat_proxy are its
-// doors to the outside.
+// App has the credentials of WeChat third-party platforms, renews their tokens,
+// and has the list of clients that may use them. Requests reach it through the
+// handlers wechat_events, wechat_messages, wechat_authorize and wechat_proxy.
 //
-// Secrets may be given as placeholders, {env.NAME} or {file./path}, which are
-// resolved when the configuration is loaded and never stand in it resolved.
+// Secrets may be given as placeholders, {env.NAME} or {file./path}. They are
+// resolved when the configuration is loaded. The configuration that Caddy shows
+// and saves has the placeholders and not the secrets.
 type App struct {
 	// Components are the third-party platforms by component_appid. At least one.
 	Components map[string]*Component `json:"components,omitempty"`
 
-	// Clients are the applications that may call the gateway, by a name of
-	// your choosing: lower-case letters, digits and hyphens. Default: none.
+	// Clients are the applications that may call the gateway, by a name that
+	// you choose: lower-case letters, digits and hyphens. Default: none.
 	Clients map[string]*Client `json:"clients,omitempty"`
 
 	// API are the base URLs of WeChat's API. The second and further ones are
-	// used when a connection to those before cannot be made. Over http, meant
-	// for tests, credentials travel in clear.
-	// Default: https://api.weixin.qq.com, https://api2.weixin.qq.com.
+	// used if no connection to those before can be made. With http, which is
+	// for tests, credentials are sent unencrypted. Default:
+	// https://api.weixin.qq.com, https://api2.weixin.qq.com.
 	API []string `json:"api,omitempty"`
 
 	// Pages are the base URLs of WeChat's authorisation pages: for desktop
@@ -65,19 +70,22 @@ type App struct {
 	// Default: https://mp.weixin.qq.com, https://open.weixin.qq.com.
 	Pages []string `json:"pages,omitempty"`
 
-	// SealKeys seal what is stored: base64 of 32 bytes each. The first seals; a
-	// second, which it has replaced, still opens. Default: derived from each
-	// component's app secret.
+	// SealKeys encrypt what is stored: base64 of 32 bytes each. The first one
+	// encrypts and decrypts. A second one, the previous key, only decrypts.
+	// Default: keys that are derived from each component's app secrets.
 	SealKeys []string `json:"seal_keys,omitempty"`
 
 	// CacheSize is how many tokens are kept in memory, at most 10000000.
 	// Default: 100000.
 	CacheSize int `json:"cache_size,omitempty"`
 
-	settings     *settings
-	state        *state
+	// The fields below are set by Provision and not changed afterwards, so all
+	// goroutines may read them.
+
+	settings     *settings // what the state takes from this App
+	state        *state    // shared with other configurations; nil if Provision failed
 	drain        *drain
-	apiTransport *http.Transport
+	apiTransport *http.Transport // for WeChat's component API
 	components   map[string]*component
 	applications *applications
 	hosts        []*url.URL // of WeChat's API
@@ -92,13 +100,14 @@ func (App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "wechat", New: func() caddy.Module { return new(App) }}
 }
 
-// Provision resolves secrets and builds what the handlers need. It neither
-// calls WeChat nor touches storage, and takes hold of the shared state last:
-// if it fails, there is nothing to give back.
+// Provision resolves secrets and builds what the handlers need. It does not
+// call WeChat or the storage, and changes nothing that the current
+// configuration uses. To take the reference to the shared state is the last
+// step that can fail, so after an error there is no reference to release.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.log = ctx.Logger()
 	a.defaults()
-	err := a.Validate() // Caddy calls it after Provision, which relies on it
+	err := a.Validate() // Caddy calls it too, but only after Provision
 	if err != nil {
 		return err
 	}
@@ -145,10 +154,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// build puts the sides together that face WeChat and the admins. Each gets what it
-// needs and no more: no push comes near an app secret. The side of the applications
-// is put together for each wechat_proxy, see newGateway, because each has a
-// transport of its own.
+// build makes the receiver of pushes and the pages for admins. Each gets only
+// what it needs: the receiver, for instance, has no app secret. What serves the
+// applications is made for each wechat_proxy, see newGateway, because each has
+// its own transport.
 func (a *App) build() {
 	s := a.state
 	a.pushes = &push.Receiver{
@@ -165,8 +174,9 @@ func (a *App) build() {
 	}
 }
 
-// newGateway returns what serves the applications of one wechat_proxy. Calls has
-// its transports, and is given the rest here.
+// newGateway returns the gateway of one wechat_proxy. calls must have its
+// transports and its log; newGateway sets its other fields. The App must be
+// provisioned.
 func (a *App) newGateway(calls *relay.Relay) *gateway.Gateway {
 	calls.Tokens, calls.Hosts, calls.IsCredential = a.state.keeper, a.hosts, a.applications.clients.IsCredential
 	components := make(map[string]struct{})
@@ -179,6 +189,7 @@ func (a *App) newGateway(calls *relay.Relay) *gateway.Gateway {
 	}
 }
 
+// defaults sets the options that are not configured.
 func (a *App) defaults() {
 	if len(a.API) == 0 {
 		a.API = []string{"https://api.weixin.qq.com", "https://api2.weixin.qq.com"}
@@ -191,7 +202,8 @@ func (a *App) defaults() {
 	}
 }
 
-// Validate checks what needs no secrets.
+// Validate checks the options that are no secrets. Secrets are checked by
+// Provision, when they are resolved.
 func (a *App) Validate() error {
 	if len(a.Components) == 0 {
 		return errors.New("no component is configured; add component <component_appid> { ... }")
@@ -210,23 +222,27 @@ func (a *App) Validate() error {
 	return nil
 }
 
-// Start puts this configuration in force.
+// Start makes the settings of this App the current ones, also for requests that
+// began under an older configuration. It does not wait. Work in the background
+// starts here, so an App that is only validated never calls WeChat.
 func (a *App) Start() error {
 	logging.RedactStandardLog()
 	a.state.start(a.settings)
 	return nil
 }
 
-// Stop takes this configuration out of force. Requests that began under it
-// finish under the one that follows.
+// Stop removes the settings of this App. The newest App that is still started
+// provides the current settings then; requests that began under this one are
+// finished with them.
 func (a *App) Stop() error {
 	a.state.stop(a.settings)
 	return nil
 }
 
-// Cleanup lets go of the shared state. Caddy calls it on a half-provisioned
-// App as well, and on one that has started but was never stopped, when a
-// configuration fails after all of its apps have started.
+// Cleanup releases the reference to the shared state. With the last reference
+// it waits until the state has ended, see state.Destruct. Caddy also calls it
+// for an App whose Provision has failed, and for an App that was started and
+// never stopped, if a configuration fails after all its apps have started.
 func (a *App) Cleanup() error {
 	if a.state == nil {
 		return nil
@@ -237,7 +253,8 @@ func (a *App) Cleanup() error {
 	return err
 }
 
-// baseURLs checks a list of base URLs and returns their schemes and hosts.
+// baseURLs checks the values of an option that are base URLs, and returns their
+// schemes and hosts. It logs a warning for those without encryption.
 func (a *App) baseURLs(option string, raw []string) ([]*url.URL, error) {
 	var bases []*url.URL
 	for i, text := range raw {

@@ -17,41 +17,53 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 )
 
-// pool holds the one state of the process for as long as any configuration, old
-// or new, refers to it.
+// pool has the only state of the process. It counts the references: the state
+// lives as long as any App, of an old or a new configuration, has one.
 var pool = caddy.NewUsagePool()
 
+// poolKey is the key of the state in pool.
 const poolKey = "wechat"
 
-// settings is what the state takes from one configuration. It is read only.
+// settings is what the state takes from one configuration. It is not changed
+// after Provision. As one pointer, it can be replaced in one step.
 type settings struct {
 	tokens     *tokens.Settings
 	deliveries delivery.Settings // for the courier
 	cacheSize  int
 }
 
-// state is what survives a reload: the tokens in memory, cool-downs, replay
-// windows and rations. A reload provisions and starts the new App before it
-// stops the old one, requests of the old one run on after its Cleanup, and a
-// reload that fails leaves the old one in force. So nothing is switched in
-// Provision, and the settings of the last App started are those in force.
+// state is what survives a reload: the tokens in memory, the delays after
+// failed renewals, the replay window of pushes, the limits of the public pages.
+// If they did not survive, a captured push could be sent again after each
+// reload, and renewals that have just failed would be tried again at once.
+//
+// Caddy provisions and starts the new App before it stops the old one. Requests
+// of the old App go on after its Cleanup. If a reload fails, the old App stays
+// the current one. So Provision changes nothing here; the settings of the App
+// that was started last are the current ones.
+//
+// It is safe for concurrent use.
 type state struct {
 	keeper  *tokens.Keeper
-	memory  *memory
+	memory  *memory // the keeper's, for resize
 	replays *push.Replays
 	limits  *authorize.Limits
 
-	courier   *delivery.Courier // of authorisation events
-	deliverer *http.Transport   // of messages too
+	courier   *delivery.Courier // delivers authorisation events
+	deliverer *http.Transport   // for deliveries of events and of messages
 
-	settings atomic.Pointer[settings] // in force
-	mu       sync.Mutex               // guards what is below
-	started  []*settings              // newest last
-	stopRun  context.CancelFunc       // nil while no App is started
+	settings atomic.Pointer[settings] // the current ones; never nil
+
+	// mu guards the fields below, and makes start and stop run one after the
+	// other.
+	mu      sync.Mutex
+	started []*settings        // of all Apps that are started, the newest last
+	stopRun context.CancelFunc // ends the keeper's work in the background; nil if no App is started
 }
 
-// newState is called for the first App of the process; first serves until that
-// App has started, because Caddy may start the HTTP server before it.
+// newState returns the state of the process. It is called for the first App.
+// The settings of that App, first, are used until it is started, because Caddy
+// may start the HTTP server before it.
 func newState(first *settings) (*state, error) {
 	memory, err := newMemory(first.cacheSize)
 	if err != nil {
@@ -64,7 +76,8 @@ func newState(first *settings) (*state, error) {
 	return s, nil
 }
 
-// start puts the settings of an App in force.
+// start makes the settings of an App the current ones. The first call starts
+// the keeper's work in the background. It does not wait for it.
 func (s *state) start(in *settings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,8 +90,11 @@ func (s *state) start(in *settings) {
 	}
 }
 
-// stop takes the settings of an App out of force: usually because newer ones have started,
-// but after a failed reload because they themselves have to go again.
+// stop removes the settings of an App. Normally newer ones were started before.
+// After a failed reload they are the newest, and the ones before become current
+// again. If none are left, the work in the background ends; the last settings
+// are still used for requests that are not finished. A second call for the same
+// settings does nothing.
 func (s *state) stop(in *settings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,7 +108,9 @@ func (s *state) stop(in *settings) {
 	}
 }
 
-// apply lets the newest settings take effect. The caller holds mu.
+// apply makes the newest settings the current ones. The caller holds mu, and
+// started is not empty. The settings are replaced before Serve is called,
+// because the courier takes its targets from the settings.
 func (s *state) apply() {
 	newest := s.started[len(s.started)-1]
 	s.settings.Store(newest)
@@ -100,7 +118,11 @@ func (s *state) apply() {
 	s.courier.Serve(newest.deliveries.Targets)
 }
 
-// Destruct implements caddy.Destructor: the last reference is gone.
+// Destruct ends everything. The pool calls it when the last reference is
+// released, at the end of the process or after a configuration without this
+// app. It interrupts deliveries and renewals in progress and waits until they
+// have ended. The keeper then tries once more to store records that are not
+// stored yet.
 func (s *state) Destruct() error {
 	s.courier.Close()
 	s.deliverer.CloseIdleConnections()

@@ -24,7 +24,10 @@ import (
 )
 
 // newTokenSettings returns what the keeper of tokens takes from this
-// configuration: where records are kept, and where WeChat is.
+// configuration: the current app secrets, the vault with its storage and keys,
+// the client for WeChat's API, the log, and the function that emits events.
+// Only the first app secret of a component is used at WeChat; a previous one
+// only opens what it has sealed, and verifies what it has signed.
 func (a *App) newTokenSettings(caddyStorage vault.Storage, rings map[string]*vault.Keyring, emit func(string, map[string]any)) *tokens.Settings {
 	storage := metrics.NewStorage(caddyStorage, a.log)
 	records := vault.New(func() vault.Storage { return storage }, func(appid string) *vault.Keyring { return rings[appid] })
@@ -38,9 +41,9 @@ func (a *App) newTokenSettings(caddyStorage vault.Storage, rings map[string]*vau
 	return &tokens.Settings{Components: current, API: newAPIClient(a.apiTransport, a.hosts), Vault: records, Log: a.log, Emit: emit}
 }
 
-// keyrings returns the seal keys of each component: those configured, then
-// those derived from its app secrets, so that configuring a seal key later
-// makes nothing unreadable.
+// keyrings returns the seal keys of each component. The configured keys come
+// first, then those derived from its app secrets. So if a seal key is
+// configured later, the records that were sealed with a derived key still open.
 func (a *App) keyrings(resolve resolver) (map[string]*vault.Keyring, error) {
 	configured, err := a.sealKeys(resolve)
 	if err != nil {
@@ -59,7 +62,7 @@ func (a *App) keyrings(resolve resolver) (map[string]*vault.Keyring, error) {
 	return rings, nil
 }
 
-// sealKeys returns the seal keys that are configured, which may be none.
+// sealKeys returns the seal keys that are configured, none if there are none.
 func (a *App) sealKeys(resolve resolver) ([][]byte, error) {
 	if len(a.SealKeys) == 0 {
 		return nil, nil
@@ -79,23 +82,33 @@ func (a *App) sealKeys(resolve resolver) ([][]byte, error) {
 	return keys, nil
 }
 
-// memory keeps tokens in ristretto: as many as cache_size says, those that are
-// called for most. It implements tokens.Memory.
+// memory keeps tokens in a ristretto cache: cache_size of them, those that are
+// used most. It implements tokens.Memory, whose comment says what the callers
+// must not rely on: ristretto stores a Set a little later, and may drop it.
 type memory struct {
 	cache *ristretto.Cache[string, *tokens.Token]
 
-	// Ristretto panics on a Get or Set that meets Close.
+	// mu guards closed. Ristretto panics if a Get or Set runs at the same time
+	// as Close. So every use of cache holds mu for reading, and Close holds it
+	// for writing.
 	mu     sync.RWMutex
 	closed bool
 }
 
+// newMemory returns a memory for size tokens. It starts goroutines of
+// ristretto, which end with Close.
+//
+// Ristretto does not store the key of an entry but two hashes of it, of 64 bits
+// each. Both have a random seed here, so that nobody can choose appids for
+// which one account gets the token of another. NumCounters and BufferItems have
+// the values that ristretto recommends.
 func newMemory(size int) (*memory, error) {
 	seed1, seed2 := maphash.MakeSeed(), maphash.MakeSeed()
 	cache, err := ristretto.NewCache(&ristretto.Config[string, *tokens.Token]{
 		NumCounters:        10 * int64(size),
 		MaxCost:            int64(size),
 		BufferItems:        64,
-		IgnoreInternalCost: true, // or only a fraction of size entries would stay
+		IgnoreInternalCost: true, // else an entry costs more than 1, and fewer than size fit
 		KeyToHash: func(key string) (uint64, uint64) {
 			return maphash.String(seed1, key), maphash.String(seed2, key)
 		},
@@ -106,6 +119,8 @@ func newMemory(size int) (*memory, error) {
 	return &memory{cache: cache}, nil
 }
 
+// Get returns the token of who, or nil. It never blocks for long: mu is only
+// held for writing by Close.
 func (m *memory) Get(who subject.Subject) *tokens.Token {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -116,6 +131,7 @@ func (m *memory) Get(who subject.Subject) *tokens.Token {
 	return token
 }
 
+// Set stores the token of who. Each token has cost 1.
 func (m *memory) Set(who subject.Subject, token *tokens.Token) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -124,6 +140,7 @@ func (m *memory) Set(who subject.Subject, token *tokens.Token) {
 	}
 }
 
+// Drop removes the token of who.
 func (m *memory) Drop(who subject.Subject) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -132,6 +149,8 @@ func (m *memory) Drop(who subject.Subject) {
 	}
 }
 
+// resize changes the number of tokens, at a reload. If there are more,
+// ristretto removes some when others are stored.
 func (m *memory) resize(size int) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -140,6 +159,8 @@ func (m *memory) resize(size int) {
 	}
 }
 
+// Close ends the cache. It waits for the other methods that are running.
+// Afterwards Get returns nil, and the other methods do nothing.
 func (m *memory) Close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -151,14 +172,15 @@ func (m *memory) Close() {
 
 var _ tokens.Memory = (*memory)(nil)
 
-// newAPITransport returns the transport for the component API. It is not that of
-// applications' calls: the token endpoints must answer while those fill theirs.
-// Dialling gets a fraction of the time a call has, so that a host which swallows
-// packets is passed over for the next.
+// newAPITransport returns the transport for WeChat's component API. Calls of
+// applications have another one: tokens must be renewed also while these use
+// all connections of theirs. Making a connection gets only a part of the time
+// that a call has. So if a host does not answer at all, there is time left for
+// the next host.
 func newAPITransport() *http.Transport {
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
 	if common, ok := http.DefaultTransport.(*http.Transport); ok {
-		transport = common.Clone() // and with it whom the process trusts
+		transport = common.Clone() // with the certificates that the process trusts
 	}
 	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	transport.TLSHandshakeTimeout = handshakeTimeout
@@ -166,6 +188,8 @@ func newAPITransport() *http.Transport {
 	return transport
 }
 
+// newAPIClient returns the client for WeChat's component API, which calls the
+// hosts in this order.
 func newAPIClient(transport http.RoundTripper, hosts []*url.URL) *openapi.Client {
 	client := &openapi.Client{Transport: transport}
 	for _, host := range hosts {

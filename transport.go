@@ -17,17 +17,20 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 )
 
-// dialTimeout is what Caddy's transport gives a connection by default.
+// dialTimeout is the time to make a TCP connection for the component API. It is
+// also the default of Caddy's transport, which the calls of applications use.
 const dialTimeout = 3 * time.Second
 
-// handshakeTimeout is how long a TLS handshake may take: Caddy's transport gives
-// one all the time of the world unless told otherwise.
+// handshakeTimeout is the time for a TLS handshake. Caddy's transport has no
+// limit for it by default.
 const handshakeTimeout = 5 * time.Second
 
-// provisionTransport fills in defaults that are right for one busy upstream,
-// and reports whether calls may be made past the http.Transport. Caddy keeps 32
-// idle connections per host, with which every second request of 256 clients has
-// to dial, and waits for an answer for ever.
+// provisionTransport provisions p.Transport, with defaults for a single
+// upstream with many calls. It reports whether package upstream may make the
+// calls, see unusual. The defaults differ from Caddy's in two ways. Caddy keeps
+// 32 idle connections for each host: with 256 clients every second request
+// would have to make one. And Caddy waits for the header of an answer without a
+// limit.
 func (p *Proxy) provisionTransport(ctx caddy.Context) (direct bool, err error) {
 	if p.Transport == nil {
 		p.Transport = new(reverseproxy.HTTPTransport)
@@ -42,7 +45,7 @@ func (p *Proxy) provisionTransport(ctx caddy.Context) (direct bool, err error) {
 	if t.ResponseHeaderTimeout == 0 {
 		t.ResponseHeaderTimeout = caddy.Duration(30 * time.Second)
 	}
-	direct = !unusual(t) // which takes some of its options away when it is provisioned
+	direct = !unusual(t) // before Provision, which clears some of the options
 	if err := t.Provision(ctx); err != nil {
 		return false, err
 	}
@@ -53,7 +56,7 @@ func (p *Proxy) provisionTransport(ctx caddy.Context) (direct bool, err error) {
 }
 
 // unusual reports whether a transport has options that package upstream does
-// not know.
+// not implement. All calls then go through the http.Transport.
 func unusual(t *reverseproxy.HTTPTransport) bool {
 	return t.ReadTimeout > 0 || t.WriteTimeout > 0 || t.ReadBufferSize > 0 || t.WriteBufferSize > 0 || t.ExpectContinueTimeout > 0 ||
 		t.MaxConnsPerHost > 0 || t.KeepAlive.MaxIdleConns > 0 || t.KeepAlive.Enabled != nil && !*t.KeepAlive.Enabled ||
@@ -62,7 +65,8 @@ func unusual(t *reverseproxy.HTTPTransport) bool {
 		slices.Contains(t.Versions, "h2c") || slices.Contains(t.Versions, "3")
 }
 
-// withoutProxy returns the hosts that the environment names no proxy for.
+// withoutProxy returns the hosts for which the environment (HTTPS_PROXY,
+// NO_PROXY) names no proxy. Package upstream cannot use proxies.
 func withoutProxy(all []*url.URL) (hosts []*url.URL) {
 	for _, host := range all {
 		if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: host}); err == nil && proxy == nil {
@@ -72,11 +76,14 @@ func withoutProxy(all []*url.URL) (hosts []*url.URL) {
 	return hosts
 }
 
-// markDialErrors marks the errors that say that no connection was made, as package
-// relay wants it. Caddy's transport has a mark of its own, which hides the
-// *net.OpError within.
+// markDialErrors turns the errors that mean that no connection was made into a
+// relay.DialError. After such an error nothing can have reached WeChat, so
+// package relay may send the request to the next host. Caddy's transport has an
+// error type of its own for this, through which errors.As does not find the
+// *net.OpError.
 type markDialErrors struct{ http.RoundTripper }
 
+// RoundTrip makes the call as the RoundTripper does.
 func (m markDialErrors) RoundTrip(r *http.Request) (*http.Response, error) {
 	response, err := m.RoundTripper.RoundTrip(r)
 	if err != nil && errors.As(err, new(reverseproxy.DialError)) {
@@ -85,7 +92,8 @@ func (m markDialErrors) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// Validate checks what JSON can say and a Caddyfile cannot.
+// Validate checks the options. A Caddyfile is checked when it is parsed, so
+// this is for JSON.
 func (p *Proxy) Validate() error {
 	if p.MaxReplayBody < 1 || p.MaxReplayBody > maxReplayBody {
 		return fmt.Errorf("max_replay_body: %d is not between 1 and %d bytes", p.MaxReplayBody, maxReplayBody)
@@ -93,7 +101,8 @@ func (p *Proxy) Validate() error {
 	return nil
 }
 
-// Cleanup closes the connections that are idle; those in use go on.
+// Cleanup closes the idle connections to WeChat. Those in use are closed when
+// their answers are read. Caddy also calls it if Provision has failed.
 func (p *Proxy) Cleanup() error {
 	if p.Transport == nil || p.Transport.Transport == nil {
 		return nil

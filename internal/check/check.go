@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package check checks the values of options. A check returns an error that says
-// what is wanted, and never repeats what may be a secret. The same checks serve
-// the Caddyfile, where errors carry file and line, and JSON.
+// Package check checks the values of options. A check returns an error that
+// says which values are valid, without the name of the option; the caller adds
+// it. The error does not quote a value that may be a secret, because users may
+// put secrets into wrong options. The same checks are used for Caddyfile and
+// JSON. None of them waits or has a state.
 package check
 
 import (
@@ -22,7 +24,8 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
-// Pair checks how many values an option has that may be given twice.
+// Pair checks the number of values of an option that has a current value and
+// may have a previous one.
 func Pair(values []string) error {
 	switch {
 	case len(values) == 0:
@@ -35,8 +38,8 @@ func Pair(values []string) error {
 	return nil
 }
 
-// visible refuses what gets into a secret by accident, such as the line
-// end of a file, and what cannot be sent in a header.
+// visible rejects characters that get into a secret by mistake, such as the
+// line break at the end of a file, and those that a header cannot contain.
 func visible(text string) error {
 	for _, c := range []byte(text) {
 		if c <= ' ' || c > '~' {
@@ -46,8 +49,9 @@ func visible(text string) error {
 	return nil
 }
 
-// Quote quotes a value for an error message, unless it is long enough for an
-// app secret or a key that stands in the wrong place.
+// Quote quotes a value for an error message. If the value has more than 24
+// characters, it may be an app secret or a key in the wrong place; then only
+// the length is named. An appid has 18 characters.
 func Quote(text string) string {
 	if len(text) > 24 {
 		return fmt.Sprintf("a text of %d characters", len(text))
@@ -55,9 +59,11 @@ func Quote(text string) string {
 	return strconv.Quote(text)
 }
 
+// pushToken is what WeChat's console accepts as 消息校验Token.
 var pushToken = regexp.MustCompile(`^[A-Za-z0-9]{3,32}$`)
 
-// AppID checks the appid of a component or an account.
+// AppID checks the appid of a component or an account, see subject.ValidAppID.
+// Valid appids are safe as parts of storage keys.
 func AppID(text string) error {
 	if !subject.ValidAppID(text) {
 		return fmt.Errorf("%s is not an appid: want wx and 16 lower-case hexadecimal digits", Quote(text))
@@ -65,7 +71,7 @@ func AppID(text string) error {
 	return nil
 }
 
-// Authorizer checks the appid of an account, or * for all.
+// Authorizer checks the appid of an account, or *, which means all accounts.
 func Authorizer(text string) error {
 	if text == "*" {
 		return nil
@@ -73,7 +79,8 @@ func Authorizer(text string) error {
 	return AppID(text)
 }
 
-// ClientID checks the name of a client.
+// ClientID checks the name of a client, which is a part of gateway tokens and
+// of storage keys.
 func ClientID(text string) error {
 	if !gwtoken.ValidClient(text) {
 		return fmt.Errorf("%s is not a client name: want up to 64 lower-case letters, digits and hyphens", Quote(text))
@@ -81,7 +88,8 @@ func ClientID(text string) error {
 	return nil
 }
 
-// AppSecret checks the AppSecret of a component.
+// AppSecret checks the AppSecret of a component. WeChat's have 32 characters,
+// so a shorter one was not copied completely. Longer ones are accepted.
 func AppSecret(text string) error {
 	if len(text) < 32 {
 		return fmt.Errorf("the AppSecret has %d characters; WeChat's have 32", len(text))
@@ -89,7 +97,7 @@ func AppSecret(text string) error {
 	return visible(text)
 }
 
-// PushToken checks a 消息校验Token.
+// PushToken checks a 消息校验Token, with which pushes are signed.
 func PushToken(text string) error {
 	if !pushToken.MatchString(text) {
 		return errors.New("want 3 to 32 letters and digits, as 消息校验Token in WeChat's console")
@@ -97,13 +105,14 @@ func PushToken(text string) error {
 	return nil
 }
 
-// AESKey checks a 消息加解密Key.
+// AESKey checks a 消息加解密Key (EncodingAESKey), see bizmsg.ParseKey.
 func AESKey(text string) error {
 	_, err := bizmsg.ParseKey(secret.New(text))
 	return err
 }
 
-// ParseSealKey reads a seal key: base64 of vault.KeySize bytes.
+// ParseSealKey decodes a seal key: base64 of vault.KeySize bytes. The error
+// does not quote the key.
 func ParseSealKey(text string) ([]byte, error) {
 	key, err := base64.StdEncoding.DecodeString(text)
 	if err != nil || len(key) != vault.KeySize {
@@ -112,23 +121,28 @@ func ParseSealKey(text string) ([]byte, error) {
 	return key, nil
 }
 
-// SealKey checks a seal key.
+// SealKey checks a seal key, see ParseSealKey.
 func SealKey(text string) error {
 	_, err := ParseSealKey(text)
 	return err
 }
 
 const (
-	// HashedSecret begins a client secret of which only the digest is configured.
+	// HashedSecret is the beginning of a client secret that is configured as
+	// its SHA-256, in hexadecimal digits. The gateway then never knows the
+	// secret.
 	HashedSecret = "sha256:"
-	// MinClientSecret is how many characters a client secret has at least.
+	// MinClientSecret is the least number of characters of a client secret. So
+	// many random characters cannot be guessed, even with their SHA-256.
 	MinClientSecret = 32
 )
 
-// ClientSecret checks the secret of a client: a text, or HashedSecret and a digest.
+// ClientSecret checks the secret of a client: a text of MinClientSecret visible
+// characters or more, or HashedSecret and 64 hexadecimal digits.
 func ClientSecret(text string) error {
-	// SHA256: in capitals would pass as a secret of 71 characters, and then
-	// whoever knows the digest could call.
+	// With SHA256: in capital letters the text would be accepted as a secret of
+	// 71 characters. Everybody who knows the digest could then call with this
+	// text.
 	if strings.HasPrefix(strings.ToLower(text), HashedSecret) {
 		raw, err := hex.DecodeString(strings.TrimPrefix(text, HashedSecret))
 		if err != nil || len(raw) != sha256.Size {

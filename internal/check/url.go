@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// ParseBaseURL reads a URL that is scheme and host alone. Its errors do not
-// repeat the URL, whose user name or query may be a secret.
+// ParseBaseURL parses a URL that consists of scheme, host and optional port; a
+// single slash at the end is accepted. Its errors do not quote the URL, which
+// may contain a password or a token.
 func ParseBaseURL(text string) (*url.URL, error) {
 	const want = "want https://host or https://host:port"
 	u, err := url.Parse(text)
@@ -27,19 +28,22 @@ func ParseBaseURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
-// BaseURL checks a URL that is scheme and host alone.
+// BaseURL checks a URL that consists of scheme and host, see ParseBaseURL.
 func BaseURL(text string) error {
 	_, err := ParseBaseURL(text)
 	return err
 }
 
-// IsLoopback reports whether a host is this machine by its looks.
+// IsLoopback reports whether a host, without its port, is written as this
+// machine: localhost or a loopback address. It does not resolve names.
 func IsLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// ParseDeliverURL reads a URL to deliver to. Its error does not repeat it.
+// ParseDeliverURL parses a URL for deliveries. A URL with a user name is
+// rejected, because a password could appear in errors and logs. The error does
+// not quote the URL.
 func ParseDeliverURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || (u.Scheme != "https" && u.Scheme != "http") {
@@ -48,14 +52,16 @@ func ParseDeliverURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
-// DeliverURL checks a URL to deliver to.
+// DeliverURL checks a URL for deliveries, see ParseDeliverURL.
 func DeliverURL(text string) error {
 	_, err := ParseDeliverURL(text)
 	return err
 }
 
-// IsPrivate reports whether a host is ours by its looks: loopback, a private
-// address, or a name without a dot such as containers have.
+// IsPrivate reports whether a host, without its port, is written as one in the
+// operator's own network: loopback, a private address, or a name without a dot,
+// as containers have. It does not resolve names. It only decides about a
+// warning that something is sent unencrypted.
 func IsPrivate(host string) bool {
 	ip := net.ParseIP(host)
 	return IsLoopback(host) || ip != nil && ip.IsPrivate() || ip == nil && !strings.Contains(host, ".")

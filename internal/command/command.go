@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package command holds the tools on the command line: those that speak with a
-// running gateway by its admin API, and those that play WeChat.
+// Package command has the tools of the command line, caddy wechat. The commands
+// sync and reseal call the admin API of a running gateway. The command sandbox
+// simulates WeChat. The command demo runs the sandbox and a gateway in one
+// process. No command needs a secret of a platform.
+//
+// Entry point: [Commands].
 package command
 
 import (
@@ -22,12 +26,14 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
 
-// Commands returns the subcommands of caddy wechat.
+// Commands returns the subcommands of caddy wechat. Each one runs until it has
+// done its work or the process gets an interrupt or SIGTERM.
 func Commands() []*cobra.Command {
 	return []*cobra.Command{syncCommand(), resealCommand(), sandboxCommand(), demoCommand()}
 }
 
-// sandboxCommand plays WeChat for a gateway that runs elsewhere.
+// sandboxCommand returns the command that simulates WeChat for a gateway in
+// another process.
 func sandboxCommand() *cobra.Command {
 	var cfg sandbox.Config
 	var listen string
@@ -55,6 +61,9 @@ are listed in sandbox/README.md. It is no WeChat: never give it real secrets.`,
 	return cmd
 }
 
+// runSandbox serves the sandbox at address, prints how to configure a gateway
+// for it, and pushes tickets until ctx ends. The keys that it prints are made
+// for this run.
 func runSandbox(ctx context.Context, cfg sandbox.Config, address string) error {
 	weChat, err := newSandbox(cfg)
 	if err != nil {
@@ -87,7 +96,7 @@ It pushes to %[6]s every 10 minutes.
 	return nil
 }
 
-// newSandbox makes a sandbox with an account of either kind.
+// newSandbox returns a sandbox with one official account and one mini program.
 func newSandbox(cfg sandbox.Config) (*sandbox.Sandbox, error) {
 	weChat, err := sandbox.New(cfg)
 	if err != nil {
@@ -99,7 +108,10 @@ func newSandbox(cfg sandbox.Config) (*sandbox.Sandbox, error) {
 	return weChat, err
 }
 
-// serve starts an HTTP server that ends with ctx and returns its base URL.
+// serve starts an HTTP server and returns its base URL. It does not wait; the
+// server runs in the background and is closed, with its connections, when ctx
+// ends. flag is the flag of the address, for the error if the address cannot be
+// used.
 func serve(ctx context.Context, address, flag string, handler http.Handler) (string, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -111,7 +123,8 @@ func serve(ctx context.Context, address, flag string, handler http.Handler) (str
 	return "http://" + listener.Addr().String(), nil
 }
 
-// inUse names the remedy where an address is taken.
+// inUse returns an error that names the flag to change. If the address is in
+// use, it says so.
 func inUse(address, flag string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%s is in use: choose another address with %s", address, flag)
@@ -119,13 +132,15 @@ func inUse(address, flag string, err error) error {
 	return fmt.Errorf("%s: %w", flag, err)
 }
 
-// untilSignal runs something until it ends or the process is told to.
+// untilSignal calls run and waits for it. The context of run ends when the
+// process gets an interrupt or SIGTERM.
 func untilSignal(run func(context.Context) error) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return run(ctx)
 }
 
+// code returns the exit code for err.
 func code(err error) (int, error) {
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err

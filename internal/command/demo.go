@@ -22,26 +22,31 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
 
+// The two accounts of the sandbox, and the secret of the only client. None of
+// them is worth anything outside the demo.
 const (
 	demoOfficialAccount = "wxaaaaaaaaaaaaaaaa"
 	demoMiniProgram     = "wxbbbbbbbbbbbbbbbb"
 	demoClientSecret    = "demo-secret-of-the-client-shop-0001"
 )
 
-// demo is a gateway and the sandbox in one process, connected by real HTTP.
+// demo is a gateway and the sandbox in one process. They call each other over
+// HTTP, as they would over the internet. One goroutine uses it.
 type demo struct {
 	out                            io.Writer
-	once                           bool
-	sandboxAt, platformAt, proxyAt string
+	once                           bool   // exit after the steps
+	sandboxAt, platformAt, proxyAt string // addresses to listen at
 
+	// The fields below are set by start.
 	weChat   *sandbox.Sandbox
-	api      string // base URLs
-	platform string
-	proxy    string
+	api      string // base URL of the sandbox
+	platform string // base URL of the gateway for WeChat and admins
+	proxy    string // base URL of the gateway for applications
 	browser  *http.Client
 }
 
-// demoCommand walks the whole flow before the eyes of a newcomer.
+// demoCommand returns the command that shows all steps of a deployment, from
+// WeChat's ticket to an application's call.
 func demoCommand() *cobra.Command {
 	d := &demo{out: os.Stdout}
 	cmd := &cobra.Command{
@@ -64,6 +69,8 @@ gateway, a token dies and is healed. It then stays up for you to try.`,
 	return cmd
 }
 
+// run runs the demo until ctx ends, or until the last step if once is set. The
+// storage of the gateway is a temporary folder, which is deleted at the end.
 func (d *demo) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -89,7 +96,9 @@ func (d *demo) run(ctx context.Context) error {
 	return nil
 }
 
-// start brings up the sandbox, then the gateway as Caddy would run it.
+// start starts the sandbox, and then Caddy with a gateway, in this process. It
+// fails if an address is in use. Caddy would report that less clearly, so the
+// addresses of the gateway are tried first.
 func (d *demo) start(ctx context.Context, folder string) error {
 	for address, flag := range map[string]string{d.proxyAt: "--proxy", d.platformAt: "--platform"} {
 		listener, err := net.Listen("tcp", address)
@@ -122,6 +131,9 @@ func (d *demo) start(ctx context.Context, folder string) error {
 	return caddy.Load(config, true)
 }
 
+// caddyfile returns the configuration of the gateway. It turns off what would
+// have an effect outside the demo: the admin API, the saved configuration,
+// certificates.
 func (d *demo) caddyfile(folder string) string {
 	appSecret, token, aesKey := d.weChat.Keys()
 	return fmt.Sprintf(`{
@@ -161,14 +173,15 @@ http://%[10]s {
 `, folder, d.weChat.Component(), appSecret, token, aesKey, demoClientSecret, d.api, d.platformAt, hostOf(d.platformAt), d.proxyAt, hostOf(d.proxyAt))
 }
 
-// hostOf returns the address that a site must be bound to, or it would listen
-// on all of the machine's.
+// hostOf returns the host part of an address. Without it in the directive bind,
+// a site would listen at all addresses of the machine.
 func hostOf(address string) string {
 	host, _, _ := net.SplitHostPort(address)
 	return host
 }
 
-// walk goes the way of a new deployment, step by step.
+// walk does the steps of a new deployment one after the other, and prints each
+// with its result. It ends at the first step that fails.
 func (d *demo) walk(ctx context.Context) error {
 	fmt.Fprintf(d.out, "\n  WeChat (sandbox)  %s\n  gateway           %s  for WeChat and admins\n                    %s  for applications\n", d.api, d.platform, d.proxy)
 	steps := []struct {
@@ -199,7 +212,7 @@ func (d *demo) walk(ctx context.Context) error {
 	return nil
 }
 
-// invite prints what can be tried by hand.
+// invite prints commands that the user can try while the demo runs.
 func (d *demo) invite() {
 	fmt.Fprintf(d.out, `
 It stays up until you press Ctrl-C. Try, in another terminal:

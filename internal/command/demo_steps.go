@@ -16,9 +16,11 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 )
 
-// The steps of the demo: each does what WeChat, an admin's browser or an
-// application would do, and returns what to show of it.
+// The functions in this file are the steps of the demo. Each does what WeChat,
+// the browser of an admin or an application would do, and returns the text to
+// print.
 
+// ticket lets the sandbox push a ticket.
 func (d *demo) ticket(ctx context.Context) (string, error) {
 	if err := d.weChat.PushTicket(ctx); err != nil {
 		return "", err
@@ -26,14 +28,17 @@ func (d *demo) ticket(ctx context.Context) (string, error) {
 	return "POST " + d.platform + "/wechat/events\n← success    (verified, decrypted, sealed into storage, then acknowledged)", nil
 }
 
+// Where the links and the result are in the pages of gateway and sandbox.
 var (
 	launchLink = regexp.MustCompile(`id="authorize"[^>]* href="([^"]+)"`)
 	agreeLink  = regexp.MustCompile(`data-appid="([^"]+)" href="([^"]+)"`)
 	shownAppID = regexp.MustCompile(`id="appid">([^<]+)<`)
 )
 
-// authorize does what an admin's browser does: open the launch page, click its
-// link, choose the account, and be sent back.
+// authorize does what the browser of an admin does. It opens the launch page,
+// follows the link to WeChat's page, chooses the account, and follows the
+// redirect back to the gateway. It sends a Referer, which WeChat checks, and
+// keeps the cookie that belongs to the state.
 func (d *demo) authorize(ctx context.Context, appid string) (string, error) {
 	launch := d.platform + "/wechat/authorize"
 	page, err := d.get(ctx, launch, "", nil)
@@ -64,6 +69,7 @@ func (d *demo) authorize(ctx context.Context, appid string) (string, error) {
 	return "", fmt.Errorf("WeChat's page does not offer %s", appid)
 }
 
+// fetchToken gets a gateway token and shows its beginning.
 func (d *demo) fetchToken(ctx context.Context) (string, error) {
 	token, err := d.gatewayToken(ctx)
 	if err != nil {
@@ -73,6 +79,8 @@ func (d *demo) fetchToken(ctx context.Context) (string, error) {
 		d.proxy, demoOfficialAccount, token[:40]), nil
 }
 
+// gatewayToken gets a gateway token for the official account, with the client
+// secret in the place of WeChat's AppSecret.
 func (d *demo) gatewayToken(ctx context.Context) (string, error) {
 	answer, err := d.get(ctx, d.proxy+"/cgi-bin/token?"+url.Values{
 		"grant_type": {"client_credential"}, "appid": {demoOfficialAccount}, "secret": {demoClientSecret},
@@ -88,8 +96,11 @@ func (d *demo) gatewayToken(ctx context.Context) (string, error) {
 	return token, nil
 }
 
+// sendPath is the endpoint for customer messages.
 const sendPath = "/cgi-bin/message/custom/send"
 
+// call sends a customer message through the gateway, and shows what the sandbox
+// got.
 func (d *demo) call(ctx context.Context) (string, error) {
 	token, err := d.gatewayToken(ctx)
 	if err != nil {
@@ -109,6 +120,8 @@ func (d *demo) call(ctx context.Context) (string, error) {
 		d.proxy, sendPath, token[:12], seen.Path, seen.RawQuery, strings.TrimSpace(answer)), nil
 }
 
+// heal makes the sandbox reject the real token and calls again. The call
+// succeeds, because the gateway renews the token and repeats the call.
 func (d *demo) heal(ctx context.Context) (string, error) {
 	d.weChat.KillTokens(demoOfficialAccount)
 	before := d.weChat.Count("/cgi-bin/component/api_authorizer_token")
@@ -119,6 +132,8 @@ func (d *demo) heal(ctx context.Context) (string, error) {
 	return fmt.Sprintf("→ 40001 from WeChat, %d renewal, the same call once more\n← {\"errcode\":0,...}", renewals), nil
 }
 
+// bearer calls with the client secret in the header Authorization, without a
+// token.
 func (d *demo) bearer(ctx context.Context) (string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, d.proxy+"/cgi-bin/get_api_domain_ip", nil)
 	if err != nil {
@@ -133,7 +148,8 @@ func (d *demo) bearer(ctx context.Context) (string, error) {
 	return "GET " + d.proxy + "/cgi-bin/get_api_domain_ip\n    Authorization: Bearer <client secret>, Wechat-Appid: " + demoMiniProgram + "\n← " + strings.TrimSpace(answer), err
 }
 
-// get fetches as a browser or an SDK would; with a body it posts.
+// get sends a request as a browser or an SDK would, and returns the body of the
+// answer. The method is POST if there is a body, else GET.
 func (d *demo) get(ctx context.Context, address, referer string, body io.Reader) (string, error) {
 	method := http.MethodGet
 	if body != nil {
@@ -149,6 +165,8 @@ func (d *demo) get(ctx context.Context, address, referer string, body io.Reader)
 	return d.do(r)
 }
 
+// do sends r and returns at most 1 MiB of the answer. Any status except 200 is
+// an error. It waits at most for the timeout of the browser, ten seconds.
 func (d *demo) do(r *http.Request) (string, error) {
 	response, err := d.browser.Do(r)
 	if err != nil {

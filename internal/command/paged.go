@@ -19,16 +19,19 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 )
 
-// paged lets a running gateway do something page by page, through its admin API.
+// paged makes a running gateway do a task in pages, by one request to its admin
+// API for each page. The gateway does the work and has the secrets; the command
+// needs none.
 type paged struct {
-	path  string
-	ended func(out io.Writer, sum operate.Resealed) error // is told what all pages have done
+	path  string                                          // of the admin API
+	ended func(out io.Writer, sum operate.Resealed) error // called after the last page with the sum of all
 
-	admin, component string
-	from             int
+	admin, component string // address of the admin API; component_appid or ""
+	from             int    // offset of the first page
 }
 
-// pagedCommand adds to cmd what all such commands have in common.
+// pagedCommand adds to cmd the flags and the function that all such commands
+// have in common. from is the help text of the flag --from.
 func pagedCommand(cmd *cobra.Command, from string, p *paged) *cobra.Command {
 	var address, config, adapter string
 	cmd.Args = cobra.NoArgs
@@ -49,7 +52,9 @@ func pagedCommand(cmd *cobra.Command, from string, p *paged) *cobra.Command {
 	return cmd
 }
 
-// run goes through all pages.
+// run does all pages from p.from on and prints the progress to out. It ends
+// after the last page, at an error, or after the current page when ctx ends. In
+// the last two cases the error says with which --from to continue.
 func (p *paged) run(ctx context.Context, out io.Writer) error {
 	var sum operate.Resealed
 	for done := (operate.Progress{Next: p.from, Total: -1}); done.Next != done.Total; {
@@ -70,9 +75,12 @@ func (p *paged) run(ctx context.Context, out io.Writer) error {
 	return p.ended(out, sum)
 }
 
+// resume returns the text that says how to continue.
 func (p *paged) resume(offset int) string { return fmt.Sprintf("go on with --from %d", offset) }
 
-// page lets the gateway do one page.
+// page makes the gateway do the page at offset, and waits for its answer. It
+// has no limit of time: a page may wait for locks in the storage, or for
+// WeChat.
 func (p *paged) page(offset int) (page operate.Resealed, err error) {
 	query := url.Values{"offset": {strconv.Itoa(offset)}}
 	if p.component != "" {
@@ -89,7 +97,7 @@ func (p *paged) page(offset int) (page operate.Resealed, err error) {
 	return page, nil
 }
 
-// bar shows how much of total is done.
+// bar returns a progress bar.
 func bar(done, total int) string {
 	const width = 40
 	full := width

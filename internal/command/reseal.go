@@ -12,7 +12,9 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 )
 
-// resealCommand makes a previous seal key or app secret dispensable.
+// resealCommand returns the command that seals all files with the current key,
+// so that the previous seal key or app secret can be removed from the
+// configuration. See vault.Vault.Reseal.
 func resealCommand() *cobra.Command {
 	return pagedCommand(&cobra.Command{
 		Use:   "reseal",
@@ -28,7 +30,8 @@ and gone on with by --from; doing it twice does no harm.`,
 		&paged{path: "/wechat/reseal", ended: tellResealed})
 }
 
-// tellResealed says whether the previous key may go.
+// tellResealed prints how many files were sealed. If some do not open, the
+// error lists them: the previous key must not be removed then.
 func tellResealed(out io.Writer, sum operate.Resealed) error {
 	fmt.Fprintf(out, "%d sealed anew\n", sum.Resealed)
 	if len(sum.Unreadable) > 0 {

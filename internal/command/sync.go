@@ -10,7 +10,9 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 )
 
-// syncCommand rebuilds the storage of a running gateway.
+// syncCommand returns the command that stores what WeChat knows and the storage
+// of a running gateway does not: the refresh tokens of all authorizers. It is
+// useful after the storage was lost.
 func syncCommand() *cobra.Command {
 	return pagedCommand(&cobra.Command{
 		Use:   "sync",

@@ -21,31 +21,36 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
-// Event is a push to the authorisation events URL, fit for clients.
+// Event is a push to the authorisation events URL, without the credentials in
+// it, so that clients may get it.
 type Event struct {
 	// Component is the component_appid.
 	Component string
-	// Authorizer is the appid of the account that this is about, "" for none.
+	// Authorizer is the appid of the account that the event is about, "" if it
+	// is about the component.
 	Authorizer string
-	// ID is the same whenever WeChat pushes the same event.
+	// ID is 32 hexadecimal digits. It is the same whenever WeChat pushes the
+	// same event, and at each delivery, so that clients can find repetitions.
 	ID string
-	// InfoType is what happened.
+	// InfoType is WeChat's name for what has happened.
 	InfoType string
-	// CreateTime is WeChat's; zero if it gave none.
+	// CreateTime is by WeChat's clock; zero if the push has none.
 	CreateTime time.Time
 	// Body is the XML without credentials.
 	Body []byte
 }
 
-// NewEvent makes an Event of a decrypted push that bizmsg.ParseEvent has read.
-// It fails if the push is not XML, which WeChat's console does not offer. The
-// error never quotes the text.
+// NewEvent returns the Event for a verified push. plain is its decrypted text,
+// and e what bizmsg.ParseEvent has read from it. It fails if the text is not
+// XML; WeChat pushes to platforms in XML only
+// (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/message_push.html).
+// The error does not quote the text, which may contain a code.
 func NewEvent(component string, e bizmsg.Event, plain []byte) (Event, error) {
 	body, accounts, err := redact(plain)
 	if err != nil {
 		return Event{}, err
 	}
-	// One way: it shows nothing of the codes that went into it.
+	// The codes in the text cannot be computed from the digest.
 	digest := sha256.Sum256(append([]byte(component+"\n"), plain...))
 	out := Event{
 		Component:  component,
@@ -62,30 +67,36 @@ func NewEvent(component string, e bizmsg.Event, plain []byte) (Event, error) {
 	return out, nil
 }
 
-// accountNames are the elements that name the account, by InfoType.
+// accountNames are the elements that contain the appid of the account. Which
+// one it is depends on the InfoType.
 var accountNames = []string{"AuthorizerAppid", "authorizer_appid", "appid", "verify_appid"}
 
-// credentials are parts of the names of elements that hold a credential, in
-// lower case and without underscores. They are parts, not names, because
-// InfoTypes that nobody here has seen are delivered as well.
+// credentials are parts of the names of elements that contain a credential, in
+// lower case and without underscores. They are parts and not whole names,
+// because events with an unknown InfoType are delivered as well, and may
+// contain credentials with new names.
 var credentials = []string{"ticket", "token", "secret", "authcode", "authorizationcode", "sessionkey"}
 
+// isCredential reports whether an element with this name may contain a
+// credential.
 func isCredential(name string) bool {
 	name = strings.ReplaceAll(strings.ToLower(name), "_", "")
 	return slices.ContainsFunc(credentials, func(part string) bool { return strings.Contains(name, part) })
 }
 
-// errNotXML never quotes the document, which may hold a credential.
+// errNotXML does not quote the document, which may contain a credential.
 var errNotXML = errors.New("redacting event: not well-formed XML")
 
-// redact writes the document anew without the elements that hold credentials,
-// without attributes and comments, and returns the texts of the elements below
-// the root by name.
+// redact returns the document without the elements that may contain a
+// credential. Attributes, comments, processing instructions and directives are
+// left out as well, because they could contain one. It also returns the texts
+// of the elements directly below the root, by name; the texts of two elements
+// with the same name are joined. The only error is errNotXML.
 func redact(plain []byte) (body []byte, texts map[string]string, err error) {
-	var out bytes.Buffer // takes everything, so that the encoder has no errors but of nesting
+	var out bytes.Buffer // writing to it never fails; errors of the encoder are about nesting
 	texts = make(map[string]string)
 	d, e := xml.NewDecoder(bytes.NewReader(plain)), xml.NewEncoder(&out)
-	var open []string // names of the elements around
+	var open []string // names of the open elements, the root first
 	for {
 		token, err := d.Token()
 		if errors.Is(err, io.EOF) {
@@ -96,7 +107,7 @@ func redact(plain []byte) (body []byte, texts map[string]string, err error) {
 		}
 		switch t := token.(type) {
 		case xml.StartElement:
-			if t.Name.Space != "" { // WeChat has none, and without it a name may be none
+			if t.Name.Space != "" { // WeChat uses no namespaces; without its prefix a name may be invalid
 				return nil, nil, errNotXML
 			}
 			if isCredential(t.Name.Local) {
@@ -126,11 +137,12 @@ func redact(plain []byte) (body []byte, texts map[string]string, err error) {
 	return out.Bytes(), texts, nil
 }
 
-// about is the account the event is about, or else the component.
+// about returns the appid of the account, or else that of the component.
 func (e Event) about() string { return cmp.Or(e.Authorizer, e.Component) }
 
-// postEvent makes one attempt at delivering a queued event, which is about the
-// account of its key. Any 2xx answer says that it was taken.
+// postEvent makes one attempt to deliver an event of the queue. It returns nil
+// if the client has accepted the event: it has answered with a 2xx status, and
+// with any body up to maxAnswer. It waits until ctx ends at the latest.
 func (t *Target) postEvent(ctx context.Context, transport http.RoundTripper, e vault.Event) error {
 	_, err := t.post(ctx, transport, push{
 		appID:    e.AppID,

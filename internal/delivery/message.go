@@ -17,28 +17,37 @@ import (
 )
 
 var (
-	// ErrUndelivered means that no client took the message.
+	// ErrUndelivered means that no client has accepted the message. WeChat
+	// should push it again.
 	ErrUndelivered = errors.New("delivering message: no client took it")
 
+	// errNotAReply is the error for an answer that WeChat would not understand.
 	errNotAReply = errors.New("reading the answer: neither success, nor empty, nor a passive reply in XML")
 )
 
-// Message is a message or event of an authorizer, opened.
+// Message is a message or an event of an authorizer, verified and decrypted.
 type Message struct {
-	AppID      string // of the authorizer
-	ToUserName string // its gh_ id, as it stood on the envelope
-	OpenID     string // of the sender
-	Plain      []byte
+	AppID      string // of the authorizer; from the path of the push, which is not signed
+	ToUserName string // its gh_ id, from the envelope of the push
+	OpenID     string // of the sender, from the query of the push
+	Plain      []byte // the XML, in clear text; Deliver only reads it
 }
 
-// Deliver hands m to all targets at once and returns the passive reply: of the
-// targets that make one, that of the first in the order given; nil if all that
-// took m have none to make. It returns as soon as that is certain, at the
-// deadline at the latest; the other deliveries go on until then. Nothing else
-// ends them: an application that is at work is not cut off when WeChat hangs up.
+// Deliver sends m to all targets at the same time and returns the passive
+// reply. If several targets reply, it is the reply of the first one in the
+// order of targets. It is nil if no target replies and at least one has
+// accepted m. The error ErrUndelivered means that no target has accepted m;
+// Deliver has no other errors.
 //
-// An error, ErrUndelivered, means that no target took m. Whatever fails is told
-// to failed, which is called from several goroutines, also after the return.
+// Deliver waits for the targets in their order, until one replies and all
+// before it have answered without a reply or failed, at the latest until
+// deadline. The other deliveries go on in the background until deadline.
+// Nothing else ends them, so an application can finish its work even if WeChat
+// has closed the connection.
+//
+// failed is called for each delivery that fails, also after Deliver has
+// returned, and by several goroutines at the same time. Such a delivery counts
+// as not accepted.
 func (m Message) Deliver(deadline time.Time, transport http.RoundTripper, targets []*Target, failed func(*Target, error)) ([]byte, error) {
 	type answer struct {
 		reply []byte
@@ -73,7 +82,10 @@ func (m Message) Deliver(deadline time.Time, transport http.RoundTripper, target
 	return nil, nil
 }
 
-// to hands m to one target and returns its passive reply, nil for none.
+// to sends m to one target and returns its passive reply in clear text. The
+// reply is nil if the answer is empty or success, the two answers by which a
+// message server says that it does not reply (message_push.html). It waits
+// until ctx ends at the latest.
 func (m Message) to(ctx context.Context, transport http.RoundTripper, t *Target) ([]byte, error) {
 	answer, err := t.post(ctx, transport, push{
 		appID:    m.AppID,
@@ -99,8 +111,9 @@ func (m Message) to(ctx context.Context, transport http.RoundTripper, t *Target)
 	return answer, nil
 }
 
-// openReply verifies and decrypts the reply of a client in safe mode. One in
-// clear is refused: there, anybody on the way could have made it.
+// openReply verifies and decrypts the reply of a client in safe mode. A reply
+// in clear text is an error: in safe mode somebody between the client and the
+// gateway could have made it.
 func (t *Target) openReply(appID string, answer []byte) ([]byte, error) {
 	e, err := bizmsg.ParseEnvelope(answer)
 	if err != nil {
@@ -113,9 +126,10 @@ func (t *Target) openReply(appID string, answer []byte) ([]byte, error) {
 	return message.Plain, nil
 }
 
-// isReply reports whether text is one well-formed <xml> element. All else would
-// show the follower "service unavailable" (message_push.html), so that an
-// error page of the application must not get through.
+// isReply reports whether text is one well-formed element <xml> and nothing
+// else. If WeChat gets any other answer, it tells the follower that the service
+// is unavailable (message_push.html). An error page of the application is such
+// an answer, so it must not be passed on.
 func isReply(text []byte) bool {
 	if !utf8.Valid(text) {
 		return false

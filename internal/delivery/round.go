@@ -13,19 +13,25 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
-// round goes through one queue again and again. It belongs to one goroutine.
+// round delivers the events of one queue. It has one goroutine, which runs run;
+// no other uses due. Every node has a round for the queue; the queue's lock in
+// the storage decides which one delivers.
 type round struct {
 	courier *Courier
 	queue   vault.Queue
-	stop    context.CancelFunc
-	wake    chan struct{}
+	stop    context.CancelFunc // ends run
+	wake    chan struct{}      // capacity 1; makes run look at the queue now
 
-	// due is when the next attempt may be made, zero where that is not known.
-	// Another node may have put it off since, so it is read again before.
+	// due is the time of the next attempt for each event that this node has
+	// seen in the queue, zero if it is not known. Another node may have made an
+	// attempt and stored a later time, so the time is read again under the
+	// lock.
 	due map[vault.EventKey]time.Time
 }
 
-// run goes on until ctx ends.
+// run delivers until ctx ends. It looks at the queue when an event is due, when
+// it is woken, and every pollInterval. A delivery in progress when ctx ends is
+// finished, see deliver.
 func (r *round) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait, err := r.once(ctx)
@@ -42,8 +48,15 @@ func (r *round) run(ctx context.Context) {
 	}
 }
 
-// once delivers what is due and returns when to look again. The storage lock
-// is taken only if something is due.
+// once delivers all events that are due, and returns how long to wait until the
+// next look at the queue. If an event may be due, it takes the queue's lock,
+// and waits for it as long as [vault.Vault.LockQueue] does. If no event is due,
+// it only lists the queue: on most nodes at most times this is all that is
+// done.
+//
+// It ends early after an error of the storage, and after downAfter failures in
+// a row. The wait is then pollInterval, so that a client that is down does not
+// get one request after the other.
 func (r *round) once(ctx context.Context) (time.Duration, error) {
 	keys, err := r.list(ctx)
 	if err != nil {
@@ -56,8 +69,8 @@ func (r *round) once(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return pollInterval, err
 	}
-	defer unlock()                // a lock that cannot be released expires
-	held := make(map[string]bool) // accounts with an earlier event that is still there
+	defer unlock()                // if that fails, the lock expires by itself
+	held := make(map[string]bool) // accounts with an earlier event that is not delivered yet
 	failures := 0
 	for _, key := range keys {
 		if ctx.Err() != nil {
@@ -88,8 +101,9 @@ func (r *round) once(ctx context.Context) (time.Duration, error) {
 	return 0, nil
 }
 
-// idle returns how long no event of the queue is due. Of each account only the
-// first counts.
+// idle returns the time until the next event is due, at most pollInterval; zero
+// or less if one is due or its time is not known. Only the first event of each
+// account counts, because the others wait for it.
 func (r *round) idle(keys []vault.EventKey) time.Duration {
 	wait := pollInterval
 	seen := make(map[string]bool)
@@ -102,7 +116,8 @@ func (r *round) idle(keys []vault.EventKey) time.Duration {
 	return wait
 }
 
-// list returns the queue, and forgets what is no longer in it.
+// list returns the keys of the queue, sorted by CreateTime, and removes from
+// due the events that are no longer in the queue.
 func (r *round) list(ctx context.Context) ([]vault.EventKey, error) {
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
@@ -118,8 +133,10 @@ func (r *round) list(ctx context.Context) ([]vault.EventKey, error) {
 	return keys, nil
 }
 
-// load returns an event, nil if another node has delivered it meanwhile. One that does not open is taken
-// out of the way, because others would wait behind it for ever.
+// load reads an event under the queue's lock. It returns nil if another node
+// has delivered the event in the meantime. It also returns nil for an event
+// that does not open, after it has removed the event from the queue: otherwise
+// the later events of the account would wait for ever.
 func (r *round) load(ctx context.Context, key vault.EventKey) (*vault.Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
@@ -138,18 +155,24 @@ func (r *round) load(ctx context.Context, key vault.EventKey) (*vault.Event, err
 	return &event, nil
 }
 
-// deliver makes one attempt, writes down what came of it, and reports success.
+// deliver makes one attempt, stores the result, and reports whether the client
+// has accepted the event. The caller holds the queue's lock. The attempt ends
+// with the life of the courier and not with that of the round, so a reload does
+// not interrupt it. It takes at most attemptTimeout plus storageTimeout.
+//
+// If the result cannot be stored, the event is delivered again after
+// pollInterval, also if the client has accepted it.
 func (r *round) deliver(e vault.Event) bool {
 	c := r.courier
 	target := c.settings().Targets[r.queue]
-	if target == nil { // the client has lost its URL just now
+	if target == nil { // a reload has just removed the client's target
 		r.due[e.EventKey] = time.Now().Add(pollInterval)
 		return false
 	}
 	attempt, cancel := context.WithTimeout(c.life, attemptTimeout)
 	failure := target.postEvent(attempt, c.transport, e)
 	cancel()
-	if failure != nil && c.life.Err() != nil { // cut off, which is no fault of the client
+	if failure != nil && c.life.Err() != nil { // interrupted by Close; this is no failure of the client
 		return false
 	}
 	ctx, cancel := context.WithTimeout(c.life, storageTimeout)
@@ -162,7 +185,9 @@ func (r *round) deliver(e vault.Event) bool {
 	return failure == nil
 }
 
-// settle removes a delivered event, puts off a failed one, or buries it.
+// settle stores the result of an attempt: it deletes a delivered event, stores
+// a later time for a failed one, or makes it a dead letter if it is giveUpAfter
+// old. The text of failure is stored with the event and logged.
 func (r *round) settle(ctx context.Context, e vault.Event, failure error) error {
 	v := r.courier.settings().Vault
 	log := r.log().With(zap.String("event_id", e.ID), zap.String("info_type", e.InfoType), zap.String("appid", e.AppID))
@@ -182,6 +207,8 @@ func (r *round) settle(ctx context.Context, e vault.Event, failure error) error 
 	return v.StoreEvent(ctx, e)
 }
 
+// log returns the logger of the current configuration, with the names of the
+// queue.
 func (r *round) log() *zap.Logger {
 	return r.courier.settings().Log.With(zap.String("component", r.queue.Component), zap.String("client", r.queue.Client))
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package delivery hands what WeChat pushes on to the applications: messages
-// at once, with the passive reply coming back, and authorisation events through
-// a durable queue.
+// Package delivery sends what WeChat pushes to the applications. Messages are
+// sent at once, and the passive reply of the application is returned.
+// Authorisation events are sent through a queue in the storage, so that none is
+// lost if a node crashes or an application fails for some time.
 //
-// A delivery looks like a push of WeChat's own to an ordinary account with the
-// client's token and key, so that the message server of any SDK takes it
-// (message_push.html, Technical_Plan.html). The query has
+// A delivery looks like a push of WeChat to an ordinary account that is
+// configured with the client's token and key. So the message server of any SDK
+// accepts it
+// (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/message_push.html,
+// and Technical_Plan.html there). The query has
 //
 //	signature, timestamp, nonce    made with the client's token
 //	appid                          the account that this is about
@@ -14,11 +17,13 @@
 //	event_id                       the same at every attempt, with authorisation events
 //	encrypt_type=aes, msg_signature   where the client has an EncodingAESKey
 //
-// and the body is the XML itself, or with an EncodingAESKey the envelope of
-// WeChat's safe mode. In plain mode the signature, as WeChat defines it, proves
-// nothing about the body.
+// and the body is the XML. If the client has an EncodingAESKey, the body is the
+// envelope of WeChat's safe mode, with the XML encrypted. In plain mode,
+// without the key, the signature does not cover the body: WeChat has defined it
+// so. Whoever can read and change the connection can then change the XML.
 //
-// Entry points: Target says where to, Message.Deliver and Courier do it.
+// Entry points: [Message.Deliver] for messages, [NewEvent] and [Courier] for
+// events. A [Target] is where a client gets both.
 package delivery
 
 import (
@@ -38,41 +43,54 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 )
 
-// maxAnswer is the size of the largest answer read from a client, in bytes.
+// maxAnswer is the size in bytes of the largest answer that is read from a
+// client. A passive reply is far smaller; a client must not be able to fill the
+// memory.
 const maxAnswer = 64 << 10
 
-// errAnswerTooLarge says that more than maxAnswer bytes came back.
+// errAnswerTooLarge means that an answer is larger than maxAnswer.
 var errAnswerTooLarge = errors.New("reading the answer: larger than 64 KiB")
 
-// Target is where one client takes delivery, and how. It is read only.
+// Target is the address to which deliveries for one client are sent, with the
+// token and key for them. Its fields never change, so it is safe for concurrent
+// use.
 type Target struct {
 	// Client is the client's name, for queues and logs.
 	Client string
-	// URL is http or https. Its query is kept, save for the parameters above.
+	// URL is http or https. Its query is sent too; the parameters of a delivery
+	// replace those with the same names.
 	URL *url.URL
-	// Token signs. It is never empty.
+	// Token signs the deliveries. It is never empty: everybody could sign with
+	// an empty token.
 	Token secret.Secret
-	// Key encrypts, with the account's appid as receive id, as WeChat does for an
-	// ordinary account. nil means plain mode.
+	// Key encrypts the deliveries and decrypts the replies. The receive id is
+	// the account's appid, as in WeChat's pushes to an ordinary account. nil
+	// means plain mode.
 	Key bizmsg.Key
 }
 
 // push is one request to a target.
 type push struct {
 	appID    string
-	envelope bizmsg.Envelope // what stands beside Encrypt in safe mode
-	extra    [2]string       // one more query parameter: name, value
-	plain    []byte
+	envelope bizmsg.Envelope // the elements beside Encrypt in safe mode
+	extra    [2]string       // name and value of one more query parameter
+	plain    []byte          // the XML, in clear text
 }
 
-// codec speaks with the client about one account.
+// codec returns the codec for safe mode between the gateway and the client, for
+// one account. t.Key must not be nil.
 func (t *Target) codec(appID string) *bizmsg.Codec {
 	return &bizmsg.Codec{ReceiveID: appID, Tokens: []secret.Secret{t.Token}, Keys: []bizmsg.Key{t.Key}}
 }
 
-// post makes one attempt and returns the body of a 2xx answer. Redirects are
-// not followed: whoever can answer for the client must not choose who else
-// gets to read its messages.
+// post makes one attempt to deliver, and returns the body of a 2xx answer.
+// Another status, a larger answer than maxAnswer, and an answer that ends too
+// early are errors. It waits until the answer is read or ctx ends; it sets no
+// limit itself.
+//
+// Redirects are not followed: RoundTrip does not. Otherwise somebody who can
+// answer in the place of the client could have the messages sent to any
+// address. The errors are for logs and for the dead letters.
 func (t *Target) post(ctx context.Context, transport http.RoundTripper, p push) ([]byte, error) {
 	request, err := t.request(ctx, p)
 	if err != nil {
@@ -96,6 +114,8 @@ func (t *Target) post(ctx context.Context, transport http.RoundTripper, p push) 
 	return answer, nil
 }
 
+// request returns the signed request for one attempt. Timestamp and nonce are
+// new in each attempt, because applications may reject old or repeated ones.
 func (t *Target) request(ctx context.Context, p push) (*http.Request, error) {
 	now, nonce := time.Now(), newNonce()
 	timestamp := strconv.FormatInt(now.Unix(), 10)
@@ -117,15 +137,15 @@ func (t *Target) request(ctx context.Context, p push) (*http.Request, error) {
 	to.RawQuery = query.Encode()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, to.String(), bytes.NewReader(body))
 	if err != nil {
-		return nil, errors.New("making the request: the URL is not valid")
+		return nil, errors.New("making the request: the URL is not valid") // err would quote it
 	}
 	request.Header.Set("Content-Type", "text/xml; charset=utf-8")
 	request.Header.Set("User-Agent", "caddy-wechat")
 	return request, nil
 }
 
-// newNonce returns up to ten random digits, as WeChat's own nonces are.
+// newNonce returns up to ten random digits, the form of WeChat's nonces.
 func newNonce() string {
-	n, _ := rand.Int(rand.Reader, big.NewInt(1e10)) // crypto/rand does not fail
+	n, _ := rand.Int(rand.Reader, big.NewInt(1e10)) // crypto/rand never fails
 	return n.String()
 }

@@ -1,32 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package operate holds what operators are answered, by the admin API and on the
-// command line alike. None of its types can hold a secret.
+// Package operate has the answers of the admin API for operators that the
+// command line reads as well. None of its types has a field for a secret.
 package operate
 
 import "time"
 
-// DeadEvent is an authorisation event that was given up.
+// DeadEvent is an authorisation event that could not be delivered to a client
+// and was given up. It does not contain the event itself.
 type DeadEvent struct {
 	Component string    `json:"component"`
 	Client    string    `json:"client"`
-	AppID     string    `json:"appid"` // of the account, or of the component itself
+	AppID     string    `json:"appid"` // of the account, or else of the component
 	InfoType  string    `json:"info_type"`
 	Queued    time.Time `json:"queued"`
-	Attempts  int       `json:"attempts"`
-	Failure   string    `json:"failure"`
+	Attempts  int       `json:"attempts"` // that failed
+	Failure   string    `json:"failure"`  // of the last attempt
 }
 
-// Progress is how far something has come that is done page by page.
+// Progress tells how much of a task is done, if the task is done in pages: one
+// request for each page, so that a request takes a short time only.
 type Progress struct {
 	Component string `json:"component"`
-	Next      int    `json:"next"` // offset of the next page; the total after the last
+	Next      int    `json:"next"` // offset of the next page; equal to Total after the last page
 	Total     int    `json:"total"`
 }
 
-// Resealed is what has been sealed anew on one page.
+// Resealed is the result of one page of POST /wechat/reseal.
 type Resealed struct {
 	Progress
-	Resealed   int      `json:"resealed"`
-	Unreadable []string `json:"unreadable,omitempty"` // storage keys
+	Resealed   int      `json:"resealed"`             // number of files that the current key seals now
+	Unreadable []string `json:"unreadable,omitempty"` // storage keys of files that no key opens
 }

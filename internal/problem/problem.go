@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package problem says what callers are told of a failure: which errcode, which
-// HTTP status, which words. It decides in one place what of an error is public.
+// Package problem decides what a caller is told about a failure: the errcode,
+// the HTTP status and the text. No other package decides what of an error is
+// public.
+//
+// Entry points: [Of] for the decision, [Write] for the answer.
 package problem
 
 import (
@@ -15,35 +18,43 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
-// Problem is a refusal of the gateway's own: all that a caller is shown of it.
-// It is answered in WeChat's own shape, {"errcode":N,"errmsg":"… (gateway)"},
-// with the header Wechat-Gateway-Error carrying the slug. What WeChat itself
-// could say comes with HTTP 200, as from WeChat, so that every SDK shows the
-// text; 401 and 5xx are for what is not WeChat's to say.
+// Problem is an error answer of the gateway itself, with everything that the
+// caller sees. The answer has the form of WeChat's errors,
+// {"errcode":N,"errmsg":"… (gateway)"}, and the slug in the header
+// Wechat-Gateway-Error. An error that WeChat also has is answered with HTTP
+// 200, as WeChat does, so that every SDK shows the text. The statuses 401, 413
+// and 5xx are for errors that only a gateway has.
+//
+// The problems below are shared by all goroutines and must not be changed.
 type Problem struct {
-	Status  int
-	Errcode int
-	Slug    string
-	Text    string
+	Status  int    // HTTP status
+	Errcode int    // WeChat's number for an error of this kind, or -1
+	Slug    string // names the problem in the header, in metrics and in logs
+	Text    string // for the caller; contains no secret
 }
 
+// Error returns the text for the caller.
 func (p *Problem) Error() string { return p.Text }
 
-// Because returns a copy of p that says more, still fit for callers.
+// Because returns a copy of p with more text. The caller of the gateway sees
+// the text, so no argument may contain a secret or text of another error.
 func (p *Problem) Because(format string, args ...any) *Problem {
 	more := *p
 	more.Text += ": " + fmt.Sprintf(format, args...)
 	return &more
 }
 
-// Is makes errors.Is find a problem under whatever text it carries.
+// Is reports whether target is the same problem. errors.Is calls it, so that it
+// also finds the copies that Because has made.
 func (p *Problem) Is(target error) bool {
 	other, ok := target.(*Problem)
 	return ok && other.Slug == p.Slug
 }
 
-// The refusals of README's error table. None but the first two is ever 40001, 40014 or
-// 42001: SDKs fetch a new token and repeat on those, and so would loop.
+// The problems in the error table of README. Only the first two may have the
+// errcode 40001, 40014 or 42001. At these an SDK fetches another token and
+// repeats the call. For another problem the repeated call would fail as well,
+// and some SDKs repeat it without an end.
 var (
 	ErrTokenExpired   = &Problem{http.StatusOK, 42001, "token_expired", "access_token expired, fetch a new one from the gateway"}
 	ErrTokenUnknown   = &Problem{http.StatusOK, 40001, "token_unknown", "invalid credential, access_token is not of this gateway or its client or secret was removed"}
@@ -71,8 +82,10 @@ var (
 	ErrTooLarge       = &Problem{http.StatusRequestEntityTooLarge, 47001, "too_large", "request body too large"}
 )
 
-// Of is the one switch from error to public answer. Errors that are not problems
-// themselves contribute their kind, never their text: it may quote a credential.
+// Of returns the problem with which err is answered. err must not be nil. If
+// err wraps a problem, it is that one. Of any other error only the kind is
+// used, and of a refusal by WeChat the errcode. Its text is never used: it may
+// quote a credential. An error of unknown kind is ErrUnreachable.
 func Of(err error) *Problem {
 	var problem *Problem
 	var refusal *openapi.Refusal
@@ -83,7 +96,7 @@ func Of(err error) *Problem {
 		return problem
 	case errors.As(err, &refusal):
 		return ErrRefused.Because("errcode %d", refusal.Code)
-	case errors.As(err, &tooLarge): // a streamed body met a limit set in Caddy
+	case errors.As(err, &tooLarge): // a body is longer than a limit that is set in Caddy
 		return ErrTooLarge
 	case errors.Is(err, vault.ErrUnavailable):
 		return ErrStorage
@@ -94,8 +107,9 @@ func Of(err error) *Problem {
 	}
 }
 
-// OfBody is the problem of a request body that could not be read: it tells a body
-// that a limit has cut from one that did not arrive.
+// OfBody returns the problem for an error while a request body was read. A body
+// that is longer than a limit set in Caddy is ErrTooLarge, any other
+// ErrBadRequest: the body did not arrive completely.
 func OfBody(err error) error {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {

@@ -15,8 +15,11 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 )
 
-// Write answers an application's call with the problem that err is, in WeChat's
-// shape, and counts it. What stands behind the problem is for the log alone.
+// Write answers a call of an application with the problem of err, see Of, and
+// counts it in the metrics. The caller must not have written anything of an
+// answer yet. The whole error, with its cause, is written to the log only: as a
+// warning if the status is 500 or more, else for debugging. The log has the
+// path of the request but not its query, which may contain a token.
 func Write(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error) {
 	problem := Of(err)
 	metrics.Calls.WithLabelValues(problem.Slug).Inc()
@@ -26,7 +29,7 @@ func Write(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error) {
 	}
 	message := "call refused: " + problem.Slug
 	entry := log.Check(level, message)
-	if entry == nil { // it has just been said
+	if entry == nil { // logging.Throttle has suppressed the warning
 		entry = log.Check(zapcore.DebugLevel, message)
 	}
 	if entry != nil {
@@ -36,27 +39,33 @@ func Write(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error) {
 	WriteJSON(w, problem.Status, JSON(wechatError{problem.Errcode, problem.Text + " (gateway)"}))
 }
 
-// WriteRefusal answers an application's call with a refusal of WeChat's own.
+// WriteRefusal answers a call of an application with an error of WeChat,
+// errcode and errmsg, as if WeChat had answered the call itself. It is for
+// calls that the gateway makes at WeChat in the place of the application.
 func WriteRefusal(w http.ResponseWriter, refusal *openapi.Refusal) {
 	WriteJSON(w, http.StatusOK, JSON(wechatError{refusal.Code, refusal.Message}))
 }
 
-// wechatError is what WeChat answers to a call that it refuses.
+// wechatError is WeChat's answer to a call that it rejects.
 type wechatError struct {
 	Errcode int    `json:"errcode"`
 	Errmsg  string `json:"errmsg"`
 }
 
-// JSON returns an answer as JSON, in which & stays & as in WeChat's.
+// JSON returns an answer as JSON. The characters &, < and > are not escaped, as
+// in WeChat's answers. The answer must be of a type that encoding/json can
+// always encode.
 func JSON(answer any) []byte {
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(answer) // structs of texts and numbers cannot fail
+	_ = encoder.Encode(answer) // structs of texts and numbers never fail
 	return bytes.TrimSuffix(body.Bytes(), []byte("\n"))
 }
 
-// WriteJSON writes a whole answer that no cache may keep.
+// WriteJSON writes a whole answer with status and body. Caches must not store
+// it, because it may contain a token. Errors of writing are ignored: the caller
+// of the gateway has gone then.
 func WriteJSON(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))

@@ -13,20 +13,22 @@ import (
 	"time"
 )
 
-// conn is a connection, which one call at a time uses.
+// conn is one connection. Only its owner uses it, see host; but close may be
+// called from any goroutine, and more than once.
 type conn struct {
 	host   *host
-	socket *socket
-	stream bounded
-	in     *bufio.Reader // of stream
-	out    *bufio.Writer
-	close  func()    // see newConn
-	since  time.Time // when it became idle; zero for never
+	socket *socket       // below TLS
+	stream bounded       // the socket, or TLS on it
+	in     *bufio.Reader // reads from stream
+	out    *bufio.Writer // writes to stream, without the limit of bounded
+	close  func()        // closes the socket, see newConn
+	since  time.Time     // when it became idle; zero for a new connection
 }
 
-// newConn returns a connection over stream, which is socket or TLS upon it.
-// Closing it closes the socket alone: TLS would first say so to the other end,
-// and wait for that.
+// newConn returns a connection over stream, which is socket, or TLS on socket.
+// Its function close closes only the socket. To close the TLS connection would
+// send an alert to the other side first, which can take seconds if that side
+// does not read.
 func newConn(h *host, socket *socket, stream net.Conn) *conn {
 	c := &conn{
 		host: h, socket: socket, stream: bounded{stream, unlimited},
@@ -36,9 +38,12 @@ func newConn(h *host, socket *socket, stream net.Conn) *conn {
 	return c
 }
 
-// call makes one call. The connection goes back to its host when the answer's
-// body is closed after it was read to its end, else it is closed; it is also
-// closed, which ends whatever waits for it, when the request's context ends.
+// call makes one call. With an error the connection is closed. Without one, the
+// answer owns the connection until its body is closed: if the body was read to
+// its end, the connection is released to its host, otherwise it is closed.
+//
+// If the request's context ends before that, the connection is closed. That
+// ends every read and write on it with an error.
 func (c *conn) call(r *http.Request) (*http.Response, error) {
 	stop := context.AfterFunc(r.Context(), c.close)
 	response, err := c.exchange(r)
@@ -58,9 +63,13 @@ func (c *conn) call(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
+// exchange writes the request and reads the header of its answer. It waits for
+// ResponseHeaderTimeout at most. Answers with a status of 1xx are skipped; the
+// limits of time and size hold for all of them together, so a server cannot
+// hold a call by sending them for ever.
 func (c *conn) exchange(r *http.Request) (*http.Response, error) {
-	_ = c.socket.SetDeadline(c.host.deadline()) // fails only on what the first write fails on
-	c.stream.left = c.host.headerLimit()        // 1xx included
+	_ = c.socket.SetDeadline(c.host.deadline()) // if it fails, the first write fails too
+	c.stream.left = c.host.headerLimit()
 	if err := r.Write(c.out); err != nil {
 		return nil, err
 	}
@@ -74,20 +83,22 @@ func (c *conn) exchange(r *http.Request) (*http.Response, error) {
 		}
 		if !informational(response.StatusCode) {
 			c.stream.left = unlimited
-			_ = c.socket.SetDeadline(time.Time{}) // fails if it has been closed, and then the body may be here already
+			_ = c.socket.SetDeadline(time.Time{}) // if it fails, the socket is closed; the body may be in the buffer already
 			return response, nil
 		}
 	}
 }
 
-// informational reports whether another answer follows one with this status.
+// informational reports whether another answer to the same request follows an
+// answer with this status (RFC 9110, 15.2).
 func informational(status int) bool {
 	return 100 <= status && status <= 199 && status != http.StatusSwitchingProtocols
 }
 
-// unused reports whether an idle connection can be used again: it is open, and
-// nothing whole has come that was not asked for, which would be taken for the
-// next answer.
+// unused reports whether a connection may be used for a call: it is open, and
+// nothing has arrived on it. It does not wait. If a server has sent an answer
+// that no request asked for, that answer would be taken for the answer to the
+// next request, which may be a call of another client for another account.
 func (c *conn) unused() bool {
 	c.socket.probing = true
 	_, err := c.in.Peek(1)
@@ -95,16 +106,20 @@ func (c *conn) unused() bool {
 	return errors.Is(err, errNothing)
 }
 
-// bounded is a reader of which only so much may be read.
+// bounded is a reader with a limit, for the header of an answer.
 type bounded struct {
 	io.Reader
-	left int64 // bytes
+	left int64 // number of bytes that may still be read
 }
 
+// unlimited is the limit for the body of an answer.
 const unlimited = math.MaxInt64
 
+// errHeaderTooLong means that the header is longer than headerLimit.
 var errHeaderTooLong = errors.New("the header of the answer is too long")
 
+// Read reads, and fails once the limit is used up. One read may exceed it, at
+// most by the size of the buffer.
 func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		return 0, errHeaderTooLong
@@ -114,15 +129,18 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// answer is the body of an answer.
+// answer is the body of an answer. It owns the connection until Close. Read and
+// Close must be called from one goroutine.
 type answer struct {
 	io.ReadCloser
-	conn  *conn // nil once closed
-	stop  func() bool
-	whole bool // it was read to its end
-	again bool // the connection can be used again after it
+	conn  *conn       // nil after Close
+	stop  func() bool // stops waiting for the end of the context; false if it has ended
+	whole bool        // the body was read to its end
+	again bool        // the connection may be used again after this answer
 }
 
+// Read reads from the body. It ends with an error if the request's context
+// ends. There is no other limit of time.
 func (a *answer) Read(p []byte) (int, error) {
 	if a.conn == nil {
 		return 0, http.ErrBodyReadAfterClose
@@ -132,8 +150,10 @@ func (a *answer) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close does not close what http.ReadResponse made: that would read on to the
-// end of the answer, however far it is.
+// Close releases the connection, or closes it if the body was not read to its
+// end. It never blocks, and may be called again. It does not close the body
+// that http.ReadResponse has made: that would read the rest of the answer,
+// however long it is.
 func (a *answer) Close() error {
 	c := a.conn
 	if c == nil {

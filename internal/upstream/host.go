@@ -15,20 +15,36 @@ import (
 	"time"
 )
 
-// host is one place to call, with the connections to it.
+// host is one host of New, with the pool of its connections. It is safe for
+// concurrent use.
+//
+// A connection has one owner at a time: a call, the list idle, or a goroutine
+// that dials or sweeps. Only the owner uses it, so a conn has no mutex.
 type host struct {
 	options *http.Transport
-	address string      // to dial
-	tls     *tls.Config // nil for none
-	http1   atomic.Bool // it has spoken HTTP/1, and no TLS has failed since
+	address string      // host and port to connect to
+	tls     *tls.Config // nil for a host without TLS
+	// http1 is set if the host has answered with HTTP/1 and no TLS handshake
+	// has failed since then. Only then call may be used.
+	http1 atomic.Bool
 
-	mu      sync.Mutex
-	idle    []*conn      // the one used last, and used next, at the end
-	waiting []chan *conn // calls that found nothing idle, the first at the beginning
-	closed  bool
-	sweeps  *time.Timer // nil until something is idle
+	// mu guards the fields below. It is held for short times only; neither the
+	// network nor a channel is waited for under it.
+	mu sync.Mutex
+	// idle are the connections that no call uses, the one used last at the end.
+	// It is used next, so that the others become old enough to be closed.
+	idle []*conn
+	// waiting has a channel for each call that found no idle connection, the
+	// longest waiting call first. Each has space for one connection. Whoever
+	// sends one removes the channel from the list, under the same lock, so a
+	// channel gets at most one and sending never blocks.
+	waiting []chan *conn
+	closed  bool        // set by close: no connection becomes idle any more
+	sweeps  *time.Timer // runs sweep; nil if no connection is idle
 }
 
+// newHost returns the host of u, whose scheme is http or https. A host without
+// TLS speaks HTTP/1 for certain.
 func newHost(u *url.URL, options *http.Transport) *host {
 	h := &host{options: options, address: u.Host}
 	if u.Port() == "" {
@@ -50,7 +66,9 @@ func newHost(u *url.URL, options *http.Transport) *host {
 	return h
 }
 
-// call makes a call, unless the caller has gone before it begins.
+// call makes one call on an idle connection or on a new one. An idle connection
+// that is not usable any more is closed, and the next one is tried. It does
+// this before it writes anything, so the request is still sent once.
 func (h *host) call(r *http.Request) (*http.Response, error) {
 	ctx := r.Context()
 	for ctx.Err() == nil {
@@ -62,18 +80,25 @@ func (h *host) call(r *http.Request) (*http.Response, error) {
 			return c.call(r)
 		}
 		c.close()
-		if c.since.IsZero() { // or each one after it would be made in vain as well
+		if c.since.IsZero() { // a new one; another new one would hardly be better
 			return nil, errUnasked
 		}
 	}
 	return nil, context.Cause(ctx)
 }
 
+// errUnasked is the error of a call whose new connection is not usable.
 var errUnasked = errors.New("a new connection is closed, or brings something, before anything was asked")
 
-// acquire returns a connection that is idle, that becomes so, or that is made
-// meanwhile, whichever is first. One that is made too late is kept for others:
-// callers without patience would else never get one from a host that is far.
+// acquire returns a connection that the caller then owns: an idle one, or one
+// that another call releases, or a new one, whichever is available first. It
+// waits until then, until dialling fails, or until ctx ends, whose cause is
+// then the error.
+//
+// A new connection is made on a goroutine of its own, and with a context that
+// does not end with the call. If it comes too late, it is kept for other calls.
+// Otherwise no call would ever succeed if callers give up sooner than a
+// connection to a distant host can be made.
 func (h *host) acquire(ctx context.Context) (*conn, error) {
 	c, wanted := h.acquireIdle()
 	if c != nil {
@@ -107,8 +132,9 @@ func (h *host) acquire(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
-// acquireIdle returns the connection that was used last. If there is none, it
-// returns where the next one will come.
+// acquireIdle returns the idle connection that was used last. If there is none,
+// it adds the caller to waiting and returns its channel. The caller must then
+// receive from the channel, or call cancelWait.
 func (h *host) acquireIdle() (c *conn, wanted chan *conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -122,7 +148,8 @@ func (h *host) acquireIdle() (c *conn, wanted chan *conn) {
 	return nil, wanted
 }
 
-// cancelWait ends the waiting, and returns what has come meanwhile.
+// cancelWait removes a call from waiting. It returns the connection that was
+// sent to the call in the meantime, or nil. The caller owns it.
 func (h *host) cancelWait(wanted chan *conn) *conn {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -132,8 +159,8 @@ func (h *host) cancelWait(wanted chan *conn) *conn {
 	return <-wanted
 }
 
-// offer hands a new connection to the call that it was made for, if that still
-// waits.
+// offer gives a new connection to the call for which it was made, if that call
+// still waits. Otherwise the connection is released.
 func (h *host) offer(c *conn, wanted chan *conn) {
 	h.mu.Lock()
 	waits := h.removeWaiting(wanted)
@@ -146,7 +173,8 @@ func (h *host) offer(c *conn, wanted chan *conn) {
 	}
 }
 
-// removeWaiting takes a call out of those that wait, and reports whether it was there.
+// removeWaiting removes a call from waiting, and reports whether it was there.
+// The caller holds mu.
 func (h *host) removeWaiting(wanted chan *conn) bool {
 	i := slices.Index(h.waiting, wanted)
 	if i >= 0 {
@@ -155,15 +183,16 @@ func (h *host) removeWaiting(wanted chan *conn) bool {
 	return i >= 0
 }
 
-// release hands a connection to a call that waits, keeps it for the next one, or
-// closes it.
+// release takes a connection back from its owner. It gives the connection to
+// the call that has waited longest, or keeps it as idle, or closes it. It never
+// blocks.
 func (h *host) release(c *conn) {
 	c.since = time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case c.socket.raw == nil:
-		c.close() // nobody could ask what has come
+		c.close() // unused could not check it
 	case h.handOver(c):
 	case h.closed || len(h.idle) >= h.options.MaxIdleConnsPerHost:
 		c.close()
@@ -175,7 +204,8 @@ func (h *host) release(c *conn) {
 	}
 }
 
-// handOver gives a connection to the call that has waited longest, if any does.
+// handOver gives a connection to the call that has waited longest, and reports
+// whether there is one. The caller holds mu.
 func (h *host) handOver(c *conn) bool {
 	if len(h.waiting) == 0 {
 		return false
@@ -185,12 +215,19 @@ func (h *host) handOver(c *conn) bool {
 	return true
 }
 
-// sweepInterval is how often idle connections are looked at: nobody waits for
-// what comes from them, and the other end may have closed them.
+// sweepInterval is how often idle connections are checked. No goroutine reads
+// from them, so without a check nobody would notice that a server has closed
+// them, and the sockets would stay open.
 const sweepInterval = time.Second
 
-// sweep closes what is of no use any more, or has been idle for too long. What
-// was used since the last time is left alone: every use looks by itself.
+// sweep closes idle connections that are not usable any more, that have been
+// idle for IdleConnTimeout, or that are more than MaxIdleConnsPerHost. It runs
+// on the goroutine of the timer, as long as there are idle connections.
+//
+// Connections that were used within the last sweepInterval are not checked,
+// because every call checks its connection itself. The others are taken out of
+// idle while they are checked, so that no call uses one at the same time; calls
+// that found none in that time get them afterwards.
 func (h *host) sweep() {
 	h.mu.Lock()
 	rested := slices.IndexFunc(h.idle, func(c *conn) bool { return time.Since(c.since) < sweepInterval })
@@ -227,7 +264,8 @@ func (h *host) sweep() {
 	}
 }
 
-// close closes what is idle now, and what becomes so later.
+// close closes all idle connections, and makes release close the others. It may
+// be called again.
 func (h *host) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -241,7 +279,9 @@ func (h *host) close() {
 	}
 }
 
-// dial makes a connection.
+// dial makes a connection, with TLS if the host has it. The time is limited by
+// DialContext and TLSHandshakeTimeout. The host offers only http/1.1 in the TLS
+// handshake (ALPN).
 func (h *host) dial(ctx context.Context) (*conn, error) {
 	raw, err := h.options.DialContext(ctx, "tcp", h.address)
 	if err != nil {
@@ -259,21 +299,24 @@ func (h *host) dial(ctx context.Context) (*conn, error) {
 	secured := tls.Client(socket, h.tls)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		raw.Close()
-		h.http1.Store(false) // perhaps it speaks something else now, which http.Transport finds out
+		h.http1.Store(false) // the host may speak another protocol now; http.Transport finds out
 		return nil, err
 	}
 	return newConn(h, socket, secured), nil
 }
 
-// headerLimit returns how many bytes the header of an answer may have.
+// headerLimit returns the largest size in bytes of the header of an answer. A
+// server without a limit could fill the memory.
 func (h *host) headerLimit() int64 {
 	if n := h.options.MaxResponseHeaderBytes; n > 0 {
 		return n
 	}
-	return 10 << 20 // as http.Transport
+	return 10 << 20 // the default of http.Transport
 }
 
-// deadline returns when the header of an answer must have come.
+// deadline returns the time until which the header of an answer must have
+// arrived, counted from now, before the request is written. The zero time means
+// no limit.
 func (h *host) deadline() time.Time {
 	if d := h.options.ResponseHeaderTimeout; d > 0 {
 		return time.Now().Add(d)

@@ -6,9 +6,11 @@ package upstream
 
 import "syscall"
 
+// canProbe is false: on this system no connection can be read without waiting.
+// New passes all calls to the http.Transport then.
 const canProbe = false
 
-// poll is never used where nothing can be probed.
+// poll is never used here. It exists so that socket.go compiles.
 type poll struct{}
 
 func (*poll) prepare() {}

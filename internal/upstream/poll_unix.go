@@ -10,11 +10,12 @@ import (
 	"syscall"
 )
 
-// canProbe tells whether idle connections can be asked for what has come.
+// canProbe tells whether a connection can be read without waiting.
 const canProbe = true
 
-// poll reads without waiting. Its function is made once: a closure for each
-// read would be allocated.
+// poll reads without waiting. The fields into, n and err pass the arguments and
+// the result of one read to and from the function read. That function is made
+// once for each connection: a closure for each call would be allocated.
 type poll struct {
 	into []byte
 	n    int
@@ -22,6 +23,11 @@ type poll struct {
 	read func(fd uintptr) (done bool)
 }
 
+// prepare makes the function read. It must be called once, before now.
+//
+// The function always returns true. That tells RawConn.Read not to wait until
+// the socket is readable. Sockets of Go are non-blocking, so syscall.Read does
+// not wait either.
 func (p *poll) prepare() {
 	p.read = func(fd uintptr) bool {
 		p.n, p.err = syscall.Read(int(fd), p.into)
@@ -29,7 +35,8 @@ func (p *poll) prepare() {
 	}
 }
 
-// now reads what has come, errNothing if that is nothing.
+// now reads what has arrived, without waiting. The error is errNothing if that
+// is nothing, and io.EOF if the other side has closed the connection.
 func (p *poll) now(raw syscall.RawConn, into []byte) (int, error) {
 	p.into = into
 	err := raw.Read(p.read)

@@ -18,8 +18,9 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// box is one place in the storage, with the storage and the keys that were
-// current when an operation began: one operation never mixes two configs.
+// box is one storage key, with the storage and the keyring that were current
+// when the operation began. So an operation that reads and writes uses the same
+// storage and the same keys, also if a new configuration is loaded meanwhile.
 type box struct {
 	storage Storage
 	keys    *Keyring
@@ -41,6 +42,8 @@ func (v *Vault) ticketBox(component string) (box, error) {
 	return v.box(component, "wechat/"+component+"/ticket.json")
 }
 
+// box returns the box at key. The caller has checked the names in key. The
+// error is ErrUnavailable if the component is not configured.
 func (v *Vault) box(component, key string) (box, error) {
 	keys := v.keys(component)
 	if keys == nil {
@@ -49,21 +52,23 @@ func (v *Vault) box(component, key string) (box, error) {
 	return box{storage: v.storage(), keys: keys, key: key}, nil
 }
 
-// load opens b and decodes it into W. W is zero whenever there is an error.
+// load reads and opens b and decodes it into a W, one of the wire types. With
+// an error W is zero.
 func load[W any](ctx context.Context, b box) (W, error) {
 	var none, w W
 	plaintext, _, err := b.openAt(ctx, b.key)
 	if err != nil {
 		return none, err
 	}
-	if json.Unmarshal(plaintext, &w) != nil { // its error would quote a secret
+	if json.Unmarshal(plaintext, &w) != nil { // its error could quote a secret
 		return none, &Unreadable{Key: b.key, Err: errors.New("not a record inside")}
 	}
 	return w, nil
 }
 
-// openAt opens the file at key, b's own or where b was set aside. It returns
-// the id of the seal key as well.
+// openAt reads and opens the file at key. That is b.key, or the name to which
+// the file of b was copied by keepAside; it was sealed for b.key in both cases.
+// It also returns the id of the seal key.
 func (b box) openAt(ctx context.Context, key string) (plaintext []byte, sealKey string, err error) {
 	file, err := box{storage: b.storage, keys: b.keys, key: key}.read(ctx)
 	if err != nil {
@@ -76,8 +81,11 @@ func (b box) openAt(ctx context.Context, key string) (plaintext []byte, sealKey 
 	return plaintext, sealKey, nil
 }
 
-// loadOrKeepAside loads what a write is about to replace, W's zero where
-// nothing is, and copies aside what does not open.
+// loadOrKeepAside loads what the caller is about to replace. If there is
+// nothing, it returns the zero W. If the file does not open, it copies the file
+// to another name and returns the zero W. If the copy fails, it returns an
+// error, and the caller must not write: the file may contain the only refresh
+// token.
 func loadOrKeepAside[W any](ctx context.Context, b box) (W, error) {
 	w, err := load[W](ctx, b)
 	var unreadable *Unreadable
@@ -90,7 +98,7 @@ func loadOrKeepAside[W any](ctx context.Context, b box) (W, error) {
 	return w, err
 }
 
-// store seals w into b.
+// store encodes w, seals it and writes it to b.
 func store[W any](ctx context.Context, b box, w W) error {
 	plaintext, err := json.Marshal(w)
 	if err != nil {
@@ -99,7 +107,7 @@ func store[W any](ctx context.Context, b box, w W) error {
 	return b.seal(ctx, plaintext)
 }
 
-// seal puts plaintext into b with the current key.
+// seal seals plaintext with the current key and writes it to b.
 func (b box) seal(ctx context.Context, plaintext []byte) error {
 	file, err := b.keys.seal(b.key, plaintext)
 	if err != nil {
@@ -108,23 +116,26 @@ func (b box) seal(ctx context.Context, plaintext []byte) error {
 	return b.write(ctx, b.key, file)
 }
 
-// keepAside copies the file as it is to <key>.unreadable-<digest>. The digest
-// is that of the seal key's id, so that of the files of one foreign key, or of
-// none, the newest is kept: two nodes with different keys would otherwise fill
-// the storage. To restore one, copy it back to its name.
+// keepAside copies the file of b, without a change, to
+// <key>.unreadable-<digest>. The digest is four bytes of the SHA-256 of the
+// seal key's id. So for each unknown key only the newest file is kept, and one
+// for all files without an id. Otherwise two nodes with different keys, each of
+// which replaces the other's files, would fill the storage. Reseal restores
+// such a file when it opens; an operator can also copy it back to its name.
 func (b box) keepAside(ctx context.Context) error {
 	file, err := b.read(ctx)
 	if err != nil {
 		return err
 	}
 	var e envelope
-	_ = json.Unmarshal(file, &e) // what cannot be read has no key id
+	_ = json.Unmarshal(file, &e) // if it fails, the key id is empty
 	digest := sha256.Sum256([]byte(e.Key))
 	return b.write(ctx, b.key+".unreadable-"+hex.EncodeToString(digest[:4]), file)
 }
 
-// read loads the file. Some storages ignore the context, so it is looked at
-// first.
+// read loads the file of b. Its errors are ErrNotFound and ErrUnavailable. Like
+// write and remove it checks the context first, because some storages ignore
+// it.
 func (b box) read(ctx context.Context) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, unavailable("loading", b.key, err)
@@ -139,6 +150,8 @@ func (b box) read(ctx context.Context) ([]byte, error) {
 	return file, nil
 }
 
+// write writes file to key, which is b.key or a name beside it. It replaces
+// what is there. Its error is ErrUnavailable.
 func (b box) write(ctx context.Context, key string, file []byte) error {
 	if err := ctx.Err(); err != nil {
 		return unavailable("storing", key, err)
@@ -149,7 +162,8 @@ func (b box) write(ctx context.Context, key string, file []byte) error {
 	return nil
 }
 
-// remove deletes the file. That it is not there is as good.
+// remove deletes the file of b. It is no error if there is no such file. Its
+// error is ErrUnavailable.
 func (b box) remove(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return unavailable("deleting", b.key, err)
@@ -160,10 +174,11 @@ func (b box) remove(ctx context.Context) error {
 	return nil
 }
 
-// List returns the appids of the authorizers that have a record under the
-// component, tombstones included, in order. It walks the storage, so it is for
-// people, not for requests. Storages list folders and temporary files as well;
-// only what has exactly the key of a record counts.
+// List returns the appids of all authorizers of the component that have a
+// record, also of those that have withdrawn, in alphabetical order. It reads no
+// records. It lists up to 256 folders, which may take seconds, so it is for
+// operators and not for the calls of applications. Folders and temporary files,
+// which storages list as well, are left out.
 func (v *Vault) List(ctx context.Context, component string) ([]string, error) {
 	if !subject.ValidAppID(component) {
 		return nil, errAppID(component)
@@ -183,7 +198,9 @@ func (v *Vault) List(ctx context.Context, component string) ([]string, error) {
 	return slices.Compact(appIDs), nil
 }
 
-// list returns all keys below root, none if there is no such folder.
+// list returns all keys below the folder root and its subfolders, and no keys
+// if there is no such folder. The order is that of the storage. Its error is
+// ErrUnavailable.
 func (v *Vault) list(ctx context.Context, root string) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, unavailable("listing", root, err)
@@ -192,14 +209,15 @@ func (v *Vault) list(ctx context.Context, root string) ([]string, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && len(keys) == 0:
 		return nil, nil
-	case err != nil: // also from file storage, when a temporary file vanishes during the walk
+	case err != nil: // FileStorage also fails if a temporary file disappears while it lists
 		return nil, unavailable("listing", root, err)
 	}
 	return keys, nil
 }
 
-// recordKey returns the storage key of the record of s. Appids are checked
-// because storages do not check keys: "../.." would be a path.
+// recordKey returns the storage key of the record of s. Appids are checked,
+// because they may come from a request and storages do not check keys: an appid
+// such as "../.." would lead to a file outside the folder.
 func recordKey(s subject.Subject) (string, error) {
 	if err := check(s); err != nil {
 		return "", err
@@ -212,8 +230,9 @@ func recordKey(s subject.Subject) (string, error) {
 	return folder + "/authorizers/" + appID[len(appID)-2:] + "/" + appID + ".json", nil
 }
 
-// recordLock returns the name of the lock of s. Storages drop or change other
-// characters than [a-z0-9_.-] in lock names, so that two names may become one.
+// recordLock returns the name of the lock of s. The name has no characters
+// other than [a-z0-9_.-]: storages remove or replace others, and two different
+// names could become the same lock.
 func recordLock(s subject.Subject) (string, error) {
 	if err := check(s); err != nil {
 		return "", err
@@ -223,6 +242,7 @@ func recordLock(s subject.Subject) (string, error) {
 
 func ticketLock(component string) string { return "wechat_" + component + "_ticket" }
 
+// check returns an error unless all appids in s are valid.
 func check(s subject.Subject) error {
 	switch {
 	case !subject.ValidAppID(s.Component()):
@@ -233,4 +253,5 @@ func check(s subject.Subject) error {
 	return nil
 }
 
+// errAppID quotes at most 40 characters: the text may come from a request.
 func errAppID(text string) error { return fmt.Errorf("naming a record: %.40q is not an appid", text) }

@@ -17,36 +17,46 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// maxDead is how many dead letters of one client are kept, the newest.
+// maxDead is the number of dead letters that are kept for one client, those
+// with the latest CreateTime. A client that fails for weeks must not fill the
+// storage.
 const maxDead = 1000
 
-// Queue names the events of one component on their way to one client.
+// Queue names the queue of the events of one component, a component_appid, for
+// one client, which has this name in the configuration.
 type Queue struct {
 	Component, Client string
 }
 
-// EventKey names one event in a queue.
+// EventKey names one event in a queue. It becomes the storage key, so it can be
+// read without opening the event.
 type EventKey struct {
 	Queue
-	CreateTime uint32 // Unix seconds, 0 if WeChat gave none; orders the queue
-	AppID      string // the account the event is about, or the component itself
-	ID         string // 32 hexadecimal digits; the same event has the same
-	Dead       bool   // given up, kept for people
+	CreateTime uint32 // Unix seconds, 0 if WeChat gave none; the queue is sorted by it
+	AppID      string // the account that the event is about, or else the component
+	ID         string // 32 hexadecimal digits, equal whenever WeChat pushes the same event
+	Dead       bool   // a dead letter: given up, kept for operators
 }
 
-// Event is an authorisation event on its way to one client.
+// Event is an authorisation event that waits for delivery to one client, or a
+// dead letter.
 type Event struct {
 	EventKey
 	InfoType string
-	Body     []byte    // what is delivered; holds no credential
-	Queued   time.Time // when it came
-	Attempts int       // that failed
-	Due      time.Time // when the next one may be made
-	Failure  string    // of the last attempt
+	Body     []byte    // the XML that is delivered; contains no credential
+	Queued   time.Time // when the push arrived; the event is given up by this time
+	Attempts int       // number of failed attempts
+	Due      time.Time // the next attempt is not made before
+	Failure  string    // why the last attempt failed
 }
 
-// Enqueue stores e unless it is there already: WeChat repeats its pushes, and
-// a repetition must not reset what is known of the attempts.
+// Enqueue stores e if the queue does not contain it. If it does, Enqueue does
+// nothing and returns nil: WeChat repeats its pushes, and a repetition must not
+// reset the number of attempts. A file with the same key that does not open is
+// copied to another name and replaced. Enqueue needs no lock. If it meets a
+// delivery of the same event, the event may be delivered once more.
+//
+// The error is ErrUnavailable, or that of an invalid name.
 func (v *Vault) Enqueue(ctx context.Context, e Event) error {
 	b, err := v.eventBox(e.EventKey)
 	if err != nil {
@@ -58,8 +68,9 @@ func (v *Vault) Enqueue(ctx context.Context, e Event) error {
 	return store(ctx, b, newEventWire(e))
 }
 
-// Events returns what waits in a queue, or with dead what was given up, oldest
-// first.
+// Events returns the keys of all events in a queue, or if dead of all dead
+// letters, sorted by CreateTime. It reads no events and needs no lock. The
+// error is ErrUnavailable, or that of an invalid name.
 func (v *Vault) Events(ctx context.Context, q Queue, dead bool) ([]EventKey, error) {
 	folder, err := q.folder(dead)
 	if err != nil {
@@ -79,7 +90,9 @@ func (v *Vault) Events(ctx context.Context, q Queue, dead bool) ([]EventKey, err
 	return keys, nil
 }
 
-// LoadEvent returns one event, with errors as of Load.
+// LoadEvent returns one event. It needs no lock; but only the owner of the
+// queue's lock can be sure that the event stays as it is. Its errors are those
+// of Load.
 func (v *Vault) LoadEvent(ctx context.Context, key EventKey) (Event, error) {
 	b, err := v.eventBox(key)
 	if err != nil {
@@ -92,7 +105,8 @@ func (v *Vault) LoadEvent(ctx context.Context, key EventKey) (Event, error) {
 	return w.event(key), nil
 }
 
-// StoreEvent puts e in place of what stands. The caller holds the queue's lock.
+// StoreEvent stores e in place of the event with the same key. It does not read
+// the old one. The caller must hold the queue's lock.
 func (v *Vault) StoreEvent(ctx context.Context, e Event) error {
 	b, err := v.eventBox(e.EventKey)
 	if err != nil {
@@ -101,7 +115,8 @@ func (v *Vault) StoreEvent(ctx context.Context, e Event) error {
 	return store(ctx, b, newEventWire(e))
 }
 
-// RemoveEvent deletes an event. That it is not there is no error.
+// RemoveEvent deletes an event or a dead letter. It is no error if there is
+// none. The caller must hold the queue's lock.
 func (v *Vault) RemoveEvent(ctx context.Context, key EventKey) error {
 	b, err := v.eventBox(key)
 	if err != nil {
@@ -111,7 +126,10 @@ func (v *Vault) RemoveEvent(ctx context.Context, key EventKey) error {
 }
 
 // BuryEvent moves an event to the dead letters of its client, and deletes the
-// oldest of these beyond a thousand. The caller holds the queue's lock.
+// oldest dead letters if there are more than maxDead. The dead letter is stored
+// before the event is deleted: a crash in between leaves both, and never loses
+// the event. After an error the event may be at either place or at both; the
+// call may be repeated. The caller must hold the queue's lock.
 func (v *Vault) BuryEvent(ctx context.Context, e Event) error {
 	buried := e
 	buried.Dead = true
@@ -128,8 +146,10 @@ func (v *Vault) BuryEvent(ctx context.Context, e Event) error {
 	return err
 }
 
-// SetEventAside takes an event that does not open out of the queue. Its file
-// stays beside, under a name that Events passes over.
+// SetEventAside removes an event that does not open from the queue, so that the
+// events after it can be delivered. Its file stays in the storage under another
+// name, see keepAside, which Events does not return. Reseal restores it when
+// its key is configured. The caller must hold the queue's lock.
 func (v *Vault) SetEventAside(ctx context.Context, key EventKey) error {
 	b, err := v.eventBox(key)
 	if err != nil {
@@ -141,7 +161,11 @@ func (v *Vault) SetEventAside(ctx context.Context, key EventKey) error {
 	return b.remove(ctx)
 }
 
-// LockQueue waits until this caller alone may deliver from q, as Lock does.
+// LockQueue takes the lock of a queue and of its dead letters. Only its owner
+// may deliver events from the queue and change them; so one node at a time
+// delivers. It waits like Lock, but breaks the lock only after queuePatience,
+// or three quarters of the time that ctx leaves. If a lock is lost while its
+// owner delivers, an event may be delivered twice. unlock is that of Lock.
 func (v *Vault) LockQueue(ctx context.Context, q Queue) (unlock func() error, err error) {
 	if err := q.check(); err != nil {
 		return nil, err
@@ -149,8 +173,11 @@ func (v *Vault) LockQueue(ctx context.Context, q Queue) (unlock func() error, er
 	return v.lock(ctx, v.storage(), q.lock(), queuePatience)
 }
 
+// lock returns the name of the queue's lock.
 func (q Queue) lock() string { return "wechat_" + q.Component + "_events_" + q.Client }
 
+// eventBox returns the box of an event. It rejects a key that parse would not
+// read back exactly: such an event would be stored and never found.
 func (v *Vault) eventBox(key EventKey) (box, error) {
 	folder, err := key.folder(key.Dead)
 	if err != nil {
@@ -166,10 +193,12 @@ func (v *Vault) eventBox(key EventKey) (box, error) {
 	return v.box(key.Component, folder+"/"+name)
 }
 
-// eventName is a time with leading zeros, so that names sort by it.
+// eventName is the form of the file names. The CreateTime has ten digits with
+// leading zeros, so that names in alphabetical order are in order of time.
 var eventName = regexp.MustCompile(`^[0-9]{10}-wx[0-9a-f]{16}-[0-9a-f]{32}\.json$`)
 
-// parse undoes the naming of eventBox; temporary files and the like are no events.
+// parse returns the EventKey that eventBox has made a file name of. It reports
+// false for any other name, such as that of a temporary file.
 func (q Queue) parse(name string, dead bool) (EventKey, bool) {
 	if !eventName.MatchString(name) {
 		return EventKey{}, false
@@ -190,7 +219,8 @@ func (q Queue) folder(dead bool) (string, error) {
 	return "wechat/" + q.Component + "/events/" + q.Client, nil
 }
 
-// check keeps names that are paths out of storage keys.
+// check returns an error unless both names are valid. An invalid one could be a
+// path to a file outside the queue's folder.
 func (q Queue) check() error {
 	if !subject.ValidAppID(q.Component) {
 		return errAppID(q.Component)

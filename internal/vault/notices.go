@@ -11,22 +11,33 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// Notice tells the other nodes that an authorizer's record has changed in a way
-// they cannot wait for: it was authorised, or has withdrawn.
+// Notice tells the other nodes of a cluster that the record of an authorizer
+// has changed: the account has authorised the component, or has withdrawn. The
+// other nodes have tokens of it in memory, and would use them until they
+// expire.
 //
-//	wechat/<component>/news/<appid>-<id>     empty object; the name says it all
+//	wechat/<component>/news/<appid>-<id>     an empty object, not sealed
+//
+// A notice contains no credential.
 type Notice struct {
-	AppID string // the authorizer's
-	// ID is 32 hexadecimal digits: of an authorization_code's digest, so that
-	// every node knows whose it is, or of chance.
+	AppID string // of the authorizer
+	// ID is 32 hexadecimal digits. For an authorization_code it is the first
+	// half of a digest of the code. A node that gets the code from a browser
+	// computes the same ID, and so knows whose code it is. If there is no code,
+	// ID is random.
 	ID string
 }
 
+// noticesFolder is the folder of the notices below that of the component.
 const noticesFolder = "/news/"
 
+// noticeName is the form of the file names.
 var noticeName = regexp.MustCompile(`^(wx[0-9a-f]{16})-([0-9a-f]{32})$`)
 
-// PublishNotice stores a notice. Publishing it again changes nothing.
+// PublishNotice stores a notice. It needs no lock. The caller should have
+// stored the record before: the other nodes read it as soon as they see the
+// notice. A second call with the same notice changes nothing. The error is
+// ErrUnavailable, or that of an invalid name.
 func (v *Vault) PublishNotice(ctx context.Context, component string, n Notice) error {
 	b, err := v.noticeBox(component, n)
 	if err != nil {
@@ -35,7 +46,9 @@ func (v *Vault) PublishNotice(ctx context.Context, component string, n Notice) e
 	return b.write(ctx, b.key, []byte("{}"))
 }
 
-// Notices returns the notices of a component, in no order.
+// Notices returns all notices of a component, in no particular order, also
+// those that this node has published. It lists one folder and reads no files.
+// The error is ErrUnavailable, or that of an invalid appid.
 func (v *Vault) Notices(ctx context.Context, component string) ([]Notice, error) {
 	if !subject.ValidAppID(component) {
 		return nil, errAppID(component)
@@ -46,14 +59,16 @@ func (v *Vault) Notices(ctx context.Context, component string) ([]Notice, error)
 	}
 	var all []Notice
 	for _, key := range keys {
-		if name := noticeName.FindStringSubmatch(path.Base(key)); name != nil { // else a folder or a temporary file
+		if name := noticeName.FindStringSubmatch(path.Base(key)); name != nil { // else it is a folder or a temporary file
 			all = append(all, Notice{AppID: name[1], ID: name[2]})
 		}
 	}
 	return all, nil
 }
 
-// DeleteNotice deletes a notice. That it is not there is no error.
+// DeleteNotice deletes a notice. It is no error if there is none: every node
+// deletes the notices that are old enough. Otherwise the error is
+// ErrUnavailable, or that of an invalid name.
 func (v *Vault) DeleteNotice(ctx context.Context, component string, n Notice) error {
 	b, err := v.noticeBox(component, n)
 	if err != nil {
@@ -62,6 +77,7 @@ func (v *Vault) DeleteNotice(ctx context.Context, component string, n Notice) er
 	return b.remove(ctx)
 }
 
+// noticeBox returns the box of a notice, and checks that both names are valid.
 func (v *Vault) noticeBox(component string, n Notice) (box, error) {
 	name := n.AppID + "-" + n.ID
 	if !subject.ValidAppID(component) {

@@ -9,13 +9,17 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// A record whose Code is not exchanged yet has a mark of its own beside it, so
-// that whoever starts after a crash finds it without opening every record:
+// pendingFolder is the folder of the marks below that of the component. A
+// record with a Code that is not exchanged yet has a mark. After a crash a node
+// finds such records by their marks, without opening all records:
 //
-//	wechat/<component>/pending/<appid>     empty object; the name says it all
+//	wechat/<component>/pending/<appid>     an empty object, not sealed
 const pendingFolder = "/pending/"
 
-// MarkPending notes that the record of s will have a Code to exchange.
+// MarkPending sets the mark of s. The caller must hold the lock of s, and must
+// call MarkPending before it stores the record with the Code: a mark without a
+// code does no harm, a code without a mark may expire unused. A second call
+// changes nothing. The error is ErrUnavailable, or that of an invalid appid.
 func (v *Vault) MarkPending(ctx context.Context, s subject.Subject) error {
 	b, err := v.pendingBox(s)
 	if err != nil {
@@ -24,7 +28,9 @@ func (v *Vault) MarkPending(ctx context.Context, s subject.Subject) error {
 	return b.write(ctx, b.key, []byte("{}"))
 }
 
-// ClearPending takes the mark away.
+// ClearPending deletes the mark of s. The caller must hold the lock of s, and
+// must have read under it that the record has no Code that can still be
+// exchanged. It is no error if there is no mark.
 func (v *Vault) ClearPending(ctx context.Context, s subject.Subject) error {
 	b, err := v.pendingBox(s)
 	if err != nil {
@@ -33,7 +39,10 @@ func (v *Vault) ClearPending(ctx context.Context, s subject.Subject) error {
 	return b.remove(ctx)
 }
 
-// Pending returns the appids of the authorizers of a component that are marked.
+// Pending returns the appids of all authorizers of a component that have a
+// mark, in no particular order. It lists one folder and reads no records. It
+// needs no lock, so a mark may be set or deleted meanwhile. The error is
+// ErrUnavailable, or that of an invalid appid.
 func (v *Vault) Pending(ctx context.Context, component string) (appIDs []string, err error) {
 	if !subject.ValidAppID(component) {
 		return nil, errAppID(component)
@@ -43,13 +52,14 @@ func (v *Vault) Pending(ctx context.Context, component string) (appIDs []string,
 		return nil, err
 	}
 	for _, key := range keys {
-		if appID := path.Base(key); subject.ValidAppID(appID) { // not a folder or a temporary file
+		if appID := path.Base(key); subject.ValidAppID(appID) { // else it is a folder or a temporary file
 			appIDs = append(appIDs, appID)
 		}
 	}
 	return appIDs, nil
 }
 
+// pendingBox returns the box of the mark of s, which must be an authorizer.
 func (v *Vault) pendingBox(s subject.Subject) (box, error) {
 	if err := check(s); err != nil {
 		return box{}, err

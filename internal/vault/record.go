@@ -8,58 +8,73 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 )
 
-// State says whether an authorizer stands under the component.
+// State tells whether an account has authorised the component. Its JSON is a
+// word, see [State.String].
 type State uint8
 
 const (
-	// Authorized is the normal state, and that of every component.
+	// Authorized is the normal state. The record of a component always has it.
 	Authorized State = iota
-	// Unauthorized marks a tombstone: the account has withdrawn. The record
-	// stays, without tokens, so that an older event cannot revive it.
+	// Unauthorized marks a tombstone: the account has withdrawn its
+	// authorisation. The record stays, without tokens. Its EventTime prevents
+	// that an older event, or one that somebody sends again, makes the account
+	// authorised.
 	Unauthorized
 )
 
-// Record is what is known of a component's access token, or of an authorizer.
+// Record is what is stored about the access token of a component, or about an
+// authorizer. It is a value; a copy shares only the slice Functions, which
+// nobody may change.
 type Record struct {
-	// Generation counts the writes of this record, from 1. Only Merge raises
-	// it; 0 means that there was no record.
+	// Generation is the number of times that this record was written. Merge
+	// increases it with each write. 0 means that there was no record.
 	Generation uint64
 
-	// Token is the access token; Obtained, Expires are when WeChat gave the
-	// credentials in this record and when the token ends.
+	// Token is the access token, nil if there is none. Obtained is the time
+	// when a node asked WeChat for the tokens in this record, Expires the time
+	// until which Token is valid. Both are by the clock of that node.
 	Token             secret.Secret
 	Obtained, Expires time.Time
 
-	// Refresh is the authorizer_refresh_token; components have none.
+	// Refresh is the authorizer_refresh_token. Components have none. It is
+	// valid until the account withdraws
+	// (developers.weixin.qq.com/doc/oplatform/developers/dev/AuthorizerAccessToken.html).
 	Refresh secret.Secret
 
+	// State is Unauthorized after the account has withdrawn.
 	State State
 
-	// EventTime is the CreateTime of the newest authorisation event applied,
-	// zero if none was.
+	// EventTime is the CreateTime of the newest authorisation event that was
+	// applied to this record, zero if there was none. It is by WeChat's clock.
 	EventTime time.Time
 
-	// Code is an authorization_code that was pushed and is not yet exchanged;
-	// it is stored before the push is acknowledged.
+	// Code is an authorization_code that WeChat has pushed and that is not
+	// exchanged yet. It is stored before the push is acknowledged, because
+	// WeChat does not push it again afterwards. CodeExpires is the time until
+	// which it can be exchanged.
 	Code        secret.Secret
 	CodeExpires time.Time
 
-	// Functions are the ids of the permission sets granted (func_info).
+	// Functions are the ids of the permission sets that the account has granted
+	// (func_info).
 	Functions []int
 }
 
-// Merge decides what stands after a writer brings new to where old stands. The
-// zero Record means that nothing stands.
+// Merge returns the record to store if a writer has new while old is stored.
+// The zero Record stands for no record. Merge does not change its arguments.
 //
-// Generations tell whether the writer has seen old. If so, new replaces it: it
-// is old with a change, and clocks have no say, since those of two nodes differ
-// by more than the time between two forced renewals. If not, the lock was lost
-// or the write comes late, and each part is decided by the times WeChat or the
-// nodes gave it, see reconcile.
+// The generations tell whether the writer has read old. If new.Generation is
+// not lower, it has: new is old with changes, and replaces it. The times in the
+// records are not compared then, because the clocks of two nodes may differ by
+// more than the time between two renewals. If new.Generation is lower, another
+// writer has stored old in the meantime: the lock was lost, or this write comes
+// late. Then reconcile chooses each part by its time.
 //
-// In both cases a refresh token is not replaced by none, except that a
-// tombstone has no tokens; the event time never goes back; the generation
-// increases.
+// In both cases:
+//   - A refresh token is never replaced by an empty one, except in a tombstone,
+//     which has no tokens.
+//   - EventTime never becomes earlier.
+//   - Generation increases.
 func Merge(old, new Record) Record {
 	merged := new
 	if new.Generation < old.Generation {
@@ -79,11 +94,12 @@ func Merge(old, new Record) Record {
 	return merged
 }
 
-// reconcile merges two records of which neither writer saw the other's. The
-// later event decides about state and permissions, the later exchange with
-// WeChat about the tokens; on a tie, what stands remains. A code of either is
-// kept: one that is tried twice costs a refusal, one that is lost costs the
-// authorisation.
+// reconcile merges two records if the writer of new has not read old. State and
+// permissions are those of the record with the later event. Tokens are those
+// that WeChat has issued later. If the times are equal, the values of old stay.
+// Of the codes the one that expires later is kept, and the only one is always
+// kept. If a code is exchanged twice, WeChat rejects the second exchange and
+// nothing is lost. If a code is lost, the authorisation is lost with it.
 func reconcile(old, new Record) Record {
 	merged := old
 	if new.EventTime.After(old.EventTime) {
@@ -99,20 +115,22 @@ func reconcile(old, new Record) Record {
 	return merged
 }
 
-// Ticket is a component_verify_ticket. WeChat pushes one every ten minutes,
-// and each is valid for twelve hours
+// Ticket is a component_verify_ticket. A component_access_token can only be
+// requested with it. WeChat pushes one every ten minutes, and each is valid for
+// twelve hours
 // (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/component_verify_ticket.html).
 type Ticket struct {
 	Value      secret.Secret
-	CreateTime time.Time // given by WeChat: decides which ticket is newer
-	Received   time.Time // when the push arrived
-	Asked      time.Time // when any node last called api_start_push_ticket
+	CreateTime time.Time // by WeChat's clock; decides which ticket is newer
+	Received   time.Time // when the push arrived, by the clock of that node
+	Asked      time.Time // when a node called api_start_push_ticket last
 }
 
-// MergeTicket decides what stands after new is brought to where old stands. A
-// ticket with a CreateTime that is older or the same does not replace the one
-// that stands, for WeChat repeats its pushes; the later Asked remains in any
-// case. A node that has merely asked stores a Ticket with Asked alone.
+// MergeTicket returns the ticket to store if a writer has new while old is
+// stored. A new ticket replaces the old one only if its CreateTime is later:
+// WeChat repeats pushes, and somebody could send an old push again. Of the two
+// Asked the later one is kept. A node that has asked for a ticket stores a
+// Ticket in which only Asked is set; it does not replace the value.
 func MergeTicket(old, new Ticket) Ticket {
 	merged := old
 	if new.Value != nil && (old.Value == nil || new.CreateTime.After(old.CreateTime)) {

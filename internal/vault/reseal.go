@@ -13,25 +13,33 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// Parts is how many parts Reseal divides what is stored of a component into:
-// one for each shard of authorizers, and before these one for all the rest.
+// Parts is the number of parts into which Reseal divides the files of a
+// component. Part 0 has the component's record, the ticket, the events and the
+// dead letters. Each of the other 256 parts has one shard of authorizers.
 const Parts = 1 + 256
 
-// Resealed is what Reseal has done with one part.
+// Resealed is the result of Reseal for one part.
 type Resealed struct {
-	Anew       int      // files that the current key seals now, and did not before
-	Unreadable []string // storage keys of files that no key opens; they are left alone
+	Anew       int      // number of files that were sealed with the current key
+	Unreadable []string // storage keys of files that no key opens; they are not changed
 }
 
-// Reseal seals with the current key whatever another key of the ring has
-// sealed in one part, 0 to Parts-1, of what is stored of a component. Otherwise
-// a record is sealed anew only when it changes, and that of an account nobody
-// calls for never does: without Reseal a previous key could never go.
+// Reseal seals the files in one part (0 to Parts-1) of a component with the
+// current key, if another key of the keyring has sealed them. Without Reseal a
+// record is sealed with the current key only when it changes. The record of an
+// account for which nobody calls never changes, so the previous key could never
+// be removed from the configuration.
 //
-// What was set aside because it did not open is put back if it opens now and
-// its place is empty. That is so with an event that could not be delivered.
+// A file that was copied to another name because it did not open, see
+// keepAside, is restored if it opens now and there is no file with its own key.
+// Such files are normally events that SetEventAside has removed; a record that
+// did not open has been replaced.
 //
-// Reseal may be repeated: what is done stays done, also when it fails.
+// Reseal takes the lock of each file that it changes, one after the other, and
+// waits for it as Lock and LockQueue do. The caller must hold none of them. An
+// error ends it: ErrUnavailable, or that of an invalid appid or part. The
+// result then tells what was done before, and that stays done. Reseal may be
+// repeated.
 func (v *Vault) Reseal(ctx context.Context, component string, part int) (Resealed, error) {
 	var done Resealed
 	files, err := v.part(ctx, component, part)
@@ -45,7 +53,7 @@ func (v *Vault) Reseal(ctx context.Context, component string, part int) (Reseale
 		}
 		lock := v.lockOf(component, key)
 		if lock == nil {
-			continue // a folder or a temporary file
+			continue // a folder, a temporary file or a file that is not sealed
 		}
 		b, err := v.box(component, key)
 		if err != nil {
@@ -54,8 +62,8 @@ func (v *Vault) Reseal(ctx context.Context, component string, part int) (Reseale
 		anew, err := v.reseal(ctx, b, file, lock)
 		var unreadable *Unreadable
 		switch {
-		case errors.Is(err, ErrNotFound): // deleted since it was listed
-		case errors.As(err, &unreadable) && file != key: // nothing has changed since it was set aside
+		case errors.Is(err, ErrNotFound): // deleted after it was listed
+		case errors.As(err, &unreadable) && file != key: // it did not open before either
 		case errors.As(err, &unreadable):
 			done.Unreadable = append(done.Unreadable, key)
 		case err != nil:
@@ -67,10 +75,12 @@ func (v *Vault) Reseal(ctx context.Context, component string, part int) (Reseale
 	return done, nil
 }
 
-// setAside is a name that keepAside has given, around the one it was given for.
+// setAside is the form of the names that keepAside gives; its group is the
+// storage key of the original.
 var setAside = regexp.MustCompile(`^(.+)\.unreadable-[0-9a-f]{8}$`)
 
-// part lists the files of a part, among others that hold nothing sealed.
+// part returns the storage keys of the files in a part, sealed or not, in any
+// order. Not all of them need exist.
 func (v *Vault) part(ctx context.Context, component string, part int) ([]string, error) {
 	if !subject.ValidAppID(component) {
 		return nil, errAppID(component)
@@ -93,11 +103,11 @@ func (v *Vault) part(ctx context.Context, component string, part int) ([]string,
 	return files, nil
 }
 
-// locker waits for a lock.
+// locker takes a certain lock, see Vault.Lock.
 type locker func(ctx context.Context) (unlock func() error, err error)
 
-// lockOf returns the lock under which the file at key is changed, nil if no
-// record, ticket or event has such a key.
+// lockOf returns the lock that the owner of changes to the file at key must
+// hold. It returns nil if key is not that of a record, a ticket or an event.
 func (v *Vault) lockOf(component, key string) locker {
 	folder, name := path.Split(strings.TrimPrefix(key, "wechat/"+component+"/"))
 	kind, below, _ := strings.Cut(strings.TrimSuffix(folder, "/"), "/")
@@ -122,9 +132,12 @@ func (v *Vault) lockOf(component, key string) locker {
 	return func(ctx context.Context) (func() error, error) { return v.Lock(ctx, who) }
 }
 
-// reseal seals what stands at file, which is b's key or where that was set
-// aside, into b with the current key. It reports whether it had to: only then
-// the lock is taken.
+// reseal opens file, which is b.key or a name that keepAside has given, seals
+// the content with the current key, and writes it to b. It deletes file if that
+// is not b.key. It reports whether it has changed something. It reads the file
+// without the lock first, and takes the lock only if there is something to do.
+// Under the lock it reads the file again, because another node may have changed
+// it.
 func (v *Vault) reseal(ctx context.Context, b box, file string, lock locker) (bool, error) {
 	if _, key, err := b.openAt(ctx, file); err != nil || file == b.key && key == b.keys.current {
 		return false, err
@@ -133,10 +146,10 @@ func (v *Vault) reseal(ctx context.Context, b box, file string, lock locker) (bo
 	if err != nil {
 		return false, err
 	}
-	defer unlock() // a lock that cannot be released expires
+	defer unlock() // if that fails, the lock expires by itself
 	if file != b.key {
 		if _, err := b.read(ctx); !errors.Is(err, ErrNotFound) {
-			return false, err // something newer stands in its place
+			return false, err // there is a newer file with its key, or nobody knows
 		}
 	}
 	plaintext, key, err := b.openAt(ctx, file)

@@ -17,36 +17,47 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 )
 
-// KeySize is the length of a seal key in bytes.
+// KeySize is the length of a seal key in bytes: the key of AES-256.
 const KeySize = 32
 
-// schema is the version of the envelope and of what is inside it. A reader
-// leaves newer ones alone.
+// schema is the version of the envelope and of the JSON in the box. A file with
+// a higher one is *Unreadable with ErrNewer.
 const schema = 1
 
-// What Unreadable may hold, besides damage of any kind.
+// Two reasons in an Unreadable for which an operator can do something. Damaged
+// and moved files have other errors.
+//
+// ErrOtherKey means that the key with this id is not in the keyring: the
+// previous seal key or app secret is not configured. ErrNewer means that
+// another node runs a newer release.
 var (
 	ErrOtherKey = errors.New("sealed with another key")
 	ErrNewer    = errors.New("sealed by a newer release")
 )
 
-// envelope is the JSON of a stored file.
+// envelope is the JSON of a sealed file. Nothing in it is authenticated except
+// Box.
 type envelope struct {
 	Schema int    `json:"schema"`
 	Key    string `json:"key"` // id of the seal key
 	Box    []byte `json:"box"`
 }
 
-// Keyring seals with one key and opens what any of its keys has sealed. Nonces
-// are random: GCM allows 2^32 boxes per key, which is 10 years of renewing
-// 100,000 authorizers every two hours.
+// Keyring seals with its current key and opens what any of its keys has sealed.
+// It never changes after NewKeyring, so it is safe for concurrent use.
+//
+// Nonces are random. AES-GCM with random nonces allows 2^32 boxes per key (NIST
+// SP 800-38D, 8.3). That is enough to renew 100,000 authorizers every two hours
+// for ten years.
 type Keyring struct {
 	current string                 // id of the key that seals
 	boxes   map[string]cipher.AEAD // key id → cipher
 }
 
-// NewKeyring makes a keyring of keys of KeySize bytes, the current one first,
-// followed by those that it replaced.
+// NewKeyring returns a keyring. The first key is the current one; the others
+// are previous ones, which open only. It fails without a key, and if a key does
+// not have KeySize bytes; a nil key of DeriveKey is such a key. The error shows
+// nothing of a key. The keys are not kept.
 func NewKeyring(keys ...[]byte) (*Keyring, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("making a keyring: no seal key")
@@ -67,27 +78,30 @@ func NewKeyring(keys ...[]byte) (*Keyring, error) {
 	return k, nil
 }
 
-// DeriveKey derives a component's seal key from its app secret (HKDF-SHA256,
-// RFC 5869). It returns nil, which NewKeyring refuses, for an empty secret: the
-// key derived from that would be known to everybody.
+// DeriveKey derives the seal key of a component from its app secret with
+// HKDF-SHA256 (RFC 5869). The appid is a parameter of the derivation, so two
+// components with the same app secret have different keys. For an empty secret
+// it returns nil, which NewKeyring rejects: everybody could derive that key.
 func DeriveKey(appSecret secret.Secret, component string) []byte {
 	if appSecret == nil {
 		return nil
 	}
 	key, err := hkdf.Key(sha256.New, []byte(appSecret.Reveal()), nil, "wechat vault seal key "+component, KeySize)
-	if err != nil { // FIPS mode does not accept short secrets
+	if err != nil { // FIPS mode rejects short secrets
 		return nil
 	}
 	return key
 }
 
-// keyID names a key in public.
+// keyID returns the id of a key. It is stored in clear text: eight bytes of a
+// SHA-256, from which the key cannot be computed.
 func keyID(key []byte) string {
 	sum := sha256.Sum256(append([]byte("wechat vault key id "), key...))
 	return hex.EncodeToString(sum[:8])
 }
 
-// seal returns the file that holds plaintext under the storage key name.
+// seal returns the file that contains plaintext. It opens only under the same
+// storage key, name.
 func (k *Keyring) seal(name string, plaintext []byte) ([]byte, error) {
 	return json.Marshal(envelope{
 		Schema: schema,
@@ -96,8 +110,9 @@ func (k *Keyring) seal(name string, plaintext []byte) ([]byte, error) {
 	})
 }
 
-// open returns what seal was given, and the id of the key that sealed it. Its
-// errors show nothing of the contents but the key id, which is public.
+// open returns the plaintext that was given to seal, and the id of the key that
+// sealed it. Its errors quote nothing of the file except the key id, which is
+// no secret.
 func (k *Keyring) open(name string, file []byte) (plaintext []byte, key string, err error) {
 	e, err := k.envelope(file)
 	if err != nil || e.Schema < 1 {
@@ -117,15 +132,16 @@ func (k *Keyring) open(name string, file []byte) (plaintext []byte, key string, 
 	return plaintext, e.Key, nil
 }
 
-// envelope takes a file apart. In the form that seal gives it, the parts are cut
-// out: encoding/json, which reads any other, takes as long as the file system.
+// envelope parses a file. A file in exactly the form that seal writes is cut
+// into its parts, because encoding/json takes as long as reading the file from
+// disk. Any other form, such as one with spaces, is parsed by encoding/json.
 func (k *Keyring) envelope(file []byte) (e envelope, err error) {
 	rest, ours := bytes.CutPrefix(file, []byte(`{"schema":1,"key":"`))
 	key, rest, named := bytes.Cut(rest, []byte(`","box":"`))
 	text, whole := bytes.CutSuffix(rest, []byte(`"}`))
 	if _, known := k.boxes[string(key)]; ours && named && whole && known {
 		box, err := base64.StdEncoding.AppendDecode(nil, text)
-		if err == nil && base64.StdEncoding.EncodedLen(len(box)) == len(text) { // without line breaks, which JSON does not allow
+		if err == nil && base64.StdEncoding.EncodedLen(len(box)) == len(text) { // the decoder skips line breaks, which JSON does not allow in a text
 			return envelope{Schema: 1, Key: string(key), Box: box}, nil
 		}
 	}

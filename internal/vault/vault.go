@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package vault keeps what must survive a restart, sealed, in a storage shared
-// by every node: the records of components and authorizers, the tickets, and the
-// events on their way to clients.
+// Package vault stores what must survive a restart, in a storage that all nodes
+// of a cluster share: the records of components and authorizers, the tickets,
+// and the events that wait for delivery to clients. All of these are sealed,
+// which means encrypted and authenticated. The marks of pending codes and the
+// notices for other nodes are not sealed: their files are empty objects, only
+// their names carry information.
 //
-// It alone knows the storage keys:
+// Only this package knows the storage keys:
 //
 //	wechat/<component_appid>/ticket.json
 //	wechat/<component_appid>/component.json
@@ -15,14 +18,27 @@
 //	wechat/<component_appid>/dead-events/<client>/<create_time>-<appid>-<id>.json
 //
 // The shard is the last two digits of the authorizer_appid: a folder with a
-// hundred thousand files is slow on some file systems. A file holds
+// hundred thousand files is slow on some file systems. A file that does not
+// open is copied to <key>.unreadable-<digest> before it is replaced, see
+// keepAside.
+//
+// Only this package knows the names of the storage locks, too:
+//
+//	wechat_<component_appid>_component             the component's record
+//	wechat_<component_appid>_<authorizer_appid>    an authorizer's record and mark
+//	wechat_<component_appid>_ticket                the ticket
+//	wechat_<component_appid>_events_<client>       a client's events, dead ones too
+//
+// A sealed file contains
 //
 //	{"schema":1,"key":"3f0c9a51e2b7d684","box":"<base64>"}
 //
-// where key names the seal key and box is AES-256-GCM, a random nonce in
-// front, over the JSON of the record. The storage key is the additional data,
-// so a record copied to another name does not open there. Inside, with times
-// in UTC and empty members left out:
+// The member key is the id of the seal key. The member box is a random nonce
+// and the JSON of the record, encrypted with AES-256-GCM. The storage key is
+// the additional data, so a record does not open under another name. Somebody
+// who can write to the storage cannot give one account the tokens of another by
+// copying a file. The JSON inside, with times in UTC and without empty members,
+// is one of
 //
 //	{"generation":7,"token":"…","obtained":"2026-11-22T12:00:00Z","expires":"2026-11-22T14:00:00Z",
 //	 "refresh":"…","state":"authorized","event_time":"2026-11-22T11:59:58Z","code":"…",
@@ -33,8 +49,11 @@
 //	{"info_type":"authorized","body":"<base64>","queued":"2026-11-22T12:00:00Z","attempts":2,
 //	 "due":"2026-11-22T12:00:07Z","failure":"…"}
 //
-// The vault has no memory, waits for nothing but the storage, and logs nothing:
-// its errors say everything.
+// The vault keeps no records in memory. It logs nothing: its errors contain
+// what the caller needs for the log, and nothing of the records. Its methods
+// wait for the storage as long as that takes; the context ends the waiting only
+// if the storage obeys it. The methods that take a lock also wait until the
+// lock is free, see [Vault.Lock].
 package vault
 
 import (
@@ -46,46 +65,66 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// Storage is the part of certmagic.Storage that the vault uses. A missing key
-// gives fs.ErrNotExist; any other error means that nobody knows.
+// Storage is the part of certmagic.Storage that the vault uses. It must be safe
+// for concurrent use. The error fs.ErrNotExist means that there is no such key,
+// folder or lock. After any other error nobody knows what the storage contains.
+// Not every storage obeys the context, so the vault checks it before each
+// operation.
 type Storage interface {
+	// Lock waits until the lock is free and takes it. It must release the locks
+	// of a process that has ended, after some seconds.
 	Lock(ctx context.Context, name string) error
+	// Unlock releases a lock. The vault also calls it for a lock that another
+	// owner does not release. A storage may return an error then.
 	Unlock(ctx context.Context, name string) error
+	// Store writes the whole value. A Load at the same time must return the old
+	// value or the new one, because the vault reads without a lock.
 	Store(ctx context.Context, key string, value []byte) error
+	// Load returns the whole value. The vault does not change it.
 	Load(ctx context.Context, key string) ([]byte, error)
+	// Delete deletes a key. If there is none, it may return fs.ErrNotExist or
+	// nil.
 	Delete(ctx context.Context, key string) error
+	// List returns the keys below path, in any order. It may return folders and
+	// temporary files as well. If there is no such path, it may return
+	// fs.ErrNotExist or nothing.
 	List(ctx context.Context, path string, recursive bool) ([]string, error)
 }
 
 var (
-	// ErrNotFound means that the storage has answered and holds no such record.
+	// ErrNotFound means that the storage has answered, and that it contains no
+	// such record.
 	ErrNotFound = errors.New("no such record")
 
-	// ErrUnavailable means that nobody knows what the storage holds: it failed,
-	// the context ended, or the component has no keyring. It never means
-	// "nothing there". The cause is wrapped beside it.
+	// ErrUnavailable means that nobody knows what the storage contains: the
+	// storage failed, the context ended, or the component has no keyring. It
+	// never means that there is no record: a caller that took it for that would
+	// replace a record that still exists. The cause is wrapped as well.
 	ErrUnavailable = errors.New("vault unavailable")
 )
 
-// Unreadable means that something stands where the record should be, and that
-// it does not open: sealed with an unknown key, damaged, moved from another
-// name, or written by a newer release. Storing a record in its place copies it
-// aside first.
+// Unreadable means that there is a file with the key of the record, but that it
+// does not open. It was sealed with an unknown key, damaged, moved from another
+// name, or written by a newer release. Store, StoreTicket and Enqueue copy such
+// a file to another name before they replace it, so that it can still be read
+// when the right key is configured.
 type Unreadable struct {
 	Key string // the storage key
-	Err error  // why; never shows contents
+	Err error  // the reason, such as ErrOtherKey; never quotes the contents
 }
 
-// Error implements error.
+// Error returns the storage key and the reason. The text contains no secret.
 func (u *Unreadable) Error() string { return fmt.Sprintf("reading %s: %v", u.Key, u.Err) }
 
-// Unwrap gives the cause.
+// Unwrap returns the reason, for errors.Is with ErrOtherKey and ErrNewer.
 func (u *Unreadable) Unwrap() error { return u.Err }
 
-// Vault reads and writes records. It is safe for concurrent use.
+// Vault reads and writes records, tickets and events. It is safe for concurrent
+// use; it has no fields that change, except for turns, which has its own mutex.
 type Vault struct {
-	// Broken is told the name of a lock that was taken from its owner, see
-	// Lock. Default: nobody is told.
+	// Broken, if it is not nil, is called with the name of a lock that was
+	// taken from its owner, see Lock. It is called from any goroutine, also
+	// from several at the same time. It must be set before the Vault is used.
 	Broken func(lock string)
 
 	storage func() Storage
@@ -93,16 +132,18 @@ type Vault struct {
 	turns   turns
 }
 
-// New returns a Vault over the storage and the keyrings that are current at
-// each call: a config reload replaces both, and may close the old storage. A
-// nil Keyring means that the component is not configured.
+// New returns a Vault. It calls storage and keys again for each operation, so
+// that both may be replaced while the Vault is in use. Both functions must be
+// safe for concurrent use and must not block. keys returns the keyring of a
+// component, or nil if the component is not configured; its records are then
+// ErrUnavailable.
 func New(storage func() Storage, keys func(component string) *Keyring) *Vault {
 	return &Vault{storage: storage, keys: keys}
 }
 
-// Load returns the record of s. The error is ErrNotFound, ErrUnavailable or
-// *Unreadable, told apart with errors.Is and errors.As, or complains of an
-// invalid appid.
+// Load returns the record of s. It needs no lock. Its errors are ErrNotFound,
+// ErrUnavailable, an *Unreadable, and for an invalid appid another error;
+// errors.Is and errors.As distinguish them. With an error the record is zero.
 func (v *Vault) Load(ctx context.Context, s subject.Subject) (Record, error) {
 	b, err := v.recordBox(s)
 	if err != nil {
@@ -112,10 +153,14 @@ func (v *Vault) Load(ctx context.Context, s subject.Subject) (Record, error) {
 	return w.record(), err
 }
 
-// Store puts r in place of what stands, as Merge decides, and returns what
-// stands now. The caller holds the lock of s and has made r by changing what
-// Load gave it under that lock: the generation in r tells which record it has
-// seen. On an error nothing has been overwritten, as far as the storage tells.
+// Store merges r with the stored record, as Merge decides, stores the result
+// and returns it. The caller must hold the lock of s. Normally r is what Load
+// has returned under that lock, with changes; its generation tells Merge which
+// stored record the caller has read. Store writes the whole record.
+//
+// The error is ErrUnavailable, or that of an invalid appid. After an error the
+// old record is still stored, unless the storage has written the new one and
+// failed afterwards.
 func (v *Vault) Store(ctx context.Context, s subject.Subject, r Record) (Record, error) {
 	b, err := v.recordBox(s)
 	if err != nil {
@@ -132,7 +177,8 @@ func (v *Vault) Store(ctx context.Context, s subject.Subject, r Record) (Record,
 	return merged, nil
 }
 
-// LoadTicket returns the ticket of a component, with errors as of Load.
+// LoadTicket returns the ticket of a component. It needs no lock. Its errors
+// are those of Load.
 func (v *Vault) LoadTicket(ctx context.Context, component string) (Ticket, error) {
 	b, err := v.ticketBox(component)
 	if err != nil {
@@ -142,12 +188,18 @@ func (v *Vault) LoadTicket(ctx context.Context, component string) (Ticket, error
 	return w.ticket(), err
 }
 
-// StoreTicket puts t in place of what stands, as MergeTicket decides, and
-// returns what stands now. It takes a lock of its own for the few milliseconds
-// that this needs: the component's is held while WeChat is asked for a token,
-// and a push must be acknowledged within five seconds. If it cannot be had the
-// ticket is stored all the same, because pushes are ten minutes apart: only the
-// note of when WeChat was asked could be lost.
+// StoreTicket merges t with the stored ticket, as MergeTicket decides, stores
+// the result and returns it. Its errors are those of Store. The caller may hold
+// the component's lock, but need not.
+//
+// StoreTicket takes a lock of its own, for the few milliseconds that it needs.
+// The component's lock is not suitable: a node holds it while it waits for a
+// token from WeChat, but a push must be acknowledged within five seconds.
+//
+// After ticketPatience the ticket is stored without the lock. If another node
+// writes at that moment, one of the two writes may be lost: the ticket, or the
+// time when WeChat was asked. Both are acceptable, because WeChat pushes a
+// ticket every ten minutes and the previous one is valid for twelve hours.
 func (v *Vault) StoreTicket(ctx context.Context, component string, t Ticket) (Ticket, error) {
 	b, err := v.ticketBox(component)
 	if err != nil {
@@ -156,7 +208,7 @@ func (v *Vault) StoreTicket(ctx context.Context, component string, t Ticket) (Ti
 	waiting, cancel := context.WithTimeout(ctx, ticketPatience)
 	defer cancel()
 	if unlock, err := v.lock(waiting, b.storage, ticketLock(component), patience); err == nil {
-		defer unlock() // a lock that cannot be released expires; the ticket is stored
+		defer unlock() // the ticket is stored, also if the lock must expire by itself
 	}
 	old, err := loadOrKeepAside[ticketWire](ctx, b)
 	if err != nil {
@@ -169,8 +221,9 @@ func (v *Vault) StoreTicket(ctx context.Context, component string, t Ticket) (Ti
 	return merged, nil
 }
 
-// unavailable wraps cause beside ErrUnavailable. fs.ErrNotExist is cut off, so
-// that no storage's way of failing can be taken for "not found".
+// unavailable returns an error that wraps ErrUnavailable and cause. If cause is
+// fs.ErrNotExist, only its text is used. Otherwise a caller could take a
+// failure of the storage for "there is no record".
 func unavailable(doing, name string, cause error) error {
 	if errors.Is(cause, fs.ErrNotExist) {
 		return fmt.Errorf("%s %s: %w: %v", doing, name, ErrUnavailable, cause)

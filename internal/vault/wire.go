@@ -10,7 +10,10 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 )
 
-// recordWire is the JSON of a Record inside the box, with its secrets in clear.
+// recordWire is the JSON of a Record. It contains secrets in clear text and so
+// exists only between encoding and sealing, or between opening and decoding.
+// The names of its members are the stored format; to rename one needs a new
+// schema.
 type recordWire struct {
 	Generation  uint64    `json:"generation"`
 	Token       string    `json:"token,omitempty"`
@@ -24,6 +27,7 @@ type recordWire struct {
 	Functions   []int     `json:"functions,omitempty"`
 }
 
+// newRecordWire returns what is stored of r. The result must be sealed at once.
 func newRecordWire(r Record) recordWire {
 	return recordWire{
 		Generation:  r.Generation,
@@ -39,6 +43,7 @@ func newRecordWire(r Record) recordWire {
 	}
 }
 
+// record returns the Record that was stored. Empty texts become nil secrets.
 func (w recordWire) record() Record {
 	return Record{
 		Generation:  w.Generation,
@@ -54,7 +59,8 @@ func (w recordWire) record() Record {
 	}
 }
 
-// ticketWire is the JSON of a Ticket inside the box.
+// ticketWire is the JSON of a Ticket, with the ticket in clear text, see
+// recordWire.
 type ticketWire struct {
 	Value      string    `json:"value,omitempty"`
 	CreateTime time.Time `json:"create_time,omitzero"`
@@ -62,6 +68,7 @@ type ticketWire struct {
 	Asked      time.Time `json:"asked,omitzero"`
 }
 
+// newTicketWire returns what is stored of t. The result must be sealed at once.
 func newTicketWire(t Ticket) ticketWire {
 	return ticketWire{
 		Value:      t.Value.Reveal(),
@@ -71,6 +78,7 @@ func newTicketWire(t Ticket) ticketWire {
 	}
 }
 
+// ticket returns the Ticket that was stored.
 func (w ticketWire) ticket() Ticket {
 	return Ticket{
 		Value:      secret.New(w.Value),
@@ -80,7 +88,8 @@ func (w ticketWire) ticket() Ticket {
 	}
 }
 
-// eventWire is the JSON of an Event inside the box; the rest of it is its key.
+// eventWire is the JSON of an Event, without the fields of its EventKey: these
+// are in the storage key.
 type eventWire struct {
 	InfoType string    `json:"info_type"`
 	Body     []byte    `json:"body"`
@@ -90,6 +99,7 @@ type eventWire struct {
 	Failure  string    `json:"failure,omitempty"`
 }
 
+// newEventWire returns what is stored of e.
 func newEventWire(e Event) eventWire {
 	return eventWire{
 		InfoType: e.InfoType,
@@ -101,6 +111,7 @@ func newEventWire(e Event) eventWire {
 	}
 }
 
+// event returns the Event that was stored under key.
 func (w eventWire) event(key EventKey) Event {
 	return Event{
 		EventKey: key,
@@ -113,7 +124,7 @@ func (w eventWire) event(key EventKey) Event {
 	}
 }
 
-// String returns the word that stands in records: "authorized" or
+// String returns the word that is stored in records: "authorized" or
 // "unauthorized".
 func (s State) String() string {
 	switch s {
@@ -125,11 +136,12 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", uint8(s))
 }
 
-// MarshalText implements encoding.TextMarshaler.
+// MarshalText returns the word of [State.String], for encoding/json.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText implements encoding.TextUnmarshaler. It accepts the two known
-// words only: a state that is not understood must not pass for authorized.
+// UnmarshalText reads a word of [State.String]. Any other word is an error, and
+// the record is then *Unreadable: a state that a newer release has added must
+// not be treated as authorized.
 func (s *State) UnmarshalText(text []byte) error {
 	for _, known := range []State{Authorized, Unauthorized} {
 		if string(text) == known.String() {
