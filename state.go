@@ -32,7 +32,8 @@ type settings struct {
 	cacheSize  int
 }
 
-// state is what survives a reload: the tokens in memory, the delays after
+// state is what survives a reload: the tokens in memory, records that storage
+// has not taken, rejected tokens and codes, the delays after
 // failed renewals, the replay window of pushes, the limits of the public pages.
 // If they did not survive, a captured push could be sent again after each
 // reload, and renewals that have just failed would be tried again at once.

@@ -51,7 +51,8 @@ func (rx *Receiver) OpenEvent(w http.ResponseWriter, r *http.Request) (*Event, e
 // success
 // (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/authorize_event.html).
 // Its errors are for [Receiver.Reject], which answers 503, so that WeChat
-// pushes again. It waits for the storage, at most storeTimeout. It does not
+// pushes again. It waits for the storage, at most storeTimeout; a withdrawal is
+// saved for longer if the storage is slow, see tokens.Keeper. It does not
 // wait for the exchange of a code or for a delivery.
 //
 // The order is important. A repeated push is acknowledged, but not handled

@@ -28,8 +28,8 @@ type Grant struct {
 
 // authorization takes what the events URL reports of authorisations, and finishes
 // the exchange of their codes in the background, over restarts and on whichever
-// node is alive. An event counts only if it is not older than the last one of its
-// account, by WeChat's CreateTime: WeChat repeats events, and they overtake each
+// node is alive. An event that is older than the last one of its account, by WeChat's
+// CreateTime, changes no record: WeChat repeats events, and they overtake each
 // other.
 type authorization struct {
 	*exchange
@@ -85,8 +85,8 @@ func (a *authorization) unauthorized(ctx context.Context, component, authorizer 
 	})
 }
 
-// resumePending goes on with the codes that a process which ended, this or
-// another, has stored and not exchanged.
+// resumePending starts the exchange of every code of a component that is marked as
+// pending, after handoffDelay: a process that has ended may have left it.
 func (a *authorization) resumePending(ctx context.Context, component string) {
 	appids, err := a.settings().Vault.Pending(ctx, component)
 	if err != nil {
@@ -113,8 +113,9 @@ func (a *authorization) startExchange(who subject.Subject) {
 	})
 }
 
-// finishExchange exchanges the code that authorized has stored, again and again
-// until WeChat has answered for good.
+// finishExchange exchanges the code that authorized has stored. It tries again,
+// with growing delays, until the record has no code that may be good (exchanged,
+// refused as spent, or older than codeLifetime) and the mark is removed.
 func (a *authorization) finishExchange(who subject.Subject) {
 	for failures := 0; ; {
 		record, err := a.load(a.ctx, who)

@@ -16,9 +16,10 @@ import (
 )
 
 // exchange turns authorization_codes into tokens. A code can be exchanged once, and
-// until then no refresh token exists. So a code that comes by an event is stored
-// before it is exchanged, the same code is exchanged by one goroutine of a node at
-// a time, and a code that WeChat calls spent is not given up: see spentElsewhere.
+// until then a new authorisation has no refresh token. So a code that comes by an
+// event is stored before it is exchanged, the same code is exchanged by one
+// goroutine of a node at a time, and if WeChat calls a code spent, the tokens are
+// looked for: see spentElsewhere.
 type exchange struct{ *authorizers }
 
 // newExchange lets pending codes be exchanged before authorizers are renewed.
@@ -117,8 +118,9 @@ func (x *exchange) clearCode(ctx context.Context, who subject.Subject, code secr
 	return stands, err
 }
 
-// exchangeFailed returns what callers are to be shown. Where it is known whose
-// code it is, the code cools down.
+// exchangeFailed returns what callers are to be shown. If it is known whose code
+// it is, exchanges for that account cool down, unless the component or storage has
+// failed.
 func (x *exchange) exchangeFailed(component string, code secret.Secret, err error) error {
 	if appid, announced := x.codes.Announced(codeID(component, code)); announced {
 		who := subject.Of(component, appid)
@@ -130,10 +132,10 @@ func (x *exchange) exchangeFailed(component string, code secret.Secret, err erro
 }
 
 // spentElsewhere is called when WeChat says that a code is invalid, spent or
-// expired. If it is known whose code it is, then another node has exchanged it, or
-// the answer to this node was lost: the tokens of the authorizer are in the vault,
-// or WeChat returns its refresh token again. If it is not known whose code it is,
-// it may be one that somebody has made up: the refusal is returned.
+// expired. If it is known whose code it is, another node may have exchanged it, or
+// the answer to this node was lost, or it has expired. If the vault then has no
+// refresh token of the account, WeChat is asked for it. If it is not known whose
+// code it is, somebody may have made it up: the refusal is returned.
 func (x *exchange) spentElsewhere(ctx context.Context, component string, code secret.Secret, refused error) (string, error) {
 	id := codeID(component, code)
 	appid, announced := x.codes.Announced(id)

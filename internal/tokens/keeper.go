@@ -38,10 +38,10 @@ const watchInterval = time.Minute
 // It outlives configuration reloads and is safe for concurrent use.
 //
 // A live token in memory is served without allocation, and without waiting for
-// anything. Else a method waits for storage and WeChat, no longer than its ctx,
-// with two exceptions: what WeChat has issued or taken back is saved all the same,
-// within saveTimeout, and some storages do not look at a context. A renewal or
-// exchange that a method has begun goes on when its caller leaves.
+// anything. Otherwise a method waits for storage and WeChat, no longer than its
+// ctx, unless the storage ignores contexts. Unauthorized is an exception: it saves
+// the withdrawal for up to saveTimeout, whatever its ctx says. A renewal or exchange
+// that a method has begun goes on when its caller leaves.
 type Keeper struct {
 	*base
 	records       *records
@@ -108,9 +108,9 @@ func (k *Keeper) Close() {
 }
 
 // Current returns a token of who that is alive and that WeChat has not rejected
-// yet. When it is soon due it is returned all the same and renewed in the
-// background. Current waits for a renewal in flight; the renewal goes on without
-// the caller. Its errors are for [problem.Of]: ErrUnauthorized and ErrNeedsAdmin
+// yet. A token that is due for a renewal is returned, and renewed in the
+// background. Only if there is no live token, Current waits for a renewal, which
+// goes on without the caller. Its errors are for [problem.Of]: ErrUnauthorized and ErrNeedsAdmin
 // mean that there is no token until the account's admin acts, others that a later
 // call may succeed.
 func (k *Keeper) Current(ctx context.Context, who subject.Subject) (*Token, error) {
@@ -150,16 +150,17 @@ func (k *Keeper) Ticket(ctx context.Context, component string, ticket secret.Sec
 
 // Authorized takes an authorized or updateauthorized event. The code is
 // stored before Authorized returns, so that no crash can lose it: until it is
-// exchanged no refresh token exists. The exchange itself follows in the
+// exchanged, a new authorisation has no refresh token. The exchange follows in the
 // background. An event older than what is known changes no record. The push may be
 // acknowledged only if Authorized returns nil.
 func (k *Keeper) Authorized(ctx context.Context, g Grant) error {
 	return k.authorization.authorized(ctx, g)
 }
 
-// Unauthorized takes an unauthorized event: the tokens are dropped at once,
-// the record stays as a tombstone that a newer authorized event revives. The
-// push may be acknowledged only if Unauthorized returns nil.
+// Unauthorized takes an unauthorized event. Unless it is older than what is known,
+// the tokens are dropped and the record stays as a tombstone, which a later
+// authorized event or a later look-up at WeChat ends. The push may be acknowledged
+// only if Unauthorized returns nil.
 func (k *Keeper) Unauthorized(ctx context.Context, component, authorizer string, at time.Time) error {
 	return k.authorization.unauthorized(ctx, component, authorizer, at)
 }

@@ -37,8 +37,8 @@ const (
 // One renewal passes these methods: current finds no live token; wait joins the
 // renewal of this node that callers wait for (there may be another one ahead);
 // obtain reads the record; renewLocked takes the lock of the cluster and reads the
-// record again; renew asks WeChat and saves. Before renew, each of them ends early
-// if somebody else has renewed the token meanwhile.
+// record again; renew asks WeChat and saves. Current, obtain and renewLocked end
+// early if somebody else has renewed the token meanwhile.
 //
 // If a process dies while it holds the lock, the storage frees the lock after some
 // seconds and another process renews. WeChat may then have issued a token that
@@ -147,7 +147,8 @@ func (s *source) obtainAhead(who subject.Subject, token *Token) <-chan singlefli
 
 // replace returns a token of who other than rejected, see Keeper.Replace. Rejected
 // is compared with what is in memory and in the vault: a caller that comes late
-// with an old token must not cause another renewal.
+// with an old token must not cause another renewal. No renewal is made during a
+// cool-down (see renewLocked), nor if too many were forced (see renew).
 func (s *source) replace(ctx context.Context, who subject.Subject, rejected *Token) (*Token, error) {
 	s.reject(who, rejected)
 	if token := s.memory.Get(who); token.replaces(rejected, time.Now()) {

@@ -44,7 +44,7 @@ type Event struct {
 	EventKey
 	InfoType string
 	Body     []byte    // the XML that is delivered; contains no credential
-	Queued   time.Time // when the push arrived; the event is given up by this time
+	Queued   time.Time // when the push arrived; delivery.giveUpAfter counts from here
 	Attempts int       // number of failed attempts
 	Due      time.Time // the next attempt is not made before
 	Failure  string    // why the last attempt failed
