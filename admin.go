@@ -67,7 +67,7 @@ func deadEvents(s *state, w http.ResponseWriter, r *http.Request) error {
 			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 		}
 		for _, letter := range letters {
-			dead = append(dead, deadEventOf(letter))
+			dead = append(dead, newDeadEvent(letter))
 		}
 	}
 	slices.SortFunc(dead, func(a, b operate.DeadEvent) int {
@@ -76,8 +76,8 @@ func deadEvents(s *state, w http.ResponseWriter, r *http.Request) error {
 	return adminJSON(w, dead)
 }
 
-// deadEventOf returns what operators see of a dead letter: not its body.
-func deadEventOf(e vault.Event) operate.DeadEvent {
+// newDeadEvent returns what operators see of a dead letter: not its body.
+func newDeadEvent(e vault.Event) operate.DeadEvent {
 	return operate.DeadEvent{
 		Component: e.Component, Client: e.Client, AppID: e.AppID,
 		InfoType: e.InfoType, Queued: e.Queued, Attempts: e.Attempts, Failure: e.Failure,

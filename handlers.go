@@ -45,7 +45,7 @@ func (Events) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the wechat app.
 func (e *Events) Provision(ctx caddy.Context) (err error) {
-	e.app, err = appOf(ctx)
+	e.app, err = wechatApp(ctx)
 	return err
 }
 
@@ -86,7 +86,7 @@ func (Messages) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the wechat app.
 func (m *Messages) Provision(ctx caddy.Context) (err error) {
-	m.app, err = appOf(ctx)
+	m.app, err = wechatApp(ctx)
 	return err
 }
 
@@ -130,7 +130,7 @@ func (Authorize) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the wechat app.
 func (a *Authorize) Provision(ctx caddy.Context) (err error) {
-	a.app, err = appOf(ctx)
+	a.app, err = wechatApp(ctx)
 	return err
 }
 
@@ -211,7 +211,7 @@ func (Proxy) CaddyModule() caddy.ModuleInfo {
 // Provision finds the wechat app and makes the transports and the gateway. It
 // makes no connection.
 func (p *Proxy) Provision(ctx caddy.Context) (err error) {
-	if p.app, err = appOf(ctx); err != nil {
+	if p.app, err = wechatApp(ctx); err != nil {
 		return err
 	}
 	if p.MaxReplayBody == 0 {
@@ -256,10 +256,10 @@ func identified(r *http.Request, client *gateway.Client) {
 	r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", client.Boxed)
 }
 
-// appOf returns the wechat app of the configuration, and makes its drain watch
+// wechatApp returns the wechat app of the configuration, and makes its drain watch
 // the server of the handler that is provisioned with ctx. Caddy provisions the
 // app first if it has not done so.
-func appOf(ctx caddy.Context) (*App, error) {
+func wechatApp(ctx caddy.Context) (*App, error) {
 	app, err := ctx.AppIfConfigured("wechat")
 	if errors.Is(err, caddy.ErrNotConfigured) {
 		return nil, fmt.Errorf("this handler needs the wechat app (apps.wechat in JSON, the global option wechat in a Caddyfile): %w", err)

@@ -42,17 +42,17 @@ func (g *Gateway) answerQueryAuth(ctx context.Context, e *endpointCall) ([]byte,
 	}
 	answer := granted.Answer
 	if answer == nil {
-		answer = authorizationOf(granted)
+		answer = authorizationAnswer(granted)
 	}
 	return e.substitute(answer, subject.Of(e.client.Component, granted.Authorizer))
 }
 
-// authorizationOf makes an answer in the form of api_query_auth from what is
+// authorizationAnswer makes an answer in the form of api_query_auth from what is
 // stored. It is needed when another process made the exchange, so that WeChat's
 // own answer is not known here. As WeChat does, it leaves out the tokens of an
 // account that has granted no API. func_info is a list even if it is empty,
 // never null, because SDKs loop over it.
-func authorizationOf(granted tokens.Authorization) []byte {
+func authorizationAnswer(granted tokens.Authorization) []byte {
 	type category struct {
 		ID int `json:"id"`
 	}

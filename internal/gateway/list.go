@@ -29,7 +29,7 @@ func (g *Gateway) answerAuthorizerList(ctx context.Context, e *endpointCall) ([]
 		if err != nil {
 			return nil, err
 		}
-		return e.listOf(list, list.Total)
+		return e.listAnswer(list, list.Total)
 	}
 	own, err := g.ownAuthorizers(ctx, e)
 	if err != nil {
@@ -38,7 +38,7 @@ func (g *Gateway) answerAuthorizerList(ctx context.Context, e *endpointCall) ([]
 	total := len(own.Authorizers)
 	offset = min(offset, total)
 	own.Authorizers = own.Authorizers[offset:min(offset+count, total)]
-	return e.listOf(own, total)
+	return e.listAnswer(own, total)
 }
 
 // page returns the part of the list that the client wants. WeChat refuses a
@@ -96,10 +96,10 @@ func (g *Gateway) ownAuthorizers(ctx context.Context, e *endpointCall) (own open
 	}
 }
 
-// listOf returns list as WeChat wrote it, with these authorizers as its
+// listAnswer returns list as WeChat wrote it, with these authorizers as its
 // entries, a label in place of each refresh token, and another total. Other
 // members stay.
-func (e *endpointCall) listOf(list openapi.AuthorizerList, total int) ([]byte, error) {
+func (e *endpointCall) listAnswer(list openapi.AuthorizerList, total int) ([]byte, error) {
 	var entries [][]byte
 	for _, listed := range list.Authorizers {
 		entry, err := e.substitute(listed.Answer, subject.Of(e.client.Component, listed.AppID))

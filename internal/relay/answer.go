@@ -15,12 +15,12 @@ import (
 // shorter: {"errcode":40001,"errmsg":"invalid credential …, rid: …"}.
 const peekSize = 1 << 10
 
-// errcodeOf returns the errcode at the beginning of an answer, 0 if there is
+// peekErrcode returns the errcode at the beginning of an answer, 0 if there is
 // none. It reads the first bytes of small JSON and text answers, and waits for
 // them until the errcode is known or cannot come any more; of other answers it
 // reads nothing, so that downloads stream. The body of the response becomes p,
 // which begins with what was read.
-func (p *peekedBody) errcodeOf(response *http.Response) (code int) {
+func (p *peekedBody) peekErrcode(response *http.Response) (code int) {
 	if !mayRefuse(response) {
 		return 0
 	}

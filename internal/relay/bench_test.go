@@ -22,7 +22,7 @@ func BenchmarkPeek(b *testing.B) {
 	for b.Loop() {
 		reader.Reset(text)
 		response.Body = body
-		if new(peekedBody).errcodeOf(response) != 0 {
+		if new(peekedBody).peekErrcode(response) != 0 {
 			b.Fatal("taken for a refusal")
 		}
 		response.Body.Close()

@@ -93,7 +93,7 @@ func (l *Relay) roundTrip(r *http.Request, call *Call) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch code := call.answer.errcodeOf(response); {
+	switch code := call.answer.peekErrcode(response); {
 	case code == 61003:
 		l.Tokens.Recheck(call.Subject, token)
 		return response, nil

@@ -35,7 +35,7 @@ const (
 func (b *base) failed(doing string, who subject.Subject, key healthKey, err error) error {
 	shown := publicError(who, err)
 	public := problem.Of(shown)
-	metrics.Renewals.WithLabelValues(levelOf(who), public.Slug).Inc()
+	metrics.Renewals.WithLabelValues(levelLabel(who), public.Slug).Inc()
 	if errors.Is(err, problem.ErrRationed) {
 		b.health.LookupLimiter(who.Component()).warned.Do(func() {
 			b.log(who).Warn("too many unknown authorizers are asked for; WeChat is not asked about more")
@@ -46,21 +46,21 @@ func (b *base) failed(doing string, who subject.Subject, key healthKey, err erro
 	if errors.As(err, &component) && !who.IsComponent() || errors.Is(err, vault.ErrUnavailable) || b.ctx.Err() != nil {
 		return shown
 	}
-	pause, isNew := b.health.Failed(key, shown, public.Text, coolDownOf(err), time.Now())
+	pause, isNew := b.health.Failed(key, shown, public.Text, coolDownFor(err), time.Now())
 	if isNew {
 		level := zap.ErrorLevel
 		if errors.Is(err, problem.ErrUnauthorized) {
 			level = zap.InfoLevel // no fault of anybody
 		}
-		b.log(who).Log(level, doing, zap.Error(err), remedyOf(err), zap.Duration("retry_in", pause))
+		b.log(who).Log(level, doing, zap.Error(err), remedyField(err), zap.Duration("retry_in", pause))
 		b.emit(eventRenewalFailed, who, public.Slug)
 	}
 	return shown
 }
 
-// coolDownOf returns for how long no attempt is made after err; 0 for a time that
+// coolDownFor returns for how long no attempt is made after err; 0 for a time that
 // grows.
-func coolDownOf(err error) time.Duration {
+func coolDownFor(err error) time.Duration {
 	switch {
 	case errors.Is(err, problem.ErrUnauthorized), errors.Is(err, problem.ErrNeedsAdmin):
 		return unauthorizedCoolDown
@@ -72,7 +72,7 @@ func coolDownOf(err error) time.Duration {
 
 // countRenewed counts a token that was renewed.
 func countRenewed(who subject.Subject) {
-	metrics.Renewals.WithLabelValues(levelOf(who), "ok").Inc()
+	metrics.Renewals.WithLabelValues(levelLabel(who), "ok").Inc()
 }
 
 // emit tells Caddy's events app in the background. A reason may be empty.
@@ -88,17 +88,17 @@ func (b *base) emit(event string, who subject.Subject, reason string) {
 	b.background(func() { emit(event, data) })
 }
 
-// levelOf says what kind of token is who's, for metrics.
-func levelOf(who subject.Subject) string {
+// levelLabel says what kind of token is who's, for metrics.
+func levelLabel(who subject.Subject) string {
 	if who.IsComponent() {
 		return "component"
 	}
 	return "authorizer"
 }
 
-// remedyOf is the log field that tells an operator what to do, if WeChat's
+// remedyField is the log field that tells an operator what to do, if WeChat's
 // refusal asks for anything.
-func remedyOf(err error) zap.Field {
+func remedyField(err error) zap.Field {
 	var refusal *openapi.Refusal
 	if errors.As(err, &refusal) && refusal.Remedy() != "" {
 		return zap.String("remedy", refusal.Remedy())

@@ -97,7 +97,7 @@ func (t *tickets) request(ctx context.Context, component string, ticket vault.Ti
 	}
 	log := s.Log.With(zap.String("component", component), zap.String("last_ticket", last))
 	if err := s.API.StartPushTicket(ctx, component, s.Components[component]); err != nil {
-		log.Error("no component_verify_ticket, and api_start_push_ticket failed", zap.Error(err), remedyOf(err))
+		log.Error("no component_verify_ticket, and api_start_push_ticket failed", zap.Error(err), remedyField(err))
 		return
 	}
 	log.Warn("no component_verify_ticket, asked WeChat to push again",
