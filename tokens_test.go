@@ -133,6 +133,21 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
+// The way of most calls: no allocation, in the keeper nor in ristretto.
+func TestServingFromMemoryDoesNotAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	keeper, memory := newTestKeeper(t, nil, 1000)
+	defer keeper.Close()
+	memory.Set(testAccount, newTestToken("token"))
+	memory.cache.Wait()
+	ctx := t.Context()
+	if got := testing.AllocsPerRun(1000, func() { _, _ = keeper.Current(ctx, testAccount) }); got != 0 {
+		t.Errorf("%v allocations, want none", got)
+	}
+}
+
 // Requests go on while the memory is closed: ristretto would panic.
 func TestMemoryIsClosedDuringRequests(t *testing.T) {
 	for range 20 {
