@@ -33,7 +33,7 @@ func TestStorageFaultsOfAFolder(t *testing.T) {
 			folder := filepath.Join(g.Storage, row.folder)
 			call := func() gwtest.Reply { return g.AskGet(gwtest.AuthorizerPath + "?access_token=" + token) }
 			var answer gwtest.Reply
-			for range 10 { // memory may lose what was just put into it: then the next call with storage puts it there
+			for range 3 { // memory may lose what was just put into it: then the next call with storage puts it there
 				replace(t, folder)
 				if answer = call(); answer.ErrCode == 0 {
 					break
