@@ -23,7 +23,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"net/url"
 	"slices"
 
@@ -85,7 +84,7 @@ type App struct {
 	settings     *settings // what the state takes from this App
 	state        *state    // shared with other configurations; nil if Provision failed
 	drain        *drain
-	apiTransport *http.Transport // for WeChat's component API
+	closeIdle    func() // connections to WeChat's component API; not the transport itself, which a dump of the App would read while it is used
 	components   map[string]*component
 	applications *applications
 	hosts        []*url.URL // of WeChat's API
@@ -138,8 +137,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := metrics.Register(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
-	a.apiTransport = newAPITransport()
-	a.settings = &settings{cacheSize: a.CacheSize, tokens: a.newTokenSettings(ctx.Storage(), rings, events.emit)}
+	transport := newAPITransport()
+	a.closeIdle = transport.CloseIdleConnections
+	a.settings = &settings{cacheSize: a.CacheSize, tokens: a.newTokenSettings(ctx.Storage(), transport, rings, events.emit)}
 	a.settings.deliveries = a.deliveries()
 	a.drain = newDrain()
 	if err := a.drain.subscribe(ctx); err != nil {
@@ -248,7 +248,7 @@ func (a *App) Cleanup() error {
 		return nil
 	}
 	a.state.stop(a.settings)
-	a.apiTransport.CloseIdleConnections()
+	a.closeIdle()
 	_, err := pool.Delete(poolKey)
 	return err
 }

@@ -28,7 +28,7 @@ import (
 // the client for WeChat's API, the log, and the function that emits events.
 // Only the first app secret of a component is used at WeChat; a previous one
 // only opens what it has sealed, and verifies what it has signed.
-func (a *App) newTokenSettings(caddyStorage vault.Storage, rings map[string]*vault.Keyring, emit func(string, map[string]any)) *tokens.Settings {
+func (a *App) newTokenSettings(caddyStorage vault.Storage, transport http.RoundTripper, rings map[string]*vault.Keyring, emit func(string, map[string]any)) *tokens.Settings {
 	storage := metrics.NewStorage(caddyStorage, a.log)
 	records := vault.New(func() vault.Storage { return storage }, func(appid string) *vault.Keyring { return rings[appid] })
 	records.Broken = func(lock string) {
@@ -38,7 +38,7 @@ func (a *App) newTokenSettings(caddyStorage vault.Storage, rings map[string]*vau
 	for appid, c := range a.components {
 		current[appid] = c.appSecrets[0]
 	}
-	return &tokens.Settings{Components: current, API: newAPIClient(a.apiTransport, a.hosts), Vault: records, Log: a.log, Emit: emit}
+	return &tokens.Settings{Components: current, API: newAPIClient(transport, a.hosts), Vault: records, Log: a.log, Emit: emit}
 }
 
 // keyrings returns the seal keys of each component. The configured keys come
