@@ -17,11 +17,13 @@ import (
 // comes back once.
 var stack = strings.Fields(`
 	events token lifetime
-	lookups health forced
+	lookups forced health doubts
 	unsaved codes base
 	outcome remember records
 	retry notices tickets
+	questions
 	source
+	rejected
 	components authorizers
 	exchange
 	authorization componentapi

@@ -100,7 +100,7 @@ func TestMemoryIsBoundedByCacheSize(t *testing.T) {
 				defer keeper.Close()
 				before := heap()
 				for _, who := range all {
-					if _, err := keeper.Current(t.Context(), who); err != nil {
+					if _, err := keeper.Current(t.Context(), who, tokens.Itself); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -143,7 +143,7 @@ func TestServingFromMemoryDoesNotAllocate(t *testing.T) {
 	memory.Set(testAccount, newTestToken("token"))
 	memory.cache.Wait()
 	ctx := t.Context()
-	if got := testing.AllocsPerRun(1000, func() { _, _ = keeper.Current(ctx, testAccount) }); got != 0 {
+	if got := testing.AllocsPerRun(1000, func() { _, _ = keeper.Current(ctx, testAccount, tokens.Itself) }); got != 0 {
 		t.Errorf("%v allocations, want none", got)
 	}
 }
@@ -158,7 +158,7 @@ func TestMemoryIsClosedDuringRequests(t *testing.T) {
 		for range 4 {
 			all.Go(func() {
 				for range 500 {
-					_, _ = keeper.Current(t.Context(), testAccount)
+					_, _ = keeper.Current(t.Context(), testAccount, tokens.Itself)
 					memory.Set(testAccount, token)
 					memory.resize(1000)
 				}
@@ -180,7 +180,7 @@ func BenchmarkCurrent(b *testing.B) {
 	b.ReportAllocs()
 	b.Run("alone", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := keeper.Current(b.Context(), testAccount); err != nil {
+			if _, err := keeper.Current(b.Context(), testAccount, tokens.Itself); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -189,7 +189,7 @@ func BenchmarkCurrent(b *testing.B) {
 	b.Run("together", func(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				if _, err := keeper.Current(b.Context(), testAccount); err != nil {
+				if _, err := keeper.Current(b.Context(), testAccount, tokens.Itself); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -215,7 +215,7 @@ func currentOfMany(b *testing.B, n int) {
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if _, err := keeper.Current(b.Context(), asked[i%n]); err != nil {
+		if _, err := keeper.Current(b.Context(), asked[i%n], tokens.Itself); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -124,7 +124,7 @@ func (g *Gateway) answerAuthorizerInfo(ctx context.Context, e *endpointCall) ([]
 	if err != nil {
 		return nil, err
 	}
-	info, err := g.Tokens.AuthorizerInfo(ctx, who)
+	info, err := g.Tokens.AuthorizerInfo(ctx, who, e.client.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (g *Gateway) answerOption(ctx context.Context, e *endpointCall) ([]byte, er
 	if e.form.Has("option_value") {
 		body["option_value"] = e.form.Get("option_value")
 	}
-	return g.Tokens.CallComponentAPI(ctx, e.Subject, strings.ToLower(e.Path), body)
+	return g.Tokens.CallComponentAPI(ctx, e.Subject, e.client.ID, strings.ToLower(e.Path), body)
 }
 
 // answerPreauthcode answers api_create_preauthcode
@@ -163,7 +163,7 @@ func (g *Gateway) answerOption(ctx context.Context, e *endpointCall) ([]byte, er
 // which the admin of an account decides. Each call spends some of the quota that
 // the launch page of package authorize needs.
 func (g *Gateway) answerPreauthcode(ctx context.Context, e *endpointCall) ([]byte, error) {
-	return g.Tokens.CallComponentAPI(ctx, e.Subject, openapi.EndpointPreAuthCode, openapi.Params{"component_appid": e.client.Component})
+	return g.Tokens.CallComponentAPI(ctx, e.Subject, e.client.ID, openapi.EndpointPreAuthCode, openapi.Params{"component_appid": e.client.Component})
 }
 
 // answerStartPushTicket answers api_start_push_ticket, which makes WeChat push
@@ -212,7 +212,7 @@ func (g *Gateway) answerClearQuota(ctx context.Context, e *endpointCall) ([]byte
 // component. It does not know clients: a client also sees what other clients
 // sent for the account.
 func (g *Gateway) answerRID(ctx context.Context, e *endpointCall) ([]byte, error) {
-	answer, err := g.Tokens.CallComponentAPI(ctx, e.Subject, "/cgi-bin/openapi/rid/get", openapi.Params{"rid": e.form.Get("rid")})
+	answer, err := g.Tokens.CallComponentAPI(ctx, e.Subject, e.client.ID, "/cgi-bin/openapi/rid/get", openapi.Params{"rid": e.form.Get("rid")})
 	if err != nil {
 		return nil, err
 	}

@@ -85,6 +85,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if call.client != nil {
+		call.Client = call.client.ID
 		g.Identified(r, call.client)
 	}
 	g.Relay.Forward(w, r, &call.Call)

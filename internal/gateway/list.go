@@ -25,7 +25,7 @@ func (g *Gateway) answerAuthorizerList(ctx context.Context, e *endpointCall) ([]
 		return nil, err
 	}
 	if e.client.Rights.AllAuthorizers {
-		list, err := g.Tokens.AuthorizerList(ctx, e.client.Component, offset, count)
+		list, err := g.Tokens.AuthorizerList(ctx, e.client.Component, e.client.ID, offset, count)
 		if err != nil {
 			return nil, err
 		}
@@ -76,7 +76,7 @@ func (g *Gateway) ownAuthorizers(ctx context.Context, e *endpointCall) (own open
 	defer cancel()
 	var found []openapi.ListedAuthorizer
 	for offset := 0; ; {
-		list, err := g.Tokens.AuthorizerList(ctx, e.client.Component, offset, openapi.MaxListed)
+		list, err := g.Tokens.AuthorizerList(ctx, e.client.Component, e.client.ID, offset, openapi.MaxListed)
 		if err != nil {
 			return own, err
 		}

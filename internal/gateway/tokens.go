@@ -40,7 +40,7 @@ func (g *Gateway) answerToken(ctx context.Context, e *endpointCall) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	if err := g.checkAuthorized(ctx, who); err != nil {
+	if err := g.checkAuthorized(ctx, who, e.client.ID); err != nil {
 		return nil, err
 	}
 	return problem.JSON(struct {
@@ -82,7 +82,7 @@ func (g *Gateway) answerAuthorizerToken(ctx context.Context, e *endpointCall) ([
 	if shown := e.form.Get("authorizer_refresh_token"); strings.HasPrefix(shown, refreshPrefix) && shown != refreshLabel(who) {
 		return nil, problem.ErrForeignRefresh
 	}
-	if err := g.checkAuthorized(ctx, who); err != nil {
+	if err := g.checkAuthorized(ctx, who, e.client.ID); err != nil {
 		return nil, err
 	}
 	return problem.JSON(struct {
@@ -98,10 +98,10 @@ func (g *Gateway) answerAuthorizerToken(ctx context.Context, e *endpointCall) ([
 // example if WeChat or the storage cannot be reached, it returns nil: the next
 // call may find a token. It waits at most checkTimeout. A renewal that it has
 // started goes on.
-func (g *Gateway) checkAuthorized(ctx context.Context, who subject.Subject) error {
+func (g *Gateway) checkAuthorized(ctx context.Context, who subject.Subject, client string) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	_, err := g.Tokens.Current(ctx, who)
+	_, err := g.Tokens.Current(ctx, who, client)
 	if errors.Is(err, problem.ErrUnauthorized) || errors.Is(err, problem.ErrNeedsAdmin) || errors.Is(err, problem.ErrRationed) {
 		return err
 	}

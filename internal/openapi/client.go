@@ -75,8 +75,8 @@ const AppIDHeader = "Wechat-Appid"
 // Params are the members of a request body: strings and integers.
 type Params map[string]any
 
-// Call posts body to the endpoint, one of the names below or a path, and
-// returns WeChat's answer as it came: a JSON object without an errcode, or with
+// Call posts body to the endpoint, one of the names below or a path, or gets it if
+// body is nil, and returns WeChat's answer as it came: a JSON object without an errcode, or with
 // 0. A nil token sends no query at all: the endpoints that take a secret in the
 // body want it so. The answer may hold credentials.
 func (c *Client) Call(ctx context.Context, endpoint string, token secret.Secret, body Params) ([]byte, error) {
@@ -133,14 +133,20 @@ func (c *Client) exchange(ctx context.Context, endpoint string, token secret.Sec
 	if token != nil {
 		target += "?access_token=" + url.QueryEscape(token.Reveal())
 	}
-	content, err := encode(body)
-	if err != nil {
-		return 0, nil, err
+	var content []byte
+	method := http.MethodGet
+	if body != nil {
+		var err error
+		if content, err = encode(body); err != nil {
+			return 0, nil, err
+		}
+		method = http.MethodPost
 	}
+	var err error
 	for _, host := range c.hosts() {
 		var status int
 		var data []byte
-		status, data, err = c.post(ctx, strings.TrimSuffix(host, "/")+target, content)
+		status, data, err = c.send(ctx, method, strings.TrimSuffix(host, "/")+target, content)
 		if !isDialError(err) || ctx.Err() != nil {
 			return status, data, err
 		}
@@ -148,13 +154,15 @@ func (c *Client) exchange(ctx context.Context, endpoint string, token secret.Sec
 	return 0, nil, err
 }
 
-// post sends one request and reads its answer to the end.
-func (c *Client) post(ctx context.Context, target string, content []byte) (int, []byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(content))
+// send sends one request and reads its answer to the end.
+func (c *Client) send(ctx context.Context, method, target string, content []byte) (int, []byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(content))
 	if err != nil {
 		return 0, nil, err
 	}
-	request.Header.Set("Content-Type", "application/json")
+	if method == http.MethodPost {
+		request.Header.Set("Content-Type", "application/json")
+	}
 	request.Header.Set(HopHeader, "1")
 	response, err := c.transport().RoundTrip(request)
 	if err != nil {

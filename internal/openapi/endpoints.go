@@ -11,7 +11,7 @@ import (
 )
 
 // Names of the endpoints, as they stand in Refusal.Endpoint and
-// Outage.Endpoint and after /cgi-bin/component/ in the path.
+// Outage.Endpoint and after /cgi-bin/component/ in the path, or whole paths.
 const (
 	EndpointComponentToken  = "api_component_token"
 	EndpointStartPushTicket = "api_start_push_ticket"
@@ -20,6 +20,7 @@ const (
 	EndpointAuthorizerToken = "api_authorizer_token"
 	EndpointAuthorizerInfo  = "api_get_authorizer_info"
 	EndpointAuthorizerList  = "api_get_authorizer_list"
+	EndpointDomainIP        = "/cgi-bin/get_api_domain_ip"
 )
 
 // Lifetimes for answers whose expires_in cannot be used. For a pre_auth_code
@@ -214,6 +215,22 @@ func (c *Client) AuthorizerInfo(ctx context.Context, component, authorizer strin
 		Functions:     answer.Info.Functions.ids(),
 		AccountStatus: int(account.Status.value),
 	}, nil
+}
+
+// TestToken asks WeChat for the addresses of its servers, which takes a token of either
+// level and changes nothing: so the answer shows whether the token is alive. It is nil,
+// a Refusal, of which only the errcodes of RejectsToken speak of the token, or an
+// Outage (developers.weixin.qq.com/doc/service/api/base/api_getapidomainip).
+func (c *Client) TestToken(ctx context.Context, token secret.Secret) error {
+	var answer struct {
+		Addresses json.RawMessage `json:"ip_list"`
+		Code      json.RawMessage `json:"errcode"`
+	}
+	_, err := c.callInto(ctx, EndpointDomainIP, token, nil, &answer)
+	if err == nil && answer.Addresses == nil && answer.Code == nil {
+		err = malformed(EndpointDomainIP)
+	}
+	return err
 }
 
 // authorizationInfo is WeChat's authorization_info; api_authorizer_token sends

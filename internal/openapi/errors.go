@@ -59,14 +59,20 @@ func (r *Refusal) Error() string {
 
 // newRefusal reads the parts of errmsg that are worth keeping.
 func newRefusal(endpoint string, v verdict) *Refusal {
-	r := &Refusal{Endpoint: endpoint, Code: v.code, Message: v.message}
-	if match := rid.FindStringSubmatch(v.message); match != nil {
-		r.RID = match[1]
-	}
+	r := &Refusal{Endpoint: endpoint, Code: v.code, Message: v.message, RID: RID(v.message)}
 	if r.Code == 61004 || r.Code == 40164 {
 		r.IP = findAddr(v.message)
 	}
 	return r
+}
+
+// RID returns WeChat's id of a call from an errmsg, or from the beginning of an answer
+// that has one; "" if there is none.
+func RID(text string) string {
+	if match := rid.FindStringSubmatch(text); match != nil {
+		return match[1]
+	}
+	return ""
 }
 
 // rid is narrow, so that nothing else that errmsg echoes can pass for one.

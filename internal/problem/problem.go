@@ -45,10 +45,10 @@ func (p *Problem) Because(format string, args ...any) *Problem {
 }
 
 // Is reports whether target is the same problem. errors.Is calls it, so that it
-// also finds the copies that Because has made.
+// also finds the copies that Because has made. Two problems share the slug "rejected".
 func (p *Problem) Is(target error) bool {
 	other, ok := target.(*Problem)
-	return ok && other.Slug == p.Slug
+	return ok && other.Slug == p.Slug && other.Errcode == p.Errcode
 }
 
 // The problems in the error table of README. Only the first two may have the
@@ -76,7 +76,8 @@ var (
 	ErrLoop           = &Problem{http.StatusBadGateway, -1, "loop", "a gateway answers in WeChat's place: does the host in api lead to the gateway itself, by DNS for instance?"}
 	ErrStorage        = &Problem{http.StatusServiceUnavailable, -1, "storage", "storage is unavailable"}
 	ErrRefused        = &Problem{http.StatusServiceUnavailable, -1, "refused", "WeChat refuses to issue a token"}
-	ErrContended      = &Problem{http.StatusServiceUnavailable, -1, "contended", "tokens die as soon as they are issued, another process uses the same credentials"}
+	ErrPathRejects    = &Problem{http.StatusOK, 48001, "rejected", "WeChat rejects on this path a token that is alive"}
+	ErrRejected       = &Problem{http.StatusServiceUnavailable, -1, "rejected", "WeChat rejects the token and there is no newer one yet, try again later"}
 	ErrRationed       = &Problem{http.StatusServiceUnavailable, -1, "rationed", "too many unknown authorizers were asked for, try again later"}
 	ErrBadRequest     = &Problem{http.StatusOK, 47001, "bad_request", "data format error"}
 	ErrTooLarge       = &Problem{http.StatusRequestEntityTooLarge, 47001, "too_large", "request body too large"}

@@ -2,7 +2,7 @@
 
 // Package relay makes one call of an application at WeChat: it attaches the real
 // token, sends the call, and streams the answer back. If WeChat rejects the token,
-// it gets another one and repeats the call once. If the answer or an error contains
+// it gets another one, if that can be had, and repeats the call once. If the answer or an error contains
 // the token, it takes it out. Who calls, and whether he may, is decided before, in
 // package gateway.
 //
@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -61,13 +62,14 @@ type Relay struct {
 
 // Call is one call as it is to be made at WeChat.
 type Call struct {
+	Client  string          // the id of who calls; "" if the only credential is an end user's
 	Subject subject.Subject // whose real token is attached; "" for none
 	Param   string          // the query parameter that the token is attached as
 	Path    string          // WeChat's
 	Query   string          // as received, but for what a login adds and leaves out
 
 	body   body
-	answer peekedBody // the first; that of a repeated call is not looked at
+	answer peekedBody // the last
 }
 
 // DialError marks an error of a transport that says that no connection was made:
@@ -77,30 +79,23 @@ type DialError struct{ Err error }
 func (e DialError) Error() string { return e.Err.Error() }
 func (e DialError) Unwrap() error { return e.Err }
 
-// roundTrip makes a call at WeChat. If WeChat rejects the real token, the token is
-// replaced and the call is made once more, provided that the body was kept.
-// Nothing else is ever sent twice, except to the next host if no connection could
-// be made: a message must not be sent twice, nor a code be spent twice.
+// roundTrip makes a call at WeChat. If WeChat rejects the real token and another one
+// can be had, the call is made once more, provided that the body was kept. Nothing
+// else is ever sent twice, except to the next host if no connection could be made: a
+// message must not be sent twice, nor a code be spent twice.
 func (l *Relay) roundTrip(r *http.Request, call *Call) (*http.Response, error) {
 	if call.Subject == "" {
 		return l.send(r, call, call.Query)
 	}
-	token, err := l.Tokens.Current(r.Context(), call.Subject)
+	token, err := l.Tokens.Current(r.Context(), call.Subject, call.Client)
 	if err != nil {
 		return nil, err
 	}
-	response, err := l.sendWithToken(r, call, token)
-	if err != nil {
-		return nil, err
+	response, rejection, err := l.sendAndJudge(r, call, token)
+	if err != nil || rejection == nil {
+		return response, err
 	}
-	switch code := call.answer.peekErrcode(response); {
-	case code == 61003:
-		l.Tokens.Recheck(call.Subject, token)
-		return response, nil
-	case !openapi.RejectsToken(code):
-		return response, nil
-	}
-	renewed, err := l.Tokens.Replace(r.Context(), call.Subject, token)
+	newer, err := l.Tokens.Replace(r.Context(), call.Subject, *rejection)
 	if err == nil && !call.body.replayable {
 		return response, nil // the client's own retry meets the new token
 	}
@@ -109,7 +104,34 @@ func (l *Relay) roundTrip(r *http.Request, call *Call) (*http.Response, error) {
 		return nil, err
 	}
 	metrics.RepeatedCalls.Inc()
-	return l.sendWithToken(r, call, renewed)
+	response, rejection, err = l.sendAndJudge(r, call, newer)
+	if err != nil || rejection == nil {
+		return response, err
+	}
+	response.Body.Close()
+	return nil, rejection.AsRejected(nil)
+}
+
+// sendAndJudge sends a call and tells the engine what the answer says of the token. If
+// WeChat rejects it, there is a rejection beside the answer, which the caller closes.
+func (l *Relay) sendAndJudge(r *http.Request, call *Call, token *tokens.Token) (*http.Response, *tokens.Rejection, error) {
+	response, err := l.sendWithToken(r, call, token)
+	if err != nil {
+		return nil, nil, err
+	}
+	call.answer = peekedBody{}
+	code := call.answer.peekErrcode(response)
+	by := tokens.Caller{Client: call.Client, Path: call.Path}
+	switch {
+	case openapi.RejectsToken(code):
+		rid := openapi.RID(string(call.answer.bytes[:call.answer.end]))
+		return response, &tokens.Rejection{Caller: by, Token: token, Errcode: code, RID: rid, Arrived: time.Now()}, nil
+	case code == 61003:
+		l.Tokens.Recheck(call.Subject, token)
+	case code != -1 && response.StatusCode == http.StatusOK:
+		l.Tokens.Accepted(call.Subject, token, by)
+	}
+	return response, nil, nil
 }
 
 // sendWithToken attaches token and removes it wherever the answer, or the error in

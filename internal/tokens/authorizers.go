@@ -26,7 +26,7 @@ type authorizers struct {
 
 func newAuthorizers(components *components, notices *notices) *authorizers {
 	a := &authorizers{components: components, notices: notices}
-	a.source = &source{records: components.records, slots: components.slots, issue: a.issue}
+	a.source = &source{records: components.records, slots: components.slots, issue: a.issue, limitsLookups: true}
 	return a
 }
 
@@ -65,7 +65,8 @@ func (a *authorizers) refresh(ctx context.Context, who subject.Subject, record v
 	began := time.Now()
 	var token openapi.Token
 	var refresh secret.Secret
-	err := a.components.withComponentToken(ctx, who.Component(), func(componentToken secret.Secret) (err error) {
+	by := itself(openapi.EndpointAuthorizerToken, who.Authorizer())
+	err := a.components.withComponentToken(ctx, who.Component(), by, func(componentToken secret.Secret) (err error) {
 		token, refresh, err = a.settings().API.AuthorizerToken(ctx, who.Component(), who.Authorizer(), componentToken, record.Refresh)
 		return err
 	})
@@ -112,25 +113,16 @@ func (a *authorizers) recheckRevoked(ctx context.Context, who subject.Subject, r
 	return issued, nil
 }
 
-// fetchInfo calls api_get_authorizer_info. Look-ups of authorizers that are not
-// known here are limited: else a client could spend WeChat's quota of the platform
-// by trying appids.
+// fetchInfo calls api_get_authorizer_info. If the account is not known here and is
+// none of the component's, it returns ErrUnauthorized: nothing is stored of appids
+// that somebody tries. source limits how often that happens.
 func (a *authorizers) fetchInfo(ctx context.Context, who subject.Subject, known bool) (info openapi.AuthorizerInfo, err error) {
-	lookup := func() bool {
-		err = a.components.withComponentToken(ctx, who.Component(), func(componentToken secret.Secret) (err error) {
-			info, err = a.settings().API.AuthorizerInfo(ctx, who.Component(), who.Authorizer(), componentToken)
-			return err
-		})
-		return saysUnauthorized(err)
-	}
-	if known {
-		lookup()
-		return info, err
-	}
-	if err := a.health.LookupLimiter(who.Component()).Do(ctx, lookup); err != nil {
-		return info, err
-	}
-	if saysUnauthorized(err) {
+	by := itself(openapi.EndpointAuthorizerInfo, who.Authorizer())
+	err = a.components.withComponentToken(ctx, who.Component(), by, func(componentToken secret.Secret) (err error) {
+		info, err = a.settings().API.AuthorizerInfo(ctx, who.Component(), who.Authorizer(), componentToken)
+		return err
+	})
+	if !known && saysUnauthorized(err) {
 		return info, problem.ErrUnauthorized
 	}
 	return info, err
@@ -153,7 +145,7 @@ func saysUnauthorized(err error) bool {
 func (a *authorizers) markUnauthorized(ctx context.Context, who subject.Subject, record vault.Record) error {
 	for _, token := range []*Token{a.tokenOf(who, record), a.memory.Get(who)} {
 		if token != nil {
-			a.reject(who, token)
+			a.revoke(who, token)
 		}
 	}
 	a.health.RecheckIsDue(who, time.Now()) // so that it is not, after what WeChat has just said
@@ -171,6 +163,6 @@ func (a *authorizers) markUnauthorized(ctx context.Context, who subject.Subject,
 // still authorized, see Keeper.Recheck. It does so at most every recheckInterval.
 func (a *authorizers) recheck(who subject.Subject, token *Token) {
 	if a.health.RecheckIsDue(who, time.Now()) {
-		a.obtainAhead(who, token)
+		a.background(func() { _, _ = a.fetch(a.ctx, who, Itself, wanted{old: token}) })
 	}
 }

@@ -30,6 +30,7 @@ type base struct {
 	settings func() *Settings // of the configuration in force
 	memory   Memory
 	health   *health
+	doubts   *doubts
 	codes    *codes
 }
 

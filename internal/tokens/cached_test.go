@@ -48,7 +48,7 @@ func TestServingFromMemoryDoesNotAllocate(t *testing.T) {
 	}
 	playAuthorized(t, func(w *world) {
 		ctx := w.Context()
-		if got := testing.AllocsPerRun(1000, func() { _, _ = w.node.Current(ctx, shop) }); got != 0 {
+		if got := testing.AllocsPerRun(1000, func() { _, _ = w.node.Current(ctx, shop, theClient) }); got != 0 {
 			t.Errorf("%v allocations, want none", got)
 		}
 	})
@@ -66,7 +66,7 @@ func TestTokenSoonDueIsServedAtOnceAndRenewedOnceBehind(t *testing.T) {
 		var all sync.WaitGroup
 		for range 100 {
 			all.Go(func() {
-				if token, err := w.node.Current(w.Context(), shop); err != nil || token != first {
+				if token, err := w.node.Current(w.Context(), shop, theClient); err != nil || token != first {
 					t.Errorf("served %p, %v; want the current token %p", token, err, first)
 				}
 			})
@@ -87,7 +87,7 @@ func TestTokenSoonDueIsServedAtOnceAndRenewedOnceBehind(t *testing.T) {
 // behind.
 func (w *world) soonDue(n *node, who subject.Subject) {
 	w.Helper()
-	_, err := n.Current(w.Context(), who)
+	_, err := n.Current(w.Context(), who, theClient)
 	w.must(err)
 	synctest.Wait()
 }
@@ -112,7 +112,7 @@ func TestRenewalsAheadTakeTurns(t *testing.T) {
 		all := w.fill(3 * maxAhead)
 		call := func() {
 			for _, who := range all {
-				_, _ = w.node.Current(w.Context(), who)
+				_, _ = w.node.Current(w.Context(), who, theClient)
 			}
 		}
 		call()
@@ -156,7 +156,7 @@ func TestRenewalAheadThatFailsIsNotFelt(t *testing.T) {
 		time.Sleep(time.Until(first.Expires) - 7*time.Minute)
 		loads := w.storage.Count(vaulttest.Load)
 		for time.Until(first.Expires) > 0 {
-			if token, err := w.node.Current(w.Context(), shop); err != nil || token != first {
+			if token, err := w.node.Current(w.Context(), shop, theClient); err != nil || token != first {
 				t.Fatalf("%v before it expires: %v", time.Until(first.Expires), err)
 			}
 			time.Sleep(100 * time.Millisecond)
@@ -209,12 +209,12 @@ func TestCallerWhoGivesUpReturnsAtOnceAndTheRenewalGoesOn(t *testing.T) {
 	playAuthorized(t, func(w *world) {
 		w.weixin.KillTokens(theShop)
 		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, Latency: 5 * time.Second, Times: 1})
-		refused, err := w.node.Current(w.Context(), shop)
+		refused, err := w.node.Current(w.Context(), shop, theClient)
 		w.must(err)
 		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
 		defer cancel()
 		began := time.Now()
-		if token, err := w.node.Replace(ctx, shop, refused); token != nil || err != context.DeadlineExceeded {
+		if token, err := w.node.Replace(ctx, shop, rejection(refused)); token != nil || err != context.DeadlineExceeded {
 			t.Errorf("Replace gives %v, %v", token, err)
 		}
 		if waited := time.Since(began); waited != time.Second {
@@ -231,11 +231,11 @@ func TestCloseEndsWorkThatHangs(t *testing.T) {
 	playAuthorized(t, func(w *world) {
 		w.weixin.KillTokens(theShop)
 		w.weixin.Inject(sandbox.Fault{Never: true})
-		refused, err := w.node.Current(w.Context(), shop)
+		refused, err := w.node.Current(w.Context(), shop, theClient)
 		w.must(err)
 		failed := make(chan error)
 		go func() {
-			_, err := w.node.Replace(w.Context(), shop, refused)
+			_, err := w.node.Replace(w.Context(), shop, rejection(refused))
 			failed <- err
 		}()
 		synctest.Wait()
@@ -256,10 +256,10 @@ func TestClosedTokensServeNobody(t *testing.T) {
 		token := w.token(shop)
 		w.node.Close()
 		w.node.Close()
-		if _, err := w.node.Current(w.Context(), shop); err == nil {
+		if _, err := w.node.Current(w.Context(), shop, theClient); err == nil {
 			t.Error("Current serves")
 		}
-		if _, err := w.node.Replace(w.Context(), shop, token); err == nil {
+		if _, err := w.node.Replace(w.Context(), shop, rejection(token)); err == nil {
 			t.Error("Replace serves")
 		}
 		if err := w.weixin.Revoke(w.Context(), theShop); err == nil {
@@ -277,7 +277,7 @@ func TestCloseDuringRequests(t *testing.T) {
 			for range 4 {
 				all.Go(func() {
 					for range 500 {
-						_, _ = w.node.Current(w.Context(), shop)
+						_, _ = w.node.Current(w.Context(), shop, theClient)
 					}
 				})
 			}

@@ -201,7 +201,7 @@ func TestTwoNodesExchangeTheSameCode(t *testing.T) {
 			other := w.start()
 			w.weixin.Inject(sandbox.Fault{Path: askQueryAuth, Latency: time.Second})
 			w.authorize(theShop)
-			token, err := other.Current(w.Context(), shop)
+			token, err := other.Current(w.Context(), shop, theClient)
 			w.must(err)
 			w.isValid(token, shop)
 			time.Sleep(time.Second)

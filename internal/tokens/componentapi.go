@@ -46,7 +46,7 @@ func (c *componentAPI) queryAuth(ctx context.Context, component string, code sec
 
 // preAuthCode is Keeper.PreAuthCode.
 func (c *componentAPI) preAuthCode(ctx context.Context, component string) (code openapi.PreAuthCode, err error) {
-	err = c.components.withComponentToken(ctx, component, func(componentToken secret.Secret) (err error) {
+	err = c.components.withComponentToken(ctx, component, itself(openapi.EndpointPreAuthCode, ""), func(componentToken secret.Secret) (err error) {
 		code, err = c.settings().API.PreAuthCode(ctx, component, componentToken)
 		return err
 	})
@@ -54,9 +54,10 @@ func (c *componentAPI) preAuthCode(ctx context.Context, component string) (code 
 }
 
 // authorizerInfo is Keeper.AuthorizerInfo.
-func (c *componentAPI) authorizerInfo(ctx context.Context, who subject.Subject) (info openapi.AuthorizerInfo, err error) {
+func (c *componentAPI) authorizerInfo(ctx context.Context, who subject.Subject, client string) (info openapi.AuthorizerInfo, err error) {
 	began := time.Now()
-	err = c.components.withComponentToken(ctx, who.Component(), func(token secret.Secret) (err error) {
+	by := Caller{client, openapi.EndpointAuthorizerInfo}
+	err = c.components.withComponentToken(ctx, who.Component(), by, func(token secret.Secret) (err error) {
 		info, err = c.settings().API.AuthorizerInfo(ctx, who.Component(), who.Authorizer(), token)
 		return err
 	})
@@ -68,9 +69,10 @@ func (c *componentAPI) authorizerInfo(ctx context.Context, who subject.Subject) 
 }
 
 // authorizerList is Keeper.AuthorizerList.
-func (c *componentAPI) authorizerList(ctx context.Context, component string, offset, count int) (list openapi.AuthorizerList, err error) {
+func (c *componentAPI) authorizerList(ctx context.Context, component, client string, offset, count int) (list openapi.AuthorizerList, err error) {
 	began := time.Now()
-	err = c.components.withComponentToken(ctx, component, func(token secret.Secret) (err error) {
+	by := Caller{client, openapi.EndpointAuthorizerList}
+	err = c.components.withComponentToken(ctx, component, by, func(token secret.Secret) (err error) {
 		list, err = c.settings().API.AuthorizerList(ctx, component, token, offset, count)
 		return err
 	})

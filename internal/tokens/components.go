@@ -59,6 +59,6 @@ func (c *components) issue(ctx context.Context, who subject.Subject, record vaul
 // withComponentToken makes a component-level call, see withToken. It is the only
 // way from an authorizer down to its component, and renews the component's token
 // if that is necessary.
-func (c *components) withComponentToken(ctx context.Context, component string, call func(componentToken secret.Secret) error) error {
-	return c.withToken(ctx, subject.Of(component, ""), call)
+func (c *components) withComponentToken(ctx context.Context, component string, by Caller, call func(componentToken secret.Secret) error) error {
+	return c.withToken(ctx, subject.Of(component, ""), by, call)
 }

@@ -31,7 +31,7 @@ func TestEventsAreEmitted(t *testing.T) {
 		token := w.token(shop)
 		w.weixin.KillTokens(theShop)
 		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, ErrCode: 45009, Times: 2})
-		_, _ = w.node.Replace(w.Context(), shop, token)
+		_, _ = w.node.Replace(w.Context(), shop, rejection(token))
 		synctest.Wait()
 		w.must(w.weixin.Revoke(w.Context(), theShop))
 		synctest.Wait()

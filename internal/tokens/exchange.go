@@ -47,7 +47,7 @@ func (x *exchange) do(ctx context.Context, component string, code secret.Secret)
 func (x *exchange) spend(ctx context.Context, component string, code secret.Secret) (string, error) {
 	began := time.Now()
 	var granted openapi.Authorization
-	err := x.components.withComponentToken(ctx, component, func(componentToken secret.Secret) (err error) {
+	err := x.components.withComponentToken(ctx, component, itself(openapi.EndpointQueryAuth, ""), func(componentToken secret.Secret) (err error) {
 		granted, err = x.settings().API.QueryAuth(ctx, component, componentToken, code)
 		return err
 	})
@@ -152,7 +152,7 @@ func (x *exchange) spentElsewhere(ctx context.Context, component string, code se
 	stands, err := x.clearCode(ctx, who, code)
 	if err == nil && (stands.Refresh == nil || stands.State == vault.Unauthorized) {
 		x.health.Reset(healthKey{who, renewal}) // of the failures before this answer
-		_, err = x.renewLocked(ctx, who, vault.Record{}, nil)
+		_, err = x.renewLocked(ctx, who, vault.Record{}, wanted{})
 	}
 	if err != nil {
 		return "", errors.Join(refused, err)

@@ -57,24 +57,27 @@ func (tr *trial) begin() {
 
 // call makes one call as the proxy does and returns what the application is told.
 func (tr *trial) call(who subject.Subject) string {
-	token, err := tr.node.Current(tr.Context(), who)
+	token, err := tr.node.Current(tr.Context(), who, theClient)
 	if err != nil {
 		return problem.Of(err).Slug
 	}
-	code := tr.errcode(who, token)
+	code, by := tr.errcode(who, token), Caller{theClient, pathFor(who)}
 	if openapi.RejectsToken(code) {
-		if token, err = tr.node.Replace(tr.Context(), who, token); err != nil {
+		if token, err = tr.node.Replace(tr.Context(), who, rejectionTo(by.Client, by.Path, token)); err != nil {
 			return problem.Of(err).Slug
 		}
-		code = tr.errcode(who, token)
+		if code = tr.errcode(who, token); openapi.RejectsToken(code) {
+			return problem.ErrRejected.Slug
+		}
 	}
-	if code == 61003 {
+	switch code {
+	case 0:
+		tr.node.Accepted(who, token, by)
+		return served
+	case 61003:
 		tr.node.Recheck(who, token)
 	}
-	if code != 0 {
-		return passedOn
-	}
-	return served
+	return passedOn
 }
 
 // A path of each level, as applications call them.
@@ -83,12 +86,17 @@ const (
 	componentCall  = "/wxa/gettemplatelist"
 )
 
+// pathFor is the path that applications call with who's token.
+func pathFor(who subject.Subject) string {
+	if who.IsComponent() {
+		return componentCall
+	}
+	return authorizerCall
+}
+
 // errcode is what WeChat says to a call with this token.
 func (tr *trial) errcode(who subject.Subject, token *Token) int {
-	path := authorizerCall
-	if who.IsComponent() {
-		path = componentCall
-	}
+	path := pathFor(who)
 	r, err := http.NewRequestWithContext(tr.Context(), http.MethodGet,
 		"http://wechat"+path+"?access_token="+url.QueryEscape(token.Value.Reveal()), nil)
 	tr.must(err)
@@ -186,7 +194,3 @@ func attempts(d time.Duration, hopes int) (n int) {
 
 // coolDown is the longest pause, and the second until the next call.
 const coolDown = maxCoolDown*5/4 + time.Second
-
-// suspicion is how long tokens that were all rejected are taken for the work of
-// another process.
-const suspicion = 15*time.Minute + coolDown

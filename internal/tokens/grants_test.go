@@ -39,10 +39,10 @@ func TestUnauthorizedEventReachesAnotherNodeAtTheNextRenewal(t *testing.T) {
 		other := w.start()
 		token := w.tokenFrom(other, shop)
 		w.must(w.weixin.Revoke(w.Context(), theShop))
-		if _, err := other.Replace(w.Context(), shop, token); !errors.Is(err, problem.ErrUnauthorized) {
+		if _, err := other.Replace(w.Context(), shop, rejection(token)); !errors.Is(err, problem.ErrUnauthorized) {
 			t.Errorf("After: %v", err)
 		}
-		if _, err := other.Current(w.Context(), shop); !errors.Is(err, problem.ErrUnauthorized) {
+		if _, err := other.Current(w.Context(), shop, theClient); !errors.Is(err, problem.ErrUnauthorized) {
 			t.Errorf("Current: %v", err)
 		}
 		w.silent()
@@ -120,10 +120,10 @@ func TestWithdrawalDoesNotCostThePendingCode(t *testing.T) {
 		w.weixin.Inject(sandbox.Fault{Path: askQueryAuth, ErrCode: -1})
 		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, ErrCode: 61003})
 		w.authorize(theShop)
-		refused, err := w.node.Current(w.Context(), shop)
+		refused, err := w.node.Current(w.Context(), shop, theClient)
 		w.must(err)
 		for range 60 {
-			if _, err := w.node.Replace(w.Context(), shop, refused); err == nil {
+			if _, err := w.node.Replace(w.Context(), shop, rejection(refused)); err == nil {
 				t.Fatal("a token is served")
 			}
 			time.Sleep(time.Second)
@@ -191,7 +191,7 @@ func TestFailingCodeDoesNotHoldUpAnAuthorizedAccount(t *testing.T) {
 		for range 3 {
 			token := w.token(shop)
 			w.weixin.KillTokens(theShop)
-			if _, err := w.node.Replace(w.Context(), shop, token); err != nil {
+			if _, err := w.node.Replace(w.Context(), shop, rejection(token)); err != nil {
 				t.Fatalf("renewing: %v", err)
 			}
 		}

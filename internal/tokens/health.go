@@ -23,13 +23,16 @@ const (
 )
 
 // health remembers what went wrong with which subject: cool-downs after failures,
-// and tokens that WeChat has rejected. It survives reloads, not the process. It is
-// safe for concurrent use and waits for nothing.
+// tokens that were withdrawn, and renewals of rejected ones. It survives reloads, not
+// the process. It is safe for concurrent use and waits for nothing.
 type health struct {
 	mu       sync.Mutex // guards all below
 	of       map[healthKey]*subjectHealth
-	limiters map[string]*lookupLimiter // component → look-ups of unknown appids
+	limiters map[limiterKey]*lookupLimiter
 }
+
+// limiterKey is a component and the client that asks for unknown appids under it.
+type limiterKey struct{ component, client string }
 
 // healthKey names what can fail, and cool down, by itself.
 type healthKey struct {
@@ -48,17 +51,18 @@ const (
 
 type subjectHealth struct {
 	failures   int
-	until      time.Time   // no attempt before
-	err        error       // what callers are shown meanwhile
-	text       string      // of the failure, the same for every failure of its kind
-	rejected   []*Token    // by WeChat, until they expire
-	forced     []time.Time // see forced.go
-	unreadable time.Time   // when it was last said that the record does not open
-	rechecked  time.Time   // when it was last looked into whether the account is authorized
+	until      time.Time // no attempt before
+	err        error     // what callers are shown meanwhile
+	text       string    // of the failure, the same for every failure of its kind
+	revoked    []*Token  // the account has withdrawn them; until they expire
+	forced     forced    // renewals of rejected tokens
+	contended  time.Time // when it was last said that another process renews as well
+	unreadable time.Time // when it was last said that the record does not open
+	rechecked  time.Time // when it was last looked into whether the account is authorized
 }
 
 func newHealth() *health {
-	return &health{of: make(map[healthKey]*subjectHealth), limiters: make(map[string]*lookupLimiter)}
+	return &health{of: make(map[healthKey]*subjectHealth), limiters: make(map[limiterKey]*lookupLimiter)}
 }
 
 // at returns the health of a key, which it makes if there is none. The caller
@@ -133,44 +137,62 @@ func isDue(last *time.Time, interval time.Duration, now time.Time) bool {
 	return true
 }
 
-// Reject notes a token of who that WeChat has rejected. More than one is kept:
-// callers may come late with the token before the last.
-func (h *health) Reject(who subject.Subject, token *Token, now time.Time) {
+// ForcedIsDue reports whether a rejected token of who may be renewed now, and counts
+// the attempt.
+func (h *health) ForcedIsDue(who subject.Subject, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.at(healthKey{who, renewal}).forced.isDue(now)
+}
+
+// Forced counts a renewal of a rejected token that has succeeded. It reports whether
+// it is time to say that another process uses the same credentials, once an hour.
+func (h *health) Forced(who subject.Subject, now time.Time) (contended bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.at(healthKey{who, renewal})
+	return s.forced.succeeded(now) && isDue(&s.contended, time.Hour, now)
+}
+
+// Revoke notes a token of who that must not be served any more: the account has
+// withdrawn its authorization. Copies of it may be on their way into memory.
+func (h *health) Revoke(who subject.Subject, token *Token, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.at(healthKey{who, renewal})
 	s.forget(now)
-	if !s.rejects(token.Value) {
-		s.rejected = append(s.rejected, token)
+	if !s.hasRevoked(token.Value) {
+		s.revoked = append(s.revoked, token)
 	}
 }
 
-// IsRejected reports whether WeChat has rejected this token of who.
-func (h *health) IsRejected(who subject.Subject, token secret.Secret) bool {
+// IsRevoked reports whether this token of who was withdrawn.
+func (h *health) IsRevoked(who subject.Subject, token secret.Secret) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.of[healthKey{who, renewal}]
-	return s != nil && s.rejects(token)
+	return s != nil && s.hasRevoked(token)
 }
 
-func (s *subjectHealth) rejects(token secret.Secret) bool {
-	return slices.ContainsFunc(s.rejected, func(rejected *Token) bool { return rejected.Value.Equal(token) })
+func (s *subjectHealth) hasRevoked(token secret.Secret) bool {
+	return slices.ContainsFunc(s.revoked, func(revoked *Token) bool { return revoked.Value.Equal(token) })
 }
 
 // forget drops what has no effect any more.
 func (s *subjectHealth) forget(now time.Time) {
-	s.forced = slices.DeleteFunc(s.forced, func(at time.Time) bool { return now.Sub(at) >= time.Hour })
-	s.rejected = slices.DeleteFunc(s.rejected, func(token *Token) bool { return !now.Before(token.Expires) })
+	s.forced.forget(now)
+	s.revoked = slices.DeleteFunc(s.revoked, func(token *Token) bool { return !now.Before(token.Expires) })
 }
 
-// LookupLimiter returns what bounds the look-ups of a component.
-func (h *health) LookupLimiter(component string) *lookupLimiter {
+// LookupLimiter returns what bounds the look-ups of a client under a component.
+func (h *health) LookupLimiter(component, client string) *lookupLimiter {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.limiters[component] == nil {
-		h.limiters[component] = newLookupLimiter()
+	key := limiterKey{component, client}
+	if h.limiters[key] == nil {
+		h.limiters[key] = newLookupLimiter()
 	}
-	return h.limiters[component]
+	return h.limiters[key]
 }
 
 // Sweep forgets whatever is well again, so that memory is bounded by the subjects
@@ -180,7 +202,7 @@ func (h *health) Sweep(now time.Time) {
 	defer h.mu.Unlock()
 	for key, s := range h.of {
 		s.forget(now)
-		if len(s.forced)+len(s.rejected) == 0 &&
+		if s.forced.idle() && len(s.revoked) == 0 &&
 			now.After(s.until.Add(maxCoolDown)) && now.After(s.unreadable.Add(unreadableInterval)) &&
 			now.After(s.rechecked.Add(recheckInterval)) {
 			delete(h.of, key)

@@ -12,11 +12,14 @@
 //	componentapi.go authorization.go   what clients ask for; what WeChat's events report
 //	exchange.go                        an authorization_code becomes tokens, once
 //	authorizers.go components.go       how WeChat issues a token, of each level
+//	rejected.go                        what follows when WeChat rejects a token
 //	source.go                          memory, vault, WeChat; one renewal of a token at a time in the cluster
+//	questions.go                       whether WeChat says that a token is alive
 //	tickets.go notices.go retry.go     tickets; what nodes tell each other; saving, and saving again
 //	records.go remember.go outcome.go  locks and records; tokens in memory; what came of an attempt
 //	base.go codes.go unsaved.go        what all of them share
-//	forced.go health.go lookups.go     what went wrong with whom, and what is not tried for a while
+//	doubts.go                          which calls WeChat rejects although the token is alive
+//	health.go forced.go lookups.go     what went wrong with whom, and what is not tried for a while
 //	lifetime.go token.go events.go     work that outlives its caller; the types
 package tokens
 
@@ -57,7 +60,7 @@ type Keeper struct {
 // NewKeeper returns a Keeper that holds tokens in memory and asks current
 // for the configuration in force whenever it needs it.
 func NewKeeper(current func() *Settings, memory Memory) *Keeper {
-	b := &base{lifetime: newLifetime(), settings: current, memory: memory, health: newHealth(), codes: newCodes()}
+	b := &base{lifetime: newLifetime(), settings: current, memory: memory, health: newHealth(), doubts: newDoubts(), codes: newCodes()}
 	k := &Keeper{base: b, records: &records{base: b}, notices: &notices{base: b}}
 	k.tickets = &tickets{k.records}
 	k.components = newComponents(k.tickets, newSlots())
@@ -88,6 +91,7 @@ func (k *Keeper) watch(ctx context.Context) {
 			k.authorization.resumePending(ctx, component)
 		}
 		k.health.Sweep(time.Now())
+		k.doubts.Sweep(time.Now())
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -107,21 +111,34 @@ func (k *Keeper) Close() {
 	k.memory.Close()
 }
 
-// Current returns a token of who that is alive and that WeChat has not rejected
-// yet. A token that is due for a renewal is returned, and renewed in the
-// background. Only if there is no live token, Current waits for a renewal, which
-// goes on without the caller. Its errors are for [problem.Of]: ErrUnauthorized and ErrNeedsAdmin
-// mean that there is no token until the account's admin acts, others that a later
-// call may succeed.
-func (k *Keeper) Current(ctx context.Context, who subject.Subject) (*Token, error) {
-	return k.sourceOf(who).current(ctx, who)
+// Current returns a token of who that is alive as far as it is known, for a call of
+// client. A token that is due for a renewal is returned,
+// and renewed in the background. A token that WeChat has rejected is returned until
+// there is a newer one: what WeChat says to one caller shuts who for nobody else.
+// Only if there is no token that has not expired, Current waits for a renewal, which
+// goes on without the caller. Its errors are for [problem.Of]: ErrUnauthorized and
+// ErrNeedsAdmin mean that there is no token until the account's admin acts, others
+// that a later call may succeed. ErrRationed means that client has asked for too many
+// accounts that nobody knows.
+func (k *Keeper) Current(ctx context.Context, who subject.Subject, client string) (*Token, error) {
+	return k.sourceOf(who).current(ctx, who, client)
 }
 
-// Replace returns a token of who other than rejected, which WeChat has just
-// rejected. If another caller or node has a newer one, that is returned;
-// only otherwise WeChat is asked for a new one. It waits and fails as Current does.
-func (k *Keeper) Replace(ctx context.Context, who subject.Subject, rejected *Token) (*Token, error) {
-	return k.sourceOf(who).replace(ctx, who, rejected)
+// Replace returns a token of who with which a call that WeChat has rejected may be
+// repeated once: the newest one, or, if the newest was rejected and WeChat does not
+// say that it is alive, a new one. Its errors are for [problem.Of]. ErrPathRejects:
+// the token is alive, WeChat rejects only such calls. ErrRejected: there is no newer
+// token for now. ErrUnauthorized and ErrNeedsAdmin: as from Current. It waits for a
+// question at WeChat (about five seconds at most) and for a renewal, but no longer
+// than ctx.
+func (k *Keeper) Replace(ctx context.Context, who subject.Subject, r Rejection) (*Token, error) {
+	return k.sourceOf(who).replace(ctx, who, r)
+}
+
+// Accepted is told of every call that WeChat has answered with neither a rejection of
+// its token nor a failure. It waits for nothing and does not allocate.
+func (k *Keeper) Accepted(who subject.Subject, token *Token, by Caller) {
+	k.doubts.Accepted(who, token, by)
 }
 
 // Recheck is told that WeChat has answered "not authorized" (61003) to a call
@@ -185,20 +202,20 @@ func (k *Keeper) PreAuthCode(ctx context.Context, component string) (openapi.Pre
 
 // AuthorizerInfo asks WeChat who an authorizer is, and stores the refresh
 // token that it tells.
-func (k *Keeper) AuthorizerInfo(ctx context.Context, who subject.Subject) (openapi.AuthorizerInfo, error) {
-	return k.api.authorizerInfo(ctx, who)
+func (k *Keeper) AuthorizerInfo(ctx context.Context, who subject.Subject, client string) (openapi.AuthorizerInfo, error) {
+	return k.api.authorizerInfo(ctx, who, client)
 }
 
 // AuthorizerList asks WeChat for one page of the authorizers, and stores the
 // refresh tokens that it tells.
-func (k *Keeper) AuthorizerList(ctx context.Context, component string, offset, count int) (openapi.AuthorizerList, error) {
-	return k.api.authorizerList(ctx, component, offset, count)
+func (k *Keeper) AuthorizerList(ctx context.Context, component, client string, offset, count int) (openapi.AuthorizerList, error) {
+	return k.api.authorizerList(ctx, component, client, offset, count)
 }
 
-// CallComponentAPI makes a call with who's token and returns WeChat's answer as it
-// came, which may hold credentials.
-func (k *Keeper) CallComponentAPI(ctx context.Context, who subject.Subject, endpoint string, body openapi.Params) (answer []byte, err error) {
-	err = k.sourceOf(who).withToken(ctx, who, func(token secret.Secret) (err error) {
+// CallComponentAPI makes a call of client with who's token and returns WeChat's
+// answer as it came, which may hold credentials.
+func (k *Keeper) CallComponentAPI(ctx context.Context, who subject.Subject, client, endpoint string, body openapi.Params) (answer []byte, err error) {
+	err = k.sourceOf(who).withToken(ctx, who, Caller{client, endpoint}, func(token secret.Secret) (err error) {
 		answer, err = k.settings().API.Call(ctx, endpoint, token, body)
 		return err
 	})

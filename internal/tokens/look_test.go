@@ -34,7 +34,7 @@ func TestStorageThatHangsHoldsFewCallers(t *testing.T) {
 				defer held.Add(-1)
 				ctx, cancel := context.WithTimeout(w.Context(), time.Second)
 				defer cancel()
-				_, _ = w.node.Current(ctx, who)
+				_, _ = w.node.Current(ctx, who, theClient)
 			})
 		}
 		time.Sleep(2 * time.Second)
@@ -44,7 +44,7 @@ func TestStorageThatHangsHoldsFewCallers(t *testing.T) {
 		close(well)
 		callers.Wait()
 		for _, who := range all {
-			_, err := w.node.Current(w.Context(), who)
+			_, err := w.node.Current(w.Context(), who, theClient)
 			w.must(err)
 		}
 	})
@@ -63,7 +63,7 @@ func TestCallerWaitsOnceForStorageThatFails(t *testing.T) {
 				w.restart()
 				w.storage.Intercept(func(ctx context.Context, _ vaulttest.Op, _ string) error { return c.happens(ctx) })
 				began := time.Now()
-				if _, err := w.node.Current(w.Context(), shop); !errors.Is(err, vault.ErrUnavailable) {
+				if _, err := w.node.Current(w.Context(), shop, theClient); !errors.Is(err, vault.ErrUnavailable) {
 					t.Errorf("Current: %v", err)
 				}
 				if waited := time.Since(began); waited != c.waits {
@@ -88,7 +88,7 @@ func TestReadingGoesOnWhenItsCallerLeaves(t *testing.T) {
 		})
 		ctx, cancel := context.WithTimeout(w.Context(), 2*time.Second)
 		defer cancel()
-		if token, err := w.node.Current(ctx, shop); token != nil || err != context.DeadlineExceeded {
+		if token, err := w.node.Current(ctx, shop, theClient); token != nil || err != context.DeadlineExceeded {
 			t.Errorf("Current gives %v, %v", token, err)
 		}
 		time.Sleep(4 * time.Second)
@@ -109,7 +109,7 @@ func TestCloseEndsReadingThatHangs(t *testing.T) {
 		w.storage.Intercept(func(ctx context.Context, _ vaulttest.Op, _ string) error { <-ctx.Done(); return ctx.Err() })
 		failed := make(chan error)
 		go func() {
-			_, err := w.node.Current(w.Context(), shop)
+			_, err := w.node.Current(w.Context(), shop, theClient)
 			failed <- err
 		}()
 		synctest.Wait()

@@ -120,7 +120,7 @@ func TestClientThatTriesAppIDs(t *testing.T) {
 				w.weixin.Inject(sandbox.Fault{Path: askAuthorizerInfo, Latency: 50 * time.Millisecond})
 				began := time.Now()
 				tries(func(i int) {
-					_, err := w.node.Current(w.Context(), subject.Of(theComponent, fmt.Sprintf("wx%016x", i)))
+					_, err := w.node.Current(w.Context(), subject.Of(theComponent, fmt.Sprintf("wx%016x", i)), theClient)
 					if !errors.Is(err, problem.ErrUnauthorized) && !errors.Is(err, problem.ErrRationed) {
 						t.Errorf("%d: %v", i, err)
 					}

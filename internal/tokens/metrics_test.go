@@ -15,7 +15,7 @@ func TestRenewalsAreCounted(t *testing.T) {
 		refused := metricstest.Value(t, "caddy_wechat_renewals_total", "authorizer", "refused")
 		token := w.token(shop)
 		w.weixin.KillTokens(theShop)
-		if _, err := w.node.Replace(w.Context(), shop, token); err != nil {
+		if _, err := w.node.Replace(w.Context(), shop, rejection(token)); err != nil {
 			t.Fatal(err)
 		}
 		if n := metricstest.Value(t, "caddy_wechat_renewals_total", "authorizer", "ok") - ok; n != 1 {
@@ -23,7 +23,7 @@ func TestRenewalsAreCounted(t *testing.T) {
 		}
 		w.weixin.KillTokens(theShop)
 		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, ErrCode: 45009, Times: 1})
-		if _, err := w.node.Replace(w.Context(), shop, w.node.memory.Get(shop)); err == nil {
+		if _, err := w.node.Replace(w.Context(), shop, rejection(w.node.memory.Get(shop))); err == nil {
 			t.Fatal("renewed")
 		}
 		if n := metricstest.Value(t, "caddy_wechat_renewals_total", "authorizer", "refused") - refused; n != 1 {

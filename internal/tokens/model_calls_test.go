@@ -31,6 +31,9 @@ func (m *model) asked(c *wireCall) {
 		m.mayExchange(c)
 	case askStartPushTicket:
 		m.mayWake(c)
+	case askDomainIP:
+		m.mayQuestion(c)
+		return
 	case askAuthorizerInfo:
 	default:
 		return
@@ -40,7 +43,7 @@ func (m *model) asked(c *wireCall) {
 
 // mayRenew holds a renewal against what stands in the storage: a process that
 // holds the lock may renew if no token stands there, if it is about to expire,
-// if the process has seen it rejected, or has doubts. A process that could not
+// if WeChat did not tell the process that it is alive, or if the process has doubts. A process that could not
 // store what it has got may go by what it has; and where somebody has written
 // without the lock, nobody can know what stands.
 func (m *model) mayRenew(c *wireCall, stands vault.Record, err error) {
@@ -52,9 +55,10 @@ func (m *model) mayRenew(c *wireCall, stands vault.Record, err error) {
 		m.breaks(notRaced, "%s renews %s without its lock", c.p.name, nameOf(c.who))
 	case held == nil || held.lost, unstored, now.Before(m.loose[keyOf(c.who)]):
 	case err != nil, stands.Token == nil, !now.Before(stands.Expires):
-	case c.p.rejected[stands.Token.Reveal()]:
+	case c.p.revoked[stands.Token.Reveal()]:
+	case now.Sub(c.p.unproven[stands.Token.Reveal()]) < renewTimeout:
 		c.forced = true
-		if n, last := c.p.forcedLately(c.who); n >= forcedAtOnce && now.Sub(last) < forcedEvery-renewTimeout {
+		if n, last := c.p.forcedLately(c.who); n > maxForcedHourly+1 && now.Sub(last) < contendedInterval {
 			m.breaks(notLooped, "%s forces the renewal of %s %d times within an hour", c.p.name, nameOf(c.who), n+1)
 		}
 	case !now.Before(stands.Expires.Add(-ahead)):
@@ -74,6 +78,21 @@ func (p *process) forcedLately(who subject.Subject) (renewals int, last time.Tim
 		}
 	}
 	return renewals, last
+}
+
+// mayQuestion bounds the questions whether a token is alive: one a second, from each
+// process about each subject.
+func (m *model) mayQuestion(c *wireCall) {
+	now := time.Now()
+	for who, issues := range m.issues {
+		if slices.ContainsFunc(issues, func(i issue) bool { return i.value == c.token }) {
+			c.who = who
+		}
+	}
+	if now.Sub(c.p.questioned[c.who]) < questionInterval-m.slow { // the wire holds each up for a while
+		m.breaks(notLooped, "%s asks about the token of %s %v after the last time", c.p.name, nameOf(c.who), now.Sub(c.p.questioned[c.who]))
+	}
+	c.p.questioned[c.who] = now
 }
 
 // mayDoubt reports whether a renewal is one that a 61003 on a call has caused:
@@ -162,8 +181,10 @@ func (m *model) answered(c *wireCall, status int, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a, now := c.answer, time.Now()
-	if openapi.RejectsToken(a.ErrCode) {
-		c.p.rejected[c.token] = true
+	if c.path == askDomainIP {
+		if err != nil || status != 200 || !c.isJSON || a.ErrCode == -1 || openapi.RejectsToken(a.ErrCode) {
+			c.p.unproven[c.token] = now
+		}
 	}
 	if err != nil || status != 200 || a.ErrCode != 0 {
 		m.troubled = now
@@ -197,15 +218,18 @@ func (m *model) noAnswer(c *wireCall, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.troubled = time.Now()
+	if c.path == askDomainIP {
+		c.p.unproven[c.token] = time.Now()
+	}
 	m.observe()
 	m.trace("%s %s %s: no answer, %v", c.p.name, strings.TrimPrefix(c.path, "/cgi-bin/component/"), nameOf(c.who), err)
 }
 
 // disown notes that a process was told that an account has withdrawn: then it
-// takes all its tokens for rejected.
+// takes all its tokens for withdrawn.
 func (m *model) disown(p *process, who subject.Subject) {
 	for _, issue := range m.issues[who] {
-		p.rejected[issue.value] = true
+		p.revoked[issue.value] = true
 	}
 }
 

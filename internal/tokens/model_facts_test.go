@@ -23,7 +23,7 @@ type facts struct {
 	ticketStood  vault.Ticket // the one that is stored
 	ticketSince  time.Time
 	loose        map[string]time.Time // record → until when it may go back: it was written without its lock
-	everStored   map[string]bool      // token values
+	storedSince  map[string]time.Time // token → when it was first stored
 	issues       map[subject.Subject][]issue
 	unkept       map[subject.Subject]*wireCall // the last renewal, until something is stored
 	refreshOf    map[string]string             // token → refresh token that came with it
@@ -48,7 +48,7 @@ type codeFact struct {
 
 func newFacts() facts {
 	return facts{locks: map[string]*lease{}, stood: map[string]vault.Record{}, loose: map[string]time.Time{},
-		everStored: map[string]bool{}, issues: map[subject.Subject][]issue{}, codes: map[string]codeFact{},
+		storedSince: map[string]time.Time{}, issues: map[subject.Subject][]issue{}, codes: map[string]codeFact{},
 		refreshOf: map[string]string{}, unkept: map[subject.Subject]*wireCall{},
 		refreshSince: map[subject.Subject]time.Time{}, changed: map[subject.Subject]time.Time{},
 		withdrawn: map[subject.Subject]withdrawal{}}
@@ -57,9 +57,10 @@ func newFacts() facts {
 // memory is what one process was told.
 type memory struct {
 	believes    map[string]*lease
-	reported    map[string]time.Time // token → since when the process knows, by After, that it is rejected
-	rejected    map[string]bool      // tokens whose rejection it has seen
-	spent       map[string]int       // code → how often WeChat has said that it is spent
+	unproven    map[string]time.Time // token → when WeChat, asked, last did not say that it is alive
+	questioned  map[subject.Subject]time.Time
+	revoked     map[string]bool // tokens of accounts that have withdrawn
+	spent       map[string]int  // code → how often WeChat has said that it is spent
 	handed      map[subject.Subject][]*Token
 	since       map[subject.Subject]time.Time // when it was first asked for a token though the one at hand was due
 	doubted     map[subject.Subject]time.Time
@@ -77,7 +78,8 @@ type memory struct {
 type withdrawal struct{ event, acknowledged time.Time }
 
 func newMemory() memory {
-	return memory{believes: map[string]*lease{}, reported: map[string]time.Time{}, rejected: map[string]bool{}, spent: map[string]int{},
+	return memory{believes: map[string]*lease{}, unproven: map[string]time.Time{}, revoked: map[string]bool{},
+		questioned: map[subject.Subject]time.Time{}, spent: map[string]int{},
 		handed: map[subject.Subject][]*Token{}, since: map[subject.Subject]time.Time{},
 		doubted: map[subject.Subject]time.Time{}, doubtUsed: map[subject.Subject]time.Time{},
 		withdrawn: map[subject.Subject]withdrawal{}, asks: map[string][]time.Time{},

@@ -60,7 +60,7 @@ func (m *model) nobodyForgetsACode() {
 	time.Sleep(3 * time.Minute) // a minute until somebody looks, another until a cool-down ends
 	now := time.Now()
 	for node := range m.nodes {
-		if m.at(node).health.contended(platform, now) {
+		if m.at(node).health.isContended(platform, now) {
 			return
 		}
 	}
@@ -72,6 +72,16 @@ func (m *model) nobodyForgetsACode() {
 		}
 		m.mu.Unlock()
 	}
+}
+
+// isContended reports whether so many rejected tokens of who were renewed that only one
+// a minute is.
+func (h *health) isContended(who subject.Subject, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f := &h.at(healthKey{who, renewal}).forced
+	f.forget(now)
+	return len(f.renewed) >= maxForcedHourly
 }
 
 // everythingIsKept looks whether the processes that live on have stored what
@@ -109,7 +119,7 @@ func (m *model) hopeful() (all []subject.Subject) {
 // succeed.
 func (m *model) everybodyWorks() {
 	hopeful := m.hopeful()
-	began, limit := time.Now(), recheckInterval+5*time.Minute
+	began, limit := time.Now(), max(recheckInterval, maxMark)+5*time.Minute
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
 		var failing string
 		for node := range m.nodes {
@@ -117,9 +127,6 @@ func (m *model) everybodyWorks() {
 			for _, who := range hopeful {
 				if m.call(p, who, patience) == nil {
 					failing = p.name + " for " + nameOf(who)
-				}
-				if _, err := p.Current(context.Background(), who); errors.Is(err, problem.ErrContended) {
-					limit = time.Hour + 5*time.Minute
 				}
 			}
 		}
@@ -172,7 +179,7 @@ func (m *model) withdrawnStayOut() {
 		}
 		for node := range m.nodes {
 			p := m.at(node)
-			if _, err := p.Current(context.Background(), who); !errors.Is(err, problem.ErrUnauthorized) {
+			if _, err := p.Current(context.Background(), who, theClient); !errors.Is(err, problem.ErrUnauthorized) {
 				m.mu.Lock()
 				m.breaks(notDead, "%s for %s, which is not authorized: %v", p.name, nameOf(who), err)
 				m.mu.Unlock()

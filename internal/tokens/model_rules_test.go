@@ -21,11 +21,12 @@ import (
 const (
 	notLost   = 1 + iota // whoever is authorized at WeChat gets tokens again by itself
 	notRaced             // no renewal without need, hence no two nodes that kill each other's tokens
-	notDead              // what WeChat has rejected, or an account has taken back, is not handed out again
+	notDead              // what has expired, or an account has taken back, is not handed out again
 	notBack              // records do not go back, and are stored before their tokens are handed out
 	notLooped            // calls to WeChat are bounded, whatever happens
 	notLeft              // every caller is answered in time
 	notLeaked            // no credential in the log, nor in clear in the storage
+	notShut              // whatever WeChat says to whom, a token that has not expired is served
 )
 
 // report fails rt in a line of its own for each promise, so that what rapid
@@ -46,6 +47,8 @@ func (m *model) report(rt *rapid.T) {
 		rt.Fatal("a caller is not answered")
 	case notLeaked:
 		rt.Fatal("a credential has leaked")
+	case notShut:
+		rt.Fatal("a token that has not expired is not served")
 	}
 }
 
@@ -85,21 +88,37 @@ func (m *model) handedOut(p *process, who subject.Subject, began time.Time, toke
 	}
 	value := token.Value.Reveal()
 	gone, goneElsewhere := p.withdrawn[who], m.withdrawn[who]
-	switch at, reported := p.reported[value]; {
-	case reported && at.Before(began):
-		m.breaks(notDead, "%s hands out %s of %s, whose rejection it knows", p.name, brief(value), nameOf(who))
+	switch {
 	case !token.Expires.After(began):
 		m.breaks(notDead, "%s hands out %s of %s, which has expired", p.name, brief(value), nameOf(who))
 	case !gone.acknowledged.IsZero() && gone.acknowledged.Before(began) && m.issuedAt(who, value).Before(gone.event):
 		m.breaks(notDead, "%s hands out %s of %s, whose withdrawal it has acknowledged", p.name, brief(value), nameOf(who))
 	case m.isTold(p, goneElsewhere, began) && m.issuedAt(who, value).Before(goneElsewhere.event):
 		m.breaks(notDead, "%s hands out %s of %s, whose withdrawal another node has acknowledged", p.name, brief(value), nameOf(who))
-	case !m.everStored[value] && !stands.Token.Equal(token.Value) && p.storeFailed.Before(m.issuedAt(who, value)):
+	case m.storedSince[value].IsZero() && !stands.Token.Equal(token.Value) && p.storeFailed.Before(m.issuedAt(who, value)):
 		m.breaks(notBack, "%s hands out %s of %s before it is stored", p.name, brief(value), nameOf(who))
 	}
 	m.mayBeStale(p, who, began, token)
 	if len(p.handed[who]) == 0 || p.handed[who][len(p.handed[who])-1] != token {
 		p.handed[who] = append(p.handed[who], token)
+	}
+}
+
+// mayShut looks whether a caller who came at began was refused although a token stood
+// in the storage that had not expired: a rejection, a failed renewal or a cool-down is
+// no reason. Trouble of the storage is.
+func (m *model) mayShut(ctx context.Context, p *process, who subject.Subject, began time.Time, err error) {
+	stands, failed := m.truth.Load(context.Background(), who)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	value := stands.Token.Reveal()
+	switch {
+	case failed != nil, stands.Token == nil, stands.State != vault.Authorized, !time.Now().Before(stands.Expires):
+	case ctx.Err() != nil, p.ctx.Err() != nil, p.revoked[value], !m.storedSince[value].Before(began):
+	case time.Since(p.storeFailed) < time.Minute, time.Since(m.damaged) < time.Minute, m.isLoose(who):
+	default:
+		m.breaks(notShut, "%s refuses %s, whose token %s is good for another %v: %v", p.name, nameOf(who), brief(value),
+			time.Until(stands.Expires).Round(time.Second), err)
 	}
 }
 
@@ -168,7 +187,9 @@ func (m *model) stored(p *process, key string) {
 	before, known := m.stood[key]
 	m.stood[key] = stands
 	delete(m.unkept, who)
-	m.everStored[stands.Token.Reveal()] = true
+	if value := stands.Token.Reveal(); m.storedSince[value].IsZero() {
+		m.storedSince[value] = time.Now()
+	}
 	held, now := p.believes[lockOf(who)], time.Now()
 	if held == nil || held.lost || now.Sub(p.storeFailed) < time.Minute {
 		m.loose[key] = now.Add(time.Minute)
@@ -232,6 +253,9 @@ func (m *model) acknowledged(p *process, who subject.Subject, e bizmsg.Event, be
 	stands, err := m.truth.Load(context.Background(), who)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if e.InfoType == bizmsg.InfoUnauthorized {
+		m.disown(p, who)
+	}
 	switch code := e.AuthorizationCode; {
 	case e.InfoType == bizmsg.InfoTicket:
 	case e.InfoType == bizmsg.InfoUnauthorized && stands.State == vault.Unauthorized && stands.EventTime.Equal(e.CreateTime):

@@ -99,18 +99,22 @@ func (m *model) call(p *process, who subject.Subject, patience time.Duration) *T
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	began := time.Now()
-	token, err := p.Current(ctx, who)
+	token, err := p.Current(ctx, who, theClient)
 	m.inTime(ctx, p, "a call", 0)
 	m.handedOut(p, who, began, token, err)
 	if err != nil {
+		m.mayShut(ctx, p, who, began, err)
 		return nil
 	}
 	return m.callWith(ctx, p, who, token)
 }
 
 func (m *model) callWith(ctx context.Context, p *process, who subject.Subject, token *Token) *Token {
-	switch code := p.callWith(ctx, who, token.Value); {
+	by := Caller{theClient, modelPath(who)}
+	code := p.callWith(ctx, who, token.Value)
+	switch {
 	case code == 0:
+		p.Accepted(who, token, by)
 		return token
 	case code == 61003:
 		m.mu.Lock()
@@ -122,12 +126,7 @@ func (m *model) callWith(ctx context.Context, p *process, who subject.Subject, t
 		return nil
 	}
 	began, value := time.Now(), token.Value.Reveal()
-	m.mu.Lock()
-	if _, known := p.reported[value]; !known {
-		p.reported[value] = began
-	}
-	m.mu.Unlock()
-	renewed, err := p.Replace(ctx, who, token)
+	renewed, err := p.Replace(ctx, who, Rejection{Caller: by, Token: token, Errcode: code, Arrived: began})
 	m.inTime(ctx, p, "a call", 0)
 	m.handedOut(p, who, began, renewed, err)
 	if err == nil && renewed.Value.Equal(token.Value) {
@@ -138,6 +137,7 @@ func (m *model) callWith(ctx context.Context, p *process, who subject.Subject, t
 	if err != nil || p.callWith(ctx, who, renewed.Value) != 0 {
 		return nil
 	}
+	p.Accepted(who, renewed, by)
 	return renewed
 }
 
@@ -221,11 +221,11 @@ func drawList(t *rapid.T, s sequence) (string, func(m *model)) {
 	node, who := s.drawNode(t), s.drawAccount(t)
 	if rapid.Bool().Draw(t, "info") {
 		return fmt.Sprintf("info n%d %s", node, nameOf(who)), func(m *model) {
-			m.begin(node, func(p *process) { _, _ = p.AuthorizerInfo(context.Background(), who) })
+			m.begin(node, func(p *process) { _, _ = p.AuthorizerInfo(context.Background(), who, theClient) })
 		}
 	}
 	return fmt.Sprintf("list n%d", node), func(m *model) {
-		m.begin(node, func(p *process) { _, _ = p.AuthorizerList(context.Background(), theComponent, 0, 10) })
+		m.begin(node, func(p *process) { _, _ = p.AuthorizerList(context.Background(), theComponent, theClient, 0, 10) })
 	}
 }
 

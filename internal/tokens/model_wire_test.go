@@ -37,6 +37,7 @@ type wireCall struct {
 	who    subject.Subject
 	code   string // authorization_code
 	forced bool   // it renews a token that was rejected
+	isJSON bool   // the answer is
 	answer wireAnswer
 }
 
@@ -54,7 +55,10 @@ type grantAnswer struct {
 }
 
 func (w modelWire) RoundTrip(r *http.Request) (*http.Response, error) {
-	body := must(io.ReadAll(r.Body))
+	var body []byte
+	if r.Body != nil {
+		body = must(io.ReadAll(r.Body))
+	}
 	c := w.p.m.callOf(w.p, r, body)
 	if err := w.p.pause(r.Context(), c.path); err != nil {
 		return nil, err
@@ -70,7 +74,7 @@ func (w modelWire) RoundTrip(r *http.Request) (*http.Response, error) {
 	text, err := io.ReadAll(answer.Body)
 	answer.Body.Close()
 	text = w.p.m.twist(c, text)
-	if json.Unmarshal(text, &c.answer) != nil {
+	if c.isJSON = json.Unmarshal(text, &c.answer) == nil; !c.isJSON {
 		c.answer = wireAnswer{}
 	}
 	if err := w.p.pause(r.Context(), c.path); err != nil {
@@ -111,12 +115,20 @@ func (m *model) twist(c *wireCall, text []byte) []byte {
 	return refreshMember.ReplaceAll(text, []byte(`"authorizer_refresh_token":""`))
 }
 
+// modelPath is the path that applications call with who's token.
+func modelPath(who subject.Subject) string {
+	if who.IsComponent() {
+		return askComponent
+	}
+	return askAccount
+}
+
 // callWith makes an application's call with a token and returns WeChat's
 // errcode, -1 for no answer.
 func (p *process) callWith(ctx context.Context, who subject.Subject, token secret.Secret) int {
-	path, body := askAccount, ""
+	path, body := modelPath(who), ""
 	if who.IsComponent() {
-		path, body = askComponent, `{"component_appid":"`+theComponent+`"}`
+		body = `{"component_appid":"` + theComponent + `"}`
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -36,7 +36,7 @@ func TestWithdrawalReachesEveryNode(t *testing.T) {
 		time.Sleep(noticeInterval)
 		synctest.Wait()
 		for _, n := range []*node{other, third} {
-			if _, err := n.Current(w.Context(), shop); !errors.Is(err, problem.ErrUnauthorized) {
+			if _, err := n.Current(w.Context(), shop, theClient); !errors.Is(err, problem.ErrUnauthorized) {
 				t.Errorf("Current: %v", err)
 			}
 		}
@@ -53,7 +53,7 @@ func TestAuthorizationReachesEveryNode(t *testing.T) {
 		w.must(w.weixin.Revoke(w.Context(), theShop))
 		time.Sleep(noticeInterval)
 		synctest.Wait()
-		if _, err := other.Current(w.Context(), shop); !errors.Is(err, problem.ErrUnauthorized) {
+		if _, err := other.Current(w.Context(), shop, theClient); !errors.Is(err, problem.ErrUnauthorized) {
 			t.Fatalf("Current: %v", err)
 		}
 		w.authorize(theShop)

@@ -36,12 +36,6 @@ func (b *base) failed(doing string, who subject.Subject, key healthKey, err erro
 	shown := publicError(who, err)
 	public := problem.Of(shown)
 	metrics.Renewals.WithLabelValues(levelLabel(who), public.Slug).Inc()
-	if errors.Is(err, problem.ErrRationed) {
-		b.health.LookupLimiter(who.Component()).warned.Do(func() {
-			b.log(who).Warn("too many unknown authorizers are asked for; WeChat is not asked about more")
-		})
-		return err
-	}
 	var component *componentError
 	if errors.As(err, &component) && !who.IsComponent() || errors.Is(err, vault.ErrUnavailable) || b.ctx.Err() != nil {
 		return shown
@@ -68,6 +62,17 @@ func coolDownFor(err error) time.Duration {
 		return minCoolDown
 	}
 	return 0
+}
+
+// rationed counts a look-up that was not made because the client has asked for too
+// many unknown authorizers, and says so once a minute. It starts no cool-down: for
+// another client the account is looked up.
+func (b *base) rationed(who subject.Subject, client string) {
+	metrics.Renewals.WithLabelValues(levelLabel(who), problem.ErrRationed.Slug).Inc()
+	b.health.LookupLimiter(who.Component(), client).warned.Do(func() {
+		b.log(who).Warn("too many unknown authorizers are asked for; WeChat is not asked about more for this client",
+			zap.String("client", client))
+	})
 }
 
 // countRenewed counts a token that was renewed.
@@ -133,7 +138,7 @@ func publicError(who subject.Subject, err error) error {
 func callError(err error) error {
 	var refusal *openapi.Refusal
 	var component *componentError
-	if errors.As(err, &component) && errors.As(component, &refusal) {
+	if errors.As(err, &component) && errors.As(component, &refusal) && !errors.Is(err, problem.ErrRejected) {
 		return problem.ErrNoComponent.Because("WeChat refuses with errcode %d", refusal.Code)
 	}
 	return err

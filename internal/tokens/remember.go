@@ -15,27 +15,28 @@ func (b *base) tokenOf(who subject.Subject, record vault.Record) *Token {
 		return nil
 	}
 	token := NewToken(record.Token, record.Obtained, record.Expires)
-	token.rejected.Store(b.health.IsRejected(who, record.Token))
+	token.revoked.Store(b.health.IsRevoked(who, record.Token))
 	return token
 }
 
-// remember puts a token into memory and returns it. It may be rejected between its
-// reading from the vault and now: reject first notes that in health and then drops
+// remember puts a token into memory and returns it. It may be revoked between its
+// reading from the vault and now: revoke first notes that in health and then drops
 // the token from memory, so remember works the other way round, and one of the two
 // sees the other.
 func (b *base) remember(who subject.Subject, token *Token) *Token {
 	b.memory.Set(who, token)
-	if b.health.IsRejected(who, token.Value) {
-		token.rejected.Store(true)
+	if b.health.IsRevoked(who, token.Value) {
+		token.revoked.Store(true)
 	}
 	return token
 }
 
-// reject makes sure that a token is never served again, whatever copies of it are
-// in the vault or in memory.
-func (b *base) reject(who subject.Subject, token *Token) {
-	token.rejected.Store(true)
-	b.health.Reject(who, token, time.Now())
+// revoke makes sure that a token is never served again, whatever copies of it are
+// in the vault or in memory. Only an account that withdraws has its tokens revoked: a
+// token that WeChat rejects is served until there is a newer one.
+func (b *base) revoke(who subject.Subject, token *Token) {
+	token.revoked.Store(true)
+	b.health.Revoke(who, token, time.Now())
 	if held := b.memory.Get(who); held == nil || held.Value.Equal(token.Value) {
 		b.memory.Drop(who) // also what is on its way into memory
 	}

@@ -8,11 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/singleflight"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
-	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
@@ -34,9 +31,9 @@ const (
 // then WeChat. Whatever WeChat issues is stored before it is served, or, while
 // storage fails, kept in memory and stored later.
 //
-// One renewal passes these methods: current finds no live token; wait joins the
-// renewal of this node that callers wait for (there may be another one ahead);
-// obtain reads the record; renewLocked takes the lock of the cluster and reads the
+// One renewal passes these methods: current finds no live token; wait and fetch join
+// the renewal of this node that callers wait for (there may be another one, of a token
+// that is due or rejected); obtain reads the record; renewLocked takes the lock of the cluster and reads the
 // record again; renew asks WeChat and saves. Current, obtain and renewLocked end
 // early if somebody else has renewed the token meanwhile.
 //
@@ -54,8 +51,24 @@ type source struct {
 	// Its error ends the renewal only of a record without a refresh token.
 	before func(ctx context.Context, who subject.Subject, record vault.Record) error
 
+	// limitsLookups says that issue may look up, at WeChat, a subject of which nothing
+	// is stored: each client has a ration of these look-ups.
+	limitsLookups bool
+
 	slots *slots
 }
+
+// wanted is what kind of token a renewal is to bring.
+type wanted struct {
+	old    *Token // any other one; nil if there is none
+	forced bool   // old was rejected: such renewals are limited
+	lookup bool   // a subject of which nothing is stored may be looked up
+}
+
+var (
+	errUnknown = errors.New("nothing is stored of the account")
+	errNotDue  = errors.New("rejected tokens were renewed too often to do it again now")
+)
 
 // slots bounds what all sources of a Keeper do at a time.
 type slots struct {
@@ -69,7 +82,7 @@ func newSlots() *slots {
 
 // current returns a token of who, see Keeper.Current. Most calls end with the
 // first look into memory: no lock, no storage, no allocation.
-func (s *source) current(ctx context.Context, who subject.Subject) (*Token, error) {
+func (s *source) current(ctx context.Context, who subject.Subject, client string) (*Token, error) {
 	token := s.memory.Get(who)
 	if token == nil {
 		if found, err := s.fromVault(ctx, who); found != nil || err != nil {
@@ -78,7 +91,7 @@ func (s *source) current(ctx context.Context, who subject.Subject) (*Token, erro
 	}
 	now := time.Now()
 	if !token.live(now) {
-		return s.wait(ctx, who)
+		return s.wait(ctx, who, client)
 	}
 	// Many callers find the token due at the same time. The swap lets one of them
 	// start a renewal, and the next one a second later if that has failed.
@@ -135,78 +148,90 @@ func (s *source) renewAhead(who subject.Subject, token *Token) {
 	}
 	s.background(func() {
 		defer func() { <-s.slots.ahead }()
-		<-s.obtainAhead(who, token)
+		_, _ = s.fetch(s.ctx, who, Itself, wanted{old: token})
 	})
 }
 
-// obtainAhead starts or joins the one renewal of who on this node for which no
-// caller waits.
-func (s *source) obtainAhead(who subject.Subject, token *Token) <-chan singleflight.Result {
-	return s.join(string(who)+" ahead", func(ctx context.Context) (any, error) { return s.obtain(ctx, who, token) })
-}
-
-// replace returns a token of who other than rejected, see Keeper.Replace. Rejected
-// is compared with what is in memory and in the vault: a caller that comes late
-// with an old token must not cause another renewal. No renewal is made during a
-// cool-down (see renewLocked), nor if too many were forced (see renew).
-func (s *source) replace(ctx context.Context, who subject.Subject, rejected *Token) (*Token, error) {
-	s.reject(who, rejected)
-	if token := s.memory.Get(who); token.replaces(rejected, time.Now()) {
-		return token, nil
-	}
-	return s.wait(ctx, who)
-}
-
-// wait joins or starts the one renewal of who on this node that callers wait for,
-// and waits no longer than ctx. A caller that joined a renewal whose token was
-// rejected before it returned looks once more.
-func (s *source) wait(ctx context.Context, who subject.Subject) (*Token, error) {
+// wait returns a token of who where there is none that is live. A caller that joined
+// a renewal whose token was revoked before it returned looks once more.
+func (s *source) wait(ctx context.Context, who subject.Subject, client string) (*Token, error) {
 	for range 2 {
-		token, err := await[*Token](ctx, s.join(string(who), func(ctx context.Context) (any, error) { return s.obtain(ctx, who, nil) }))
+		token, err := s.fetch(ctx, who, client, wanted{})
 		if err != nil {
 			return nil, err
 		}
-		if !s.health.IsRejected(who, token.Value) {
+		if !s.health.IsRevoked(who, token.Value) {
 			return token, nil
 		}
 	}
-	return nil, problem.ErrContended
+	return nil, problem.ErrUnauthorized
 }
 
-// obtain finds a live token of who other than due, which is nil or a live token
-// that is to be renewed ahead: in the vault, or by renewing it with WeChat. If
-// the renewal fails, the token of the record is served as long as it is live. An
-// account that has withdrawn is served nothing.
-func (s *source) obtain(ctx context.Context, who subject.Subject, due *Token) (*Token, error) {
+// fetch joins or starts the one renewal of this kind on this node, see join, and
+// waits no longer than ctx. If nothing is stored of who, it is looked up, within what
+// client may ask: the look-ups of one client are not waited for by another.
+func (s *source) fetch(ctx context.Context, who subject.Subject, client string, want wanted) (*Token, error) {
+	token, err := await[*Token](ctx, s.join(string(who)+want.kind(), func(ctx context.Context) (any, error) {
+		return s.obtain(ctx, who, want)
+	}))
+	if !errors.Is(err, errUnknown) {
+		return token, err
+	}
+	want.lookup = true
+	return await[*Token](ctx, s.join(string(who)+" look-up "+client, func(ctx context.Context) (any, error) {
+		return s.lookUp(ctx, who, client, want)
+	}))
+}
+
+// kind tells the renewals apart that callers wait for: those who have no token do not
+// wait for a renewal of a token that others still use.
+func (w wanted) kind() string {
+	if w.old == nil {
+		return ""
+	}
+	return " ahead"
+}
+
+// lookUp is obtain for a subject of which nothing is stored, if client has not asked
+// for too many that turned out to be unknown.
+func (s *source) lookUp(ctx context.Context, who subject.Subject, client string, want wanted) (token *Token, err error) {
+	limited := s.health.LookupLimiter(who.Component(), client).Do(ctx, func() (futile bool) {
+		token, err = s.obtain(ctx, who, want)
+		return errors.Is(err, problem.ErrUnauthorized)
+	})
+	if errors.Is(limited, problem.ErrRationed) {
+		s.rationed(who, client)
+	}
+	if limited != nil {
+		return nil, limited
+	}
+	return token, err
+}
+
+// obtain finds a live token of who other than want.old: in the vault, or by renewing
+// it with WeChat, unless who is cooling down after a failure on this node. An account
+// that has withdrawn is served nothing.
+func (s *source) obtain(ctx context.Context, who subject.Subject, want wanted) (*Token, error) {
 	record, err := s.load(ctx, who)
 	if err != nil && !recoverable(err) {
 		return nil, err
 	}
-	token := s.tokenOf(who, record)
-	if token.replaces(due, time.Now()) {
+	if token := s.tokenOf(who, record); token.replaces(want.old, time.Now()) {
 		return s.remember(who, token), nil
 	}
-	renewed, err := s.renewLocked(ctx, who, record, due)
-	if err == nil || token == nil || errors.Is(err, problem.ErrUnauthorized) {
-		return renewed, err
-	}
-	if token.rejected.Store(s.health.IsRejected(who, token.Value)); !token.live(time.Now()) {
-		return nil, err
-	}
-	if !s.memory.Get(who).live(time.Now()) {
-		s.remember(who, token)
-	}
-	return token, nil
-}
-
-// renewLocked renews who under the storage lock, unless another node was faster
-// or who is cooling down after a failure on this node. It looks again after every
-// wait: at the record while it waits for the lock and when it has it, and at the
-// cool-down, because another goroutine that held the lock before may have failed.
-func (s *source) renewLocked(ctx context.Context, who subject.Subject, record vault.Record, due *Token) (*Token, error) {
 	if err := s.health.CoolingDown(healthKey{who, renewal}, time.Now()); err != nil {
 		return nil, err
 	}
+	if s.limitsLookups && record.Generation == 0 && !want.lookup {
+		return nil, errUnknown
+	}
+	return s.renewLocked(ctx, who, record, want)
+}
+
+// renewLocked renews who under the storage lock, unless another node was faster. It
+// looks again after every wait: at the record while it waits for the lock and when it has it, and at the
+// cool-down, because another goroutine that held the lock before may have failed.
+func (s *source) renewLocked(ctx context.Context, who subject.Subject, record vault.Record, want wanted) (*Token, error) {
 	if s.before != nil {
 		if err := s.before(ctx, who, record); err != nil && record.Refresh == nil {
 			return nil, err
@@ -218,7 +243,7 @@ func (s *source) renewLocked(ctx context.Context, who subject.Subject, record va
 		if err == nil {
 			found = s.tokenOf(who, record)
 		}
-		return found.replaces(due, time.Now())
+		return found.replaces(want.old, time.Now())
 	})
 	if err != nil {
 		return nil, err
@@ -231,22 +256,22 @@ func (s *source) renewLocked(ctx context.Context, who subject.Subject, record va
 	if err != nil {
 		return nil, err
 	}
-	if token := s.tokenOf(who, record); token.replaces(due, time.Now()) {
+	if token := s.tokenOf(who, record); token.replaces(want.old, time.Now()) {
 		return s.remember(who, token), nil
 	}
 	if err := s.health.CoolingDown(healthKey{who, renewal}, time.Now()); err != nil {
 		return nil, err
 	}
-	return s.renew(ctx, who, record)
+	return s.renew(ctx, who, record, want)
 }
 
 // renew lets WeChat issue a new token of who, saves it, and then returns it. A
 // token that storage does not take is returned all the same, because it exists
 // nowhere else: save goes on trying. The caller holds the lock.
-func (s *source) renew(ctx context.Context, who subject.Subject, record vault.Record) (*Token, error) {
-	forced := time.Now().Before(record.Expires) && s.health.IsRejected(who, record.Token)
-	if forced && s.health.contended(who, time.Now()) {
-		return nil, s.renewalFailed(who, problem.ErrContended)
+func (s *source) renew(ctx context.Context, who subject.Subject, record vault.Record, want wanted) (*Token, error) {
+	forced := want.forced && time.Now().Before(want.old.Expires)
+	if forced && !s.health.ForcedIsDue(who, time.Now()) {
+		return nil, errNotDue
 	}
 	record, err := s.issue(ctx, who, record)
 	if errors.Is(err, problem.ErrUnauthorized) {
@@ -261,8 +286,10 @@ func (s *source) renew(ctx context.Context, who subject.Subject, record vault.Re
 		return nil, s.renewalFailed(who, problem.ErrUnauthorized)
 	}
 	s.health.Reset(healthKey{who, renewal})
-	if forced {
-		s.health.force(who, time.Now())
+	if forced && s.health.Forced(who, time.Now()) {
+		s.log(who).Error("tokens die soon after they were issued; from now on a rejected one is renewed once a minute",
+			zap.Int("renewals_within_an_hour", maxForcedHourly),
+			zap.String("remedy", "stop the other process that renews tokens with the same credentials"))
 	}
 	countRenewed(who)
 	s.log(who).Info("token renewed", zap.Uint64("generation", record.Generation), zap.Time("expires", record.Expires))
@@ -271,26 +298,4 @@ func (s *source) renew(ctx context.Context, who subject.Subject, record vault.Re
 
 func (s *source) renewalFailed(who subject.Subject, err error) error {
 	return s.failed(renewalFailing, who, healthKey{who, renewal}, err)
-}
-
-// withToken makes a call of the gateway's own with who's token. If WeChat rejects
-// the token, the call is made once more with another one. An error that concerns
-// the component's token and not the call is marked as a componentError, so that
-// the authorizer that the call was for does not cool down.
-func (s *source) withToken(ctx context.Context, who subject.Subject, call func(token secret.Secret) error) error {
-	token, err := s.current(ctx, who)
-	if err != nil {
-		return attributed(who, err)
-	}
-	err = call(token.Value)
-	if openapi.KindOf(err) != openapi.TokenDead {
-		return err
-	}
-	if token, err = s.replace(ctx, who, token); err != nil {
-		return attributed(who, err)
-	}
-	if err = call(token.Value); openapi.KindOf(err) == openapi.TokenDead {
-		return attributed(who, err)
-	}
-	return err
 }

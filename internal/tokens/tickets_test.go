@@ -88,7 +88,7 @@ func TestAskingForTicketsAtMostEveryTenMinutes(t *testing.T) {
 		w.node = nil // no push arrives
 		w.watch(other)
 		for range 3600 {
-			_, _ = other.Current(w.Context(), platform)
+			_, _ = other.Current(w.Context(), platform, theClient)
 			time.Sleep(time.Second)
 		}
 		if got := w.weixin.Count(askStartPushTicket); got < 6 || got > 7 {
@@ -107,8 +107,8 @@ func TestOnlyOneOfTwoNodesAsks(t *testing.T) {
 		w.weixin.Inject(sandbox.Fault{Path: askStartPushTicket, Latency: 3 * time.Second})
 		w.watch(one, other)
 		for range 300 {
-			_, _ = one.Current(w.Context(), platform)
-			_, _ = other.Current(w.Context(), platform)
+			_, _ = one.Current(w.Context(), platform, theClient)
+			_, _ = other.Current(w.Context(), platform, theClient)
 			time.Sleep(time.Second)
 		}
 		w.calls(askStartPushTicket, 1)

@@ -53,14 +53,20 @@ func withdrawn(tr *trial, at fetch) (end func()) {
 	}
 }
 
-// storm: WeChat rejects every token, however new.
-func storm(tr *trial, at fetch) (end func()) {
+// stormOnPath: WeChat rejects every token, however good, on one path.
+func stormOnPath(tr *trial, at fetch) (end func()) {
 	path := authorizerCall
 	if at.who.IsComponent() {
 		path = componentCall
 	}
 	tr.weixin.Inject(sandbox.Fault{Path: path, ErrCode: 40001})
 	return tr.weixin.ClearFaults
+}
+
+// storm: and also when the gateway asks.
+func storm(tr *trial, at fetch) (end func()) {
+	tr.weixin.Inject(sandbox.Fault{Path: askDomainIP, ErrCode: 40001})
+	return stormOnPath(tr, at)
 }
 
 // otherProcess fetches tokens of its own every 20 seconds, whereupon ours die.

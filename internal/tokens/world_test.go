@@ -41,6 +41,9 @@ const (
 	askQueryAuth       = "/cgi-bin/component/" + openapi.EndpointQueryAuth
 	askAuthorizerToken = "/cgi-bin/component/" + openapi.EndpointAuthorizerToken
 	askAuthorizerInfo  = "/cgi-bin/component/" + openapi.EndpointAuthorizerInfo
+	askDomainIP        = openapi.EndpointDomainIP
+
+	theClient = "app"
 )
 
 var (
@@ -183,6 +186,13 @@ func (n *node) take(r *http.Request) error {
 	return n.Authorized(r.Context(), Grant{theComponent, e.AuthorizerAppID, e.AuthorizationCode, e.CreateTime})
 }
 
+// rejection is WeChat's answer to a call of theClient with this token, on one path.
+func rejection(token *Token) Rejection { return rejectionTo(theClient, authorizerCall, token) }
+
+func rejectionTo(client, path string, token *Token) Rejection {
+	return Rejection{Caller: Caller{client, path}, Token: token, Errcode: 40001, Arrived: time.Now()}
+}
+
 // fill stores a live token of each of n authorizers.
 func (w *world) fill(n int) (all []subject.Subject) {
 	w.Helper()
@@ -217,7 +227,7 @@ func (w *world) token(who subject.Subject) *Token {
 
 func (w *world) tokenFrom(n *node, who subject.Subject) *Token {
 	w.Helper()
-	token, err := n.Current(w.Context(), who)
+	token, err := n.Current(w.Context(), who, theClient)
 	w.must(err)
 	w.isValid(token, who)
 	return token
@@ -245,7 +255,7 @@ func (w *world) record(who subject.Subject) vault.Record {
 // fails checks that who gets no token and what the caller is told.
 func (w *world) fails(who subject.Subject, want *problem.Problem) {
 	w.Helper()
-	token, err := w.node.Current(w.Context(), who)
+	token, err := w.node.Current(w.Context(), who, theClient)
 	if token != nil || err == nil || problem.Of(err).Slug != want.Slug {
 		w.Fatalf("Current gives %v, %v; want an error answered as %s", token, err, want.Slug)
 	}
@@ -257,6 +267,11 @@ func (w *world) calls(path string, want int) {
 	if got := w.weixin.Count(path); got != want {
 		w.Errorf("%s was called %d times, want %d", path, got, want)
 	}
+}
+
+// renewals is how often a token was asked for since the counts were reset.
+func (w *world) renewals() int {
+	return w.weixin.Count(askAuthorizerToken) + w.weixin.Count(askComponentToken)
 }
 
 // silent checks that nothing was asked of WeChat since the counts were reset.

@@ -37,6 +37,8 @@ func (a answer) mayComeOf() []kind {
 		return []kind{cooling}
 	case a.slug == "component_token":
 		return []kind{cooling, dying}
+	case a.slug == "rejected" && a.errcode == -1: // the newest token is dead, and there is none yet
+		return []kind{struck, cooling, dying, noStorage}
 	case a.slug == "storage":
 		return []kind{noStorage}
 	case a.slug == "not_authorized", a.slug == "needs_authorization":

@@ -21,6 +21,7 @@ const account, another = "wx0000000000000001", "wx0000000000000002"
 func TestOnlyWhatWasDoneToACallExplainsItsFailure(t *testing.T) {
 	eof, component := errors.New("EOF"), sandbox.DefaultComponent
 	refusal := func(slug string) answer { return answer{status: http.StatusServiceUnavailable, slug: slug} }
+	rejected := func(errcode int) answer { return answer{slug: "rejected", errcode: errcode} }
 	weChats := func(errcode int) answer { return answer{status: http.StatusOK, errcode: errcode} }
 	during := func(c condition) func(*record) { return func(r *record) { r.begin(c) } }
 	questionStruck := func(node int, appid string) func(*record) { return func(r *record) { r.fail(node, appid, time.Now()) } }
@@ -72,7 +73,10 @@ func TestOnlyWhatWasDoneToACallExplainsItsFailure(t *testing.T) {
 		"WeChat's nonsense":                    {weChats(-1), []func(*record){callStruck}, struck},
 		"nonsense that is not WeChat's":        {answer{status: http.StatusBadGateway}, nil, ""},
 		"gateway token not recognised":         {answer{status: http.StatusOK, slug: "token_unknown", errcode: 40001}, []func(*record){callStruck}, ""},
-		"contended":                            {refusal("contended"), []func(*record){during(condition{kind: dying, appid: account})}, ""},
+		"rejected, killed again":               {rejected(-1), []func(*record){during(condition{kind: dying, appid: account})}, dying},
+		"rejected, question struck":            {rejected(-1), []func(*record){questionStruck(3, account)}, cooling},
+		"rejected, no reason":                  {rejected(-1), nil, ""},
+		"rejected, though it is alive":         {rejected(48001), []func(*record){during(condition{kind: dying, appid: account})}, ""},
 		"no ticket":                            {refusal("no_ticket"), []func(*record){during(condition{kind: noStorage})}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

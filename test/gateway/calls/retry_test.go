@@ -39,11 +39,6 @@ func (u *rejecting) next(rejection http.HandlerFunc) {
 	u.seen, u.rejection = nil, rejection
 }
 
-// alternate names the accounts in turn: one may force twelve renewals an hour.
-func alternate(i int) string {
-	return []string{gwtest.OfficialAccount, gwtest.MiniProgram}[i%2]
-}
-
 func tokenIn(t *testing.T, r gwtest.SeenRequest) string {
 	t.Helper()
 	u, err := url.ParseRequestURI(r.URI)
@@ -56,11 +51,9 @@ func tokenIn(t *testing.T, r gwtest.SeenRequest) string {
 // WeChat rejects the real token, in whatever form: the client never learns of
 // it. The token is renewed once, and the same call made once more.
 func TestRejectedTokenIsRenewed(t *testing.T) {
-	upstream := new(rejecting)
-	g := gwtest.StartWithRoutes(t, gwtest.Options{}, map[string]http.HandlerFunc{gwtest.SendPath: upstream.ServeHTTP})
 	body := `{"touser":"o1","pad":"` + strings.Repeat("x", 5<<10) + `"}`
 	const json, errmsg = "application/json; encoding=utf-8", `"errmsg":"invalid credential rid: 1-2-3"}`
-	for i, row := range []struct {
+	for _, row := range []struct {
 		name      string
 		rejection http.HandlerFunc
 	}{
@@ -80,9 +73,10 @@ func TestRejectedTokenIsRenewed(t *testing.T) {
 		{"with nothing behind the number", gwtest.Answer(json, `{"errcode":40001`, true)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			upstream.next(row.rejection)
-			g.WeChat.ResetCounts()
-			header := gwtest.Bearer(gwtest.ClientSecret, alternate(i))
+			upstream := &rejecting{rejection: row.rejection}
+			g := gwtest.StartWithRoutes(t, gwtest.Options{}, map[string]http.HandlerFunc{gwtest.SendPath: upstream.ServeHTTP})
+			g.WeChat.KillTokens(gwtest.OfficialAccount)
+			header := gwtest.Bearer(gwtest.ClientSecret, gwtest.OfficialAccount)
 			header.Set("Accept-Encoding", "gzip")
 			if answer := g.Ask(http.MethodPost, gwtest.SendPath, body, header); answer.ErrCode != 0 || answer.Status != 200 {
 				t.Fatalf("answered %d %s", answer.Status, answer.Body)
@@ -94,7 +88,7 @@ func TestRejectedTokenIsRenewed(t *testing.T) {
 			if first.Body != body || second.Body != body {
 				t.Errorf("bodies of %d and %d bytes, want twice %d", len(first.Body), len(second.Body), len(body))
 			}
-			if current := g.WeChat.ValidToken(sandbox.KindAuthorizer, alternate(i)); tokenIn(t, second) != current || tokenIn(t, first) == current {
+			if current := g.WeChat.ValidToken(sandbox.KindAuthorizer, gwtest.OfficialAccount); tokenIn(t, second) != current || tokenIn(t, first) == current {
 				t.Errorf("the second request has not the new token, or the first had it")
 			}
 			if n := g.WeChat.Count(gwtest.RenewalPath); n != 1 {
@@ -154,11 +148,9 @@ func TestOtherAnswersPass(t *testing.T) {
 // client's own next attempt meets the new token.
 func TestBodiesAreReplayedUpToTheLimit(t *testing.T) {
 	rejection := gwtest.Answer("application/json", `{"errcode":40001,"errmsg":"invalid credential"}`, false)
-	upstream := new(rejecting)
-	g := gwtest.StartWithRoutes(t, gwtest.Options{Proxy: "max_replay_body 20KiB"}, map[string]http.HandlerFunc{gwtest.SendPath: upstream.ServeHTTP})
 	const limit = 20 << 10
 	fileType, file := gwtest.UploadForm(t, 12<<10)
-	for i, row := range []struct {
+	for _, row := range []struct {
 		name, contentType, body string
 		chunked, replayed       bool
 	}{
@@ -172,7 +164,9 @@ func TestBodiesAreReplayedUpToTheLimit(t *testing.T) {
 		{"of unknown length, far longer", "text/plain", strings.Repeat("x", 10*limit), true, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			upstream.next(rejection)
+			upstream := &rejecting{rejection: rejection}
+			g := gwtest.StartWithRoutes(t, gwtest.Options{Proxy: "max_replay_body 20KiB"}, map[string]http.HandlerFunc{gwtest.SendPath: upstream.ServeHTTP})
+			g.WeChat.KillTokens(gwtest.OfficialAccount)
 			send := func() gwtest.Reply {
 				var body io.Reader = strings.NewReader(row.body)
 				if row.chunked {
@@ -182,7 +176,7 @@ func TestBodiesAreReplayedUpToTheLimit(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r.Header = gwtest.Bearer(gwtest.ClientSecret, alternate(i))
+				r.Header = gwtest.Bearer(gwtest.ClientSecret, gwtest.OfficialAccount)
 				r.Header.Set("Content-Type", row.contentType)
 				response, err := http.DefaultClient.Do(r)
 				if err != nil {
@@ -216,16 +210,17 @@ func TestBodiesAreReplayedUpToTheLimit(t *testing.T) {
 	}
 }
 
-// WeChat rejects the new token as well: that answer is the client's, there is
-// no third call.
-func TestSecondRejectionIsPassedOn(t *testing.T) {
+// WeChat rejects the new token as well: there is no third call, and the client is not
+// sent for another gateway token, which would not help.
+func TestSecondRejectionIsTheEnd(t *testing.T) {
 	var seen []gwtest.SeenRequest
 	g := gwtest.StartWithRoutes(t, gwtest.Options{}, map[string]http.HandlerFunc{
 		gwtest.SendPath: gwtest.Record(&seen, gwtest.Answer("application/json", `{"errcode":40001,"errmsg":"of WeChat's own"}`, false)),
 	})
+	g.WeChat.KillTokens(gwtest.OfficialAccount)
 	answer := g.Ask(http.MethodPost, gwtest.SendPath, "{}", gwtest.Bearer(gwtest.ClientSecret, gwtest.OfficialAccount))
-	if answer.ErrCode != 40001 || answer.Slug != "" || answer.ErrMsg != "of WeChat's own" {
-		t.Errorf("answered %q %s", answer.Slug, answer.Body)
+	if answer.Status != 503 || answer.ErrCode != -1 || answer.Slug != "rejected" || strings.Contains(answer.Body, "of WeChat's own") {
+		t.Errorf("answered %d %q %s", answer.Status, answer.Slug, answer.Body)
 	}
 	if len(seen) != 2 {
 		t.Errorf("WeChat saw %d requests, want 2", len(seen))
@@ -241,7 +236,7 @@ func TestRenewalImpossible(t *testing.T) {
 		code   int
 	}{
 		"the account has withdrawn":     {sandbox.Fault{Path: gwtest.RenewalPath, ErrCode: 61003}, 200, 61003},
-		"WeChat is out of order":        {sandbox.Fault{Path: gwtest.RenewalPath, Status: 502}, 502, -1},
+		"WeChat is out of order":        {sandbox.Fault{Path: gwtest.RenewalPath, Status: 502}, 503, -1},
 		"WeChat says it is busy":        {sandbox.Fault{Path: gwtest.RenewalPath, ErrCode: -1}, 503, -1},
 		"the daily quota is spent":      {sandbox.Fault{Path: gwtest.RenewalPath, ErrCode: 45009}, 503, -1},
 		"our address is not registered": {sandbox.Fault{Path: gwtest.RenewalPath, ErrCode: 61004}, 503, -1},

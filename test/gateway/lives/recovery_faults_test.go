@@ -45,9 +45,9 @@ func TestStorageFaultsOfAFolder(t *testing.T) {
 				t.Fatalf("with a live token in memory: answered %s", answer.Body)
 			}
 			g.WeChat.KillTokens(gwtest.OfficialAccount)
-			for range 20 {
+			for range 4 {
 				answer := call()
-				if answer.Status != http.StatusServiceUnavailable || answer.Slug != "storage" || answer.ErrCode != -1 {
+				if answer.Status != http.StatusServiceUnavailable || answer.Slug != "rejected" || answer.ErrCode != -1 {
 					t.Fatalf("answered %d %q %s", answer.Status, answer.Slug, answer.Body)
 				}
 			}
@@ -57,7 +57,7 @@ func TestStorageFaultsOfAFolder(t *testing.T) {
 				}
 			}
 			saidOnce(t, g, `"error"`, "storage fails", `"operation":"`+row.operation+`"`)
-			saidOnce(t, g, `"warn"`, "call refused: storage")
+			saidOnce(t, g, `"warn"`, "call refused: rejected")
 			if shown := shownMetrics(t, g); !strings.Contains(shown, `caddy_wechat_storage_failures_total{operation="`+row.operation+`"}`) {
 				t.Errorf("%s failures are not counted:\n%s", row.operation, shown)
 			}

@@ -128,6 +128,7 @@ func TestReloadWithinACall(t *testing.T) {
 	}()
 	<-began
 	g.Load()
+	g.WeChat.KillTokens(gwtest.OfficialAccount)
 	goOn <- struct{}{}
 	if answer := <-answers; answer.Status != 200 || answer.ErrCode != 0 {
 		t.Errorf("answered %d %s", answer.Status, answer.Body)

@@ -33,7 +33,7 @@ func TestRotationOfTheAppSecretWhileTheComponentTokenDies(t *testing.T) {
 		"an account whose token must be renewed": call(gwtest.MiniProgram),
 		"a call of the component's level":        r.Ask(http.MethodGet, gwtest.ComponentPath, "", gwtest.Bearer(gwtest.PlatformSecret, "")),
 	} {
-		if answer.Status != http.StatusServiceUnavailable || answer.ErrCode != 61005 || answer.Slug != "component_token" {
+		if answer.Status != http.StatusServiceUnavailable || answer.ErrCode != -1 || answer.Slug != "rejected" {
 			t.Errorf("%s: %d %s %s", what, answer.Status, answer.Slug, answer.Body)
 		}
 	}
