@@ -4,6 +4,7 @@ package tokens
 
 import (
 	"encoding/hex"
+	"maps"
 	"sync"
 	"time"
 
@@ -15,12 +16,17 @@ import (
 // relied on, so WeChat's refusal decides.
 const codeLifetime = time.Hour
 
+// maxRefusedCodes bounds what is remembered of codes that anybody may have made
+// up. While it is full, further ones are not remembered.
+const maxRefusedCodes = 10_000
+
 // codes remembers, for codeLifetime, which authorizer a code belongs to and
-// whether it has been exchanged here. Codes are known by codeID. It is safe for
-// concurrent use.
+// whether it has been exchanged here, and of the others which WeChat has refused.
+// Codes are known by codeID. It is safe for concurrent use.
 type codes struct {
-	mu    sync.Mutex
-	known map[string]codeState
+	mu      sync.Mutex
+	known   map[string]codeState
+	refused map[string]codeRefusal
 }
 
 type codeState struct {
@@ -30,7 +36,15 @@ type codeState struct {
 	until  time.Time
 }
 
-func newCodes() *codes { return &codes{known: make(map[string]codeState)} }
+// codeRefusal is WeChat's answer to a code of which it is not known whose it is.
+type codeRefusal struct {
+	err   error
+	until time.Time
+}
+
+func newCodes() *codes {
+	return &codes{known: make(map[string]codeState), refused: make(map[string]codeRefusal)}
+}
 
 // codeID names a code without telling it, on every node the same.
 func codeID(component string, code secret.Secret) string {
@@ -87,4 +101,28 @@ func (c *codes) Answer(id string) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.known[id].answer
+}
+
+// MarkRefused notes that WeChat calls the code spent, expired or wrong, where it is
+// not known whose it is.
+func (c *codes) MarkRefused(id string, refusal error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if len(c.refused) >= maxRefusedCodes {
+		maps.DeleteFunc(c.refused, func(_ string, r codeRefusal) bool { return now.After(r.until) })
+	}
+	if len(c.refused) < maxRefusedCodes {
+		c.refused[id] = codeRefusal{refusal, now.Add(codeLifetime)}
+	}
+}
+
+// Refused returns the error that was given to MarkRefused, nil if there is none.
+func (c *codes) Refused(id string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.refused[id]; time.Now().Before(r.until) {
+		return r.err
+	}
+	return nil
 }

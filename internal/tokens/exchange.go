@@ -36,6 +36,11 @@ func (x *exchange) do(ctx context.Context, component string, code secret.Secret)
 		if appid, spent := x.codes.Spent(id); spent {
 			return appid, nil
 		}
+		if refusal := x.codes.Refused(id); refusal != nil {
+			if _, announced := x.announced(ctx, component, id); !announced {
+				return "", refusal
+			}
+		}
 		return x.spend(ctx, component, code)
 	}))
 }
@@ -135,15 +140,13 @@ func (x *exchange) exchangeFailed(component string, code secret.Secret, err erro
 // expired. If it is known whose code it is, another node may have exchanged it, or
 // the answer to this node was lost, or it has expired. If the vault then has no
 // refresh token of the account, WeChat is asked for it. If it is not known whose
-// code it is, somebody may have made it up: the refusal is returned.
+// code it is, somebody may have made it up: the refusal is returned, and
+// remembered until it becomes known whose code it is.
 func (x *exchange) spentElsewhere(ctx context.Context, component string, code secret.Secret, refused error) (string, error) {
 	id := codeID(component, code)
-	appid, announced := x.codes.Announced(id)
+	appid, announced := x.announced(ctx, component, id)
 	if !announced {
-		x.notices.poll(ctx, component) // its event may have come to another node
-		appid, announced = x.codes.Announced(id)
-	}
-	if !announced {
+		x.codes.MarkRefused(id, refused)
 		x.settings().Log.Warn("authorization_code refused", zap.String("component", component), zap.Error(refused))
 		return "", refused
 	}
@@ -158,4 +161,14 @@ func (x *exchange) spentElsewhere(ctx context.Context, component string, code se
 		return "", errors.Join(refused, err)
 	}
 	return appid, nil
+}
+
+// announced returns whose code this is, if an event has told that to this node or to
+// another one.
+func (x *exchange) announced(ctx context.Context, component, id string) (appid string, ok bool) {
+	if appid, ok = x.codes.Announced(id); !ok {
+		x.notices.poll(ctx, component)
+		appid, ok = x.codes.Announced(id)
+	}
+	return appid, ok
 }

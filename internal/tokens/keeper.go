@@ -190,6 +190,13 @@ func (k *Keeper) Exchange(ctx context.Context, component string, code secret.Sec
 	return k.exchange.do(ctx, component, code)
 }
 
+// Exchanged reports whether this node knows whose the code is because it is spent,
+// so that Exchange returns that and asks nobody.
+func (k *Keeper) Exchanged(component string, code secret.Secret) bool {
+	_, spent := k.codes.Spent(codeID(component, code))
+	return spent
+}
+
 // QueryAuth is Exchange for a client that wants to know more than the appid.
 func (k *Keeper) QueryAuth(ctx context.Context, component string, code secret.Secret) (Authorization, error) {
 	return k.api.queryAuth(ctx, component, code)
