@@ -51,6 +51,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			token            <token>  [<previous>]
 //			encoding_aes_key <key>    [<previous>]
 //			return_url       <url>[*]              # repeatable
+//			display_name     <name>
 //		}
 //		client <name> {                          # repeatable
 //			secret        <secret> [<second>]
@@ -93,6 +94,7 @@ func (c *Component) unmarshal(d *caddyfile.Dispenser) error {
 		"token":            secretOption(&c.Tokens, check.PushToken),
 		"encoding_aes_key": secretOption(&c.EncodingAESKeys, check.AESKey),
 		"return_url*":      listOption(&c.ReturnURLs, 64, checkReturnURL),
+		"display_name":     stringOption(&c.DisplayName, check.DisplayName),
 	})
 }
 
@@ -136,7 +138,7 @@ func (d *Deliver) unmarshal(from *caddyfile.Dispenser) error {
 //
 //	POST <prefix>/events                 wechat_events
 //	POST <prefix>/messages/<appid>       wechat_messages
-//	GET  <prefix>/authorize[/callback]   wechat_authorize
+//	GET  <prefix>/authorize[/callback]   wechat_authorize; POST without /callback
 //
 // The default prefix is /wechat.
 func parsePlatform(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {

@@ -167,7 +167,7 @@ func TestWrongCaddyfileIsRefusedWithFileAndLine(t *testing.T) {
 func TestRandomCaddyfileIsReadOrRefusedWithALine(t *testing.T) {
 	words := []string{"{", "}", "\n", "\n", "{\n", "}\n", "*", "/", "\"\"", "a", "{env.A}", "1", "GET", "/cgi-bin/*",
 		"wx134c8103faa5a59e", "https://a.test", "http", "sha256:", "component", "client", "api", "pages", "seal_key", "cache_size",
-		"app_secret", "token", "encoding_aes_key", "return_url", "secret", "authorizers", "allow", "component_api", "deliver"}
+		"app_secret", "token", "encoding_aes_key", "return_url", "display_name", "secret", "authorizers", "allow", "component_api", "deliver"}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 50_000 {
 		text := strings.Builder{}
@@ -271,7 +271,7 @@ var wrongCaddyfiles = []wrongCaddyfile{
 		"cache_size: takes no block, at Caddyfile:4"},
 
 	{"an unknown subdirective", inComponent, "secret {env.A}",
-		`unrecognized subdirective "secret", want one of app_secret, encoding_aes_key, return_url, token, at Caddyfile:4`},
+		`unrecognized subdirective "secret", want one of app_secret, display_name, encoding_aes_key, return_url, token, at Caddyfile:4`},
 	{"app_secret without value", inComponent, "app_secret",
 		"app_secret: missing; give it as {env.NAME} or {file./path}, at Caddyfile:4"},
 	{"a short app secret", inComponent, "app_secret {{short}}",
@@ -306,6 +306,16 @@ var wrongCaddyfiles = []wrongCaddyfile{
 		"encoding_aes_key: EncodingAESKey has 44 characters, want 43, at Caddyfile:4"},
 	{"a key with a symbol", inComponent, "encoding_aes_key {{aessym}}",
 		"encoding_aes_key: character 41 of EncodingAESKey is not a letter or digit, at Caddyfile:4"},
+	{"display_name without value", inComponent, "display_name",
+		"display_name: a value is missing, at Caddyfile:4"},
+	{"a display_name without quotes", inComponent, "display_name Example Ltd",
+		"display_name: 2 values, want exactly one, at Caddyfile:4"},
+	{"a display_name that is blank", inComponent, `display_name " "`,
+		"display_name: want a name of 1 to 64 characters, without control characters and line breaks, at Caddyfile:4"},
+	{"a display_name that turns the text around", inComponent, "display_name \"Example \u202edtL\"",
+		"display_name: want a name of 1 to 64 characters, without control characters and line breaks, at Caddyfile:4"},
+	{"a display_name of 65 characters", inComponent, "display_name " + strings.Repeat("名", 65),
+		"display_name: want a name of 1 to 64 characters, without control characters and line breaks, at Caddyfile:4"},
 	{"return_url without value", inComponent, "return_url",
 		"return_url: a value is missing, at Caddyfile:4"},
 	{"a relative return_url", inComponent, "return_url /done",

@@ -33,15 +33,21 @@ type Component struct {
 	// after the authorisation: a URL, or the beginning of URLs followed by *.
 	// Default: none.
 	ReturnURLs []string `json:"return_urls,omitempty"`
+
+	// DisplayName is the name of the platform or of its company, up to 64
+	// characters. The pages for admins say that they authorise it. Default:
+	// none; the pages then speak of the platform.
+	DisplayName string `json:"display_name,omitempty"`
 }
 
 // component is a Component with its secrets resolved. It does not change after
 // Provision.
 type component struct {
-	appid      string
-	appSecrets []secret.Secret // the current one first
-	codec      *bizmsg.Codec   // opens its pushes
-	returnURLs []authorize.ReturnURL
+	appid       string
+	displayName string          // "" if there is none
+	appSecrets  []secret.Secret // the current one first
+	codec       *bizmsg.Codec   // opens its pushes
+	returnURLs  []authorize.ReturnURL
 }
 
 // provision returns the component with its secrets resolved. A component
@@ -50,7 +56,12 @@ func (c *Component) provision(appid string, resolve resolver) (*component, error
 	if c == nil {
 		c = new(Component)
 	}
-	out := &component{appid: appid, codec: &bizmsg.Codec{ReceiveID: appid}}
+	out := &component{appid: appid, displayName: c.DisplayName, codec: &bizmsg.Codec{ReceiveID: appid}}
+	if c.DisplayName != "" {
+		if err := check.DisplayName(c.DisplayName); err != nil {
+			return nil, fmt.Errorf("display_name: %w", err)
+		}
+	}
 	var err error
 	if out.appSecrets, err = resolve.secrets("app_secret", c.AppSecrets, check.AppSecret); err != nil {
 		return nil, err

@@ -263,6 +263,8 @@ func TestWrongJSONIsRefusedWhenLoaded(t *testing.T) {
 			`client shop: allow: reading rule: method "PUT" is neither GET nor POST`},
 		{"a bad return URL", `"wechat":{"components":{"wx134c8103faa5a59e":{$GOOD,"return_urls":["https://{{short}}@a.example/"]}}}`,
 			"component wx134c8103faa5a59e: return_url: want https://host/path, or https://host/path/* for all below it, without user name and query"},
+		{"a display name with a line break", `"wechat":{"components":{"wx134c8103faa5a59e":{$GOOD,"display_name":"Example\nLtd"}}}`,
+			"component wx134c8103faa5a59e: display_name: want a name of 1 to 64 characters, without control characters and line breaks"},
 		{"a negative cache", `"wechat":{"components":{"wx134c8103faa5a59e":{$GOOD}},"cache_size":-1}`,
 			"cache_size: -1 is not between 1 and 10000000"},
 		{"a cache that no memory holds", `"wechat":{"components":{"wx134c8103faa5a59e":{$GOOD}},"cache_size":1000000000000}`,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -145,17 +146,32 @@ func (a *Authorize) Validate() error {
 	return nil
 }
 
-// ServeHTTP serves the callback page if the path ends in /callback, and
-// otherwise the launch page. Both pages may wait for WeChat.
+// ServeHTTP serves the callback page if the path ends in /callback. Otherwise it
+// serves the launch page, and to POST, which its button sends, the way to WeChat.
+// The callback and POST may wait for WeChat.
 func (a *Authorize) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	a.app.drain.closeIfStopping(w)
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	read := r.Method == http.MethodGet || r.Method == http.MethodHead
+	switch callback := strings.HasSuffix(r.URL.Path, authorize.CallbackSuffix); {
+	case callback && read:
+		return a.app.pages.Callback(w, r, a.self(r), clientAddress(r))
+	case callback:
 		return notAllowed(w, http.MethodGet)
+	case read:
+		return a.app.pages.Launch(w, r, a.self(r))
+	case r.Method == http.MethodPost:
+		return a.app.pages.Begin(w, r, a.self(r), clientAddress(r))
 	}
-	if strings.HasSuffix(r.URL.Path, authorize.CallbackSuffix) {
-		return a.app.pages.Callback(w, r, a.self(r))
-	}
-	return a.app.pages.Launch(w, r, a.self(r))
+	return notAllowed(w, "GET, POST")
+}
+
+// clientAddress returns Caddy's client address: the peer, or what a proxy tells
+// that is among trusted_proxies. It is not valid if the peer has no IP address, as
+// at a Unix socket.
+func clientAddress(r *http.Request) netip.Addr {
+	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	address, _ := netip.ParseAddr(text)
+	return address
 }
 
 // self returns the URL of the launch page as the browser sees it. The
@@ -271,9 +287,9 @@ func wechatApp(ctx caddy.Context) (*App, error) {
 	return app.(*App), nil
 }
 
-// notAllowed answers a request that has the wrong method.
-func notAllowed(w http.ResponseWriter, method string) error {
-	w.Header().Set("Allow", method)
+// notAllowed answers a request that has another method than those.
+func notAllowed(w http.ResponseWriter, methods string) error {
+	w.Header().Set("Allow", methods)
 	w.WriteHeader(http.StatusMethodNotAllowed)
 	return nil
 }

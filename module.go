@@ -170,7 +170,7 @@ func (a *App) build() {
 	}
 	for appid, c := range a.components {
 		a.pushes.Codecs[appid] = c.codec
-		a.pages.Platforms[appid] = &authorize.Platform{AppID: appid, AppSecrets: c.appSecrets, ReturnURLs: c.returnURLs}
+		a.pages.Platforms[appid] = &authorize.Platform{AppID: appid, DisplayName: c.displayName, AppSecrets: c.appSecrets, ReturnURLs: c.returnURLs}
 	}
 }
 

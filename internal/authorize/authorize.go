@@ -2,22 +2,22 @@
 
 // Package authorize serves the launch page, from which the admin of an account
 // goes to WeChat to authorise the platform, and the callback, to which WeChat
-// sends the browser back. Both are public. So every visit that costs a call to
-// WeChat is limited, and the callback accepts only what the launch page has
-// signed for the same browser.
+// sends the browser back. Both are public. So to view the launch page costs no
+// call to WeChat, what costs one is limited, in all and for each address, and the
+// callback accepts only what the launch page has signed for the same browser.
 //
 // It does not decide whether an account is authorised: WeChat does, and package
 // tokens exchanges the code and stores the tokens. It stores nothing itself.
 //
-// Entry points: [Pages.Launch] and [Pages.Callback].
+// Entry points: [Pages.Launch], [Pages.Begin] and [Pages.Callback].
 package authorize
 
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,7 +25,6 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
-	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
@@ -45,10 +44,6 @@ var authTypes = regexp.MustCompile(`^[1-68]$`)
 // separated by "|". The bounds keep the link short; the known numbers have up to
 // three digits.
 var categoryIDs = regexp.MustCompile(`^[0-9]{1,4}(\|[0-9]{1,4}){0,199}$`)
-
-// robots matches the User-Agent of programs that fetch every link, such as those
-// that make previews in chats. Each of their visits would spend a pre_auth_code.
-var robots = regexp.MustCompile(`(?i)bot\b|spider|crawl|preview|slurp|facebookexternalhit`)
 
 // Pages serves the launch page and the callback. There is one for each
 // configuration. Its fields are set before the first request and never changed,
@@ -70,7 +65,8 @@ type Pages struct {
 
 // Platform is what the pages need of a component. It is never changed.
 type Platform struct {
-	AppID string // component_appid
+	AppID       string // component_appid
+	DisplayName string // to whom the pages say that one grants; "" shows none
 	// AppSecrets sign the state. The current one comes first and signs; a
 	// previous one is still accepted, for admins who are at WeChat while it
 	// changes.
@@ -81,34 +77,54 @@ type Platform struct {
 	ReturnURLs []ReturnURL
 }
 
-// Launch serves the launch page, which has a link to WeChat's authorisation
-// page. The admin must follow a link. WeChat compares the domain in the header
-// Referer with the one in its console. After a typed address a browser sends no
-// Referer, and a redirect adds none
-// (developers.weixin.qq.com/community/develop/doc/000c04d52cc030ffe17abe1e852000).
-// self is the URL of the launch page as the browser sees it, without a query.
+// Launch serves the launch page: its button sends the form to [Pages.Begin], and
+// its QR code leads a phone to the same page. It makes no call and sets no
+// cookie, so that anybody may view it as often as he likes. self is the URL of the
+// launch page as the browser sees it, without a query.
 //
-// Launch waits for WeChat, which issues a pre_auth_code. All that costs nothing
-// is checked before: the parameters, then HEAD and robots, then the limit. A
-// refusal is a page and no error. An error says that the page could not be made
-// or written.
+// A refusal, of a wrong parameter or a robot, is a page and no error. An error
+// says that the page could not be made or written.
 func (p *Pages) Launch(w http.ResponseWriter, r *http.Request, self string) error {
-	query := r.URL.Query()
-	platform, err := p.launchPlatform(query)
-	if err != nil {
-		return showProblem(w, r, http.StatusBadRequest, problemParameter, err.Error())
+	platform, status, refusal := p.checkVisit(r)
+	if platform == nil {
+		return show(w, r, status, refusal)
 	}
-	if r.Method == http.MethodHead || robots.MatchString(r.UserAgent()) {
-		return showProblem(w, r, http.StatusForbidden, problemRobot, "")
+	return showLaunch(w, r, platform, self)
+}
+
+// Begin serves the press of the button, a form with an empty body. It checks the
+// query as Launch does, fetches a pre_auth_code, and answers with a page that
+// goes on to WeChat by script and has the link as well.
+//
+// It does not redirect. WeChat compares the domain in the header Referer with the
+// one in its console: after a typed address a browser sends no Referer, and a
+// redirect adds none
+// (developers.weixin.qq.com/community/develop/doc/000c04d52cc030ffe17abe1e852000).
+// And browsers apply form-action of the Content-Security-Policy to the redirects
+// that follow a form.
+//
+// Begin waits for WeChat. All that costs nothing is checked before. A form of
+// another site gets the launch page, so that no stranger can spend the codes of
+// an address by the browsers behind it. from is the address of the visitor, see
+// sharesOf. self and the error are as for Launch.
+func (p *Pages) Begin(w http.ResponseWriter, r *http.Request, self string, from netip.Addr) error {
+	platform, status, refusal := p.checkVisit(r)
+	if platform == nil {
+		return show(w, r, status, refusal)
 	}
-	if wait := p.Limits.reserve("launch "+platform.AppID, time.Now()); wait > 0 {
-		return showBusy(w, r, wait)
+	if !fromOurPage(r, self) {
+		return showLaunch(w, r, platform, self)
+	}
+	again := launchAddress(r, self)
+	if wait := p.Limits.reserve("launch "+platform.AppID, time.Now(), sharesOf(from)...); wait > 0 {
+		return show(w, r, http.StatusTooManyRequests, page{Kind: "problem", Problem: problemBusy, Wait: wait, Self: again})
 	}
 	code, err := p.Tokens.PreAuthCode(r.Context(), platform.AppID)
 	if err != nil {
 		p.Log.Error("creating pre_auth_code failed", zap.String("component", platform.AppID), zap.Error(err))
-		return showProblem(w, r, http.StatusServiceUnavailable, problemWeChat, problem.Of(err).Slug)
+		return show(w, r, http.StatusServiceUnavailable, page{Kind: "problem", Problem: problemWeChat, Detail: problem.Of(err).Slug, Wait: patience, Self: again})
 	}
+	query := r.URL.Query()
 	state := launchState{
 		Component: platform.AppID,
 		ReturnURL: query.Get("return_url"),
@@ -118,11 +134,35 @@ func (p *Pages) Launch(w http.ResponseWriter, r *http.Request, self string) erro
 	}
 	callback := self + CallbackSuffix + "?" + url.Values{"state": {platform.signState(state)}}.Encode()
 	return show(w, r, http.StatusOK, page{
-		Kind:   "launch",
-		Link:   p.authorizeLink(r, platform.AppID, code, callback, query),
-		Self:   strings.TrimSuffix(self+"?"+r.URL.RawQuery, "?"),
-		Mobile: insideWeChat(r),
+		Kind: "leave", Platform: platform.DisplayName,
+		Link: p.authorizeLink(r, platform.AppID, code, callback, query),
 	})
+}
+
+// checkVisit returns the component that the query of the launch page names, or nil,
+// and the page that refuses the visit.
+func (p *Pages) checkVisit(r *http.Request) (platform *Platform, status int, refusal page) {
+	platform, err := p.launchPlatform(r.URL.Query())
+	switch {
+	case err != nil:
+		return nil, http.StatusBadRequest, page{Kind: "problem", Problem: problemParameter, Detail: err.Error()}
+	case isRobot(r):
+		return nil, http.StatusForbidden, page{Kind: "problem", Problem: problemRobot}
+	}
+	return platform, 0, page{}
+}
+
+// showLaunch shows the launch page of a platform.
+func showLaunch(w http.ResponseWriter, r *http.Request, platform *Platform, self string) error {
+	return show(w, r, http.StatusOK, page{
+		Kind: "launch", Platform: platform.DisplayName, Self: launchAddress(r, self), Device: deviceOf(r),
+	})
+}
+
+// launchAddress returns the address of the launch page with the query of the
+// request.
+func launchAddress(r *http.Request, self string) string {
+	return strings.TrimSuffix(self+"?"+r.URL.RawQuery, "?")
 }
 
 // launchPlatform checks the query of the launch page and returns the component
@@ -169,7 +209,7 @@ func (p *Pages) authorizeLink(r *http.Request, component string, code openapi.Pr
 		}
 	}
 	link.Path = "/cgi-bin/componentloginpage"
-	if insideWeChat(r) {
+	if deviceOf(r) == insideWeChat {
 		link = *p.URLs[len(p.URLs)-1]
 		link.Path = "/wxaopen/safe/bindcomponent"
 		link.Fragment = "wechat_redirect"
@@ -179,77 +219,3 @@ func (p *Pages) authorizeLink(r *http.Request, component string, code openapi.Pr
 	link.RawQuery = values.Encode()
 	return link.String()
 }
-
-// Callback serves the request with which the browser comes back from WeChat. It
-// exchanges the auth_code, waits for the exchange, and shows the result or
-// redirects to the return URL. The code may have been exchanged already,
-// because WeChat also pushes it; the result is the same. self and the error are
-// as for Launch.
-//
-// The state and the cookie are checked first, and nothing else in the request
-// is used before. The limit is checked before the exchange, because a visitor
-// with a valid state can invent codes.
-func (p *Pages) Callback(w http.ResponseWriter, r *http.Request, self string) error {
-	query := r.URL.Query()
-	state, platform := p.openState(query.Get("state"), time.Now())
-	again := func(status int, problem, detail string) error {
-		return show(w, r, status, page{Kind: "problem", Problem: problem, Detail: detail, Self: self + state.query()})
-	}
-	if platform == nil || !fromBrowser(r, strings.HasPrefix(self, "https:"), state.Browser) {
-		return again(http.StatusBadRequest, problemState, "")
-	}
-	code := secret.New(query.Get("auth_code"))
-	if code == nil || len(code.Reveal()) > 512 {
-		return again(http.StatusBadRequest, problemCode, "")
-	}
-	if r.Method == http.MethodHead {
-		return nil
-	}
-	// Each invented code costs a call to WeChat, from the quota that the
-	// exchange of real codes needs.
-	if wait := p.Limits.reserve("callback "+platform.AppID, time.Now()); wait > 0 {
-		return showBusy(w, r, wait)
-	}
-	appid, err := p.Tokens.Exchange(r.Context(), platform.AppID, code)
-	if err != nil {
-		kind, status := problemWeChat, http.StatusBadGateway
-		if openapi.KindOf(err) == openapi.CodeSpent {
-			kind, status = problemCode, http.StatusBadRequest
-		}
-		return again(status, kind, problem.Of(err).Slug)
-	}
-	if state.ReturnURL == "" {
-		return show(w, r, http.StatusOK, page{Kind: "done", AppID: appid})
-	}
-	secureHeaders(w)
-	http.Redirect(w, r, withResult(state.ReturnURL, appid, state.State), http.StatusSeeOther)
-	return nil
-}
-
-// showBusy shows the page for a visitor who must wait. Retry-After is in whole
-// seconds, rounded up.
-func showBusy(w http.ResponseWriter, r *http.Request, wait time.Duration) error {
-	seconds := strconv.Itoa(int(wait.Seconds()) + 1)
-	w.Header().Set("Retry-After", seconds)
-	return showProblem(w, r, http.StatusTooManyRequests, problemBusy, seconds)
-}
-
-// withResult adds appid and state to a return URL that was checked. It first
-// removes parameters of these names: a visitor chooses the query of the return
-// URL, and the application could read an appid from it that was not authorised.
-func withResult(returnURL, appid, state string) string {
-	target, err := url.Parse(returnURL)
-	if err != nil {
-		return "/"
-	}
-	values := url.Values{"appid": {appid}}
-	if state != "" {
-		values.Set("state", state)
-	}
-	kept := rewrite.Without(target.RawQuery, nil, "appid", "state")
-	target.RawQuery = strings.TrimPrefix(kept+"&"+values.Encode(), "&")
-	return target.String()
-}
-
-// insideWeChat reports whether the browser is the one of the WeChat app.
-func insideWeChat(r *http.Request) bool { return strings.Contains(r.UserAgent(), "MicroMessenger") }

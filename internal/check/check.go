@@ -16,6 +16,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
@@ -84,6 +86,18 @@ func Authorizer(text string) error {
 func ClientID(text string) error {
 	if !gwtoken.ValidClient(text) {
 		return fmt.Errorf("%s is not a client name: want up to 64 lower-case letters, digits and hyphens", Quote(text))
+	}
+	return nil
+}
+
+// DisplayName checks a name that is shown to people. Characters without a shape
+// are rejected: some change the order of those around them, so that the page
+// would show another name.
+func DisplayName(text string) error {
+	const longest = 64
+	if !utf8.ValidString(text) || strings.TrimSpace(text) == "" || utf8.RuneCountInString(text) > longest ||
+		strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsGraphic(c) }) {
+		return fmt.Errorf("want a name of 1 to %d characters, without control characters and line breaks", longest)
 	}
 	return nil
 }

@@ -153,6 +153,7 @@ func (d *demo) caddyfile(folder string) string {
 			app_secret       %[3]s
 			token            %[4]s
 			encoding_aes_key %[5]s
+			display_name     示例科技
 		}
 		client shop {
 			secret      %[6]s

@@ -36,18 +36,21 @@ var (
 )
 
 // authorize does what the browser of an admin does. It opens the launch page,
-// follows the link to WeChat's page, chooses the account, and follows the
-// redirect back to the gateway. It sends a Referer, which WeChat checks, and
-// keeps the cookie that belongs to the state.
+// presses the button, follows the link to WeChat's page, chooses the account, and
+// follows the redirect back to the gateway. It sends a Referer, which WeChat
+// checks, and keeps the cookie that belongs to the state.
 func (d *demo) authorize(ctx context.Context, appid string) (string, error) {
 	launch := d.platform + "/wechat/authorize"
-	page, err := d.get(ctx, launch, "", nil)
+	if _, err := d.get(ctx, launch, "", nil); err != nil {
+		return "", err
+	}
+	page, err := d.get(ctx, launch, launch, http.NoBody)
 	if err != nil {
 		return "", err
 	}
 	link := launchLink.FindStringSubmatch(page)
 	if link == nil {
-		return "", errors.New("the launch page has no link")
+		return "", errors.New("the page after the launch page has no link")
 	}
 	choices, err := d.get(ctx, html.UnescapeString(link[1]), launch, nil)
 	if err != nil {
@@ -64,7 +67,7 @@ func (d *demo) authorize(ctx context.Context, appid string) (string, error) {
 		if shown := shownAppID.FindStringSubmatch(result); shown == nil || shown[1] != appid {
 			return "", fmt.Errorf("the callback did not say that %s is authorised", appid)
 		}
-		return "GET " + launch + "  → WeChat's page → back with auth_code\n← " + appid + " is authorised, its refresh token sealed into storage", nil
+		return "GET " + launch + "  → the button (POST) → WeChat's page → back with auth_code\n← " + appid + " is authorised, its refresh token sealed into storage", nil
 	}
 	return "", fmt.Errorf("WeChat's page does not offer %s", appid)
 }

@@ -31,13 +31,17 @@ func (g *Gateway) LaunchURL(query string) string {
 	return g.Platform + "/wechat/authorize?" + query
 }
 
+// TrustProxies is a global option with which Caddy believes the addresses that
+// Browser.From tells.
+const TrustProxies = "servers {\n\t\ttrusted_proxies static 127.0.0.1/32\n\t}"
+
 var (
 	launchLink = regexp.MustCompile(`id="authorize"[^>]* href="([^"]+)"`)
 	agreeLink  = regexp.MustCompile(`data-appid="([^"]+)" href="([^"]+)"`)
 )
 
-// LaunchLink returns where the link of a launch page leads to; "" if the page
-// has none.
+// LaunchLink returns where the link leads to of the page that follows the launch
+// page; "" if the page has none.
 func LaunchLink(page string) string {
 	if found := launchLink.FindStringSubmatch(page); found != nil {
 		return html.UnescapeString(found[1])
@@ -50,6 +54,7 @@ func LaunchLink(page string) string {
 type Browser struct {
 	UserAgent string
 	Language  string // that it accepts
+	From      string // the address from which a proxy says that it comes; "" without a proxy
 
 	t      testing.TB
 	client *http.Client
@@ -72,14 +77,40 @@ func NewBrowser(t testing.TB) *Browser {
 // not sent.
 func (b *Browser) Get(address, referer string) (*http.Response, string) {
 	b.t.Helper()
-	r, err := http.NewRequest(http.MethodGet, address, nil)
+	header := http.Header{}
+	if referer != "" {
+		header.Set("Referer", referer)
+	}
+	return b.Send(http.MethodGet, address, header)
+}
+
+// Press presses the button of the page at an address, a form of that page with an
+// empty body.
+func (b *Browser) Press(address string) (*http.Response, string) {
+	b.t.Helper()
+	page, err := url.Parse(address)
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	origin := page.Scheme + "://" + page.Host
+	return b.Send(http.MethodPost, address, http.Header{
+		"Content-Type": {"application/x-www-form-urlencoded"},
+		"Origin":       {origin}, "Referer": {address}, "Sec-Fetch-Site": {"same-origin"},
+	})
+}
+
+// Send sends a request without a body, and returns the answer and its body.
+func (b *Browser) Send(method, address string, header http.Header) (*http.Response, string) {
+	b.t.Helper()
+	r, err := http.NewRequest(method, address, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	r.Header = header
 	r.Header.Set("User-Agent", b.UserAgent)
 	r.Header.Set("Accept-Language", b.Language)
-	if referer != "" {
-		r.Header.Set("Referer", referer)
+	if b.From != "" {
+		r.Header.Set("X-Forwarded-For", b.From)
 	}
 	response, err := b.client.Do(r)
 	if err != nil {
@@ -93,13 +124,18 @@ func (b *Browser) Get(address, referer string) (*http.Response, string) {
 	return response, string(body)
 }
 
-// Launch opens the launch page and returns the address its link leads to.
+// Launch opens the launch page, presses its button, and returns the address at
+// WeChat to which the next page leads.
 func (b *Browser) Launch(g *Gateway, query string) *url.URL {
 	b.t.Helper()
 	response, page := b.Get(g.LaunchURL(query), "")
+	if response.StatusCode != http.StatusOK || !strings.Contains(page, `<form method="post">`) {
+		b.t.Fatalf("launch page: %s\n%s\n%s", response.Status, page, g.Logs())
+	}
+	response, page = b.Press(g.LaunchURL(query))
 	address := LaunchLink(page)
 	if response.StatusCode != http.StatusOK || address == "" {
-		b.t.Fatalf("launch page: %s\n%s\n%s", response.Status, page, g.Logs())
+		b.t.Fatalf("page after the launch page: %s\n%s\n%s", response.Status, page, g.Logs())
 	}
 	link, err := url.Parse(address)
 	if err != nil {
@@ -108,7 +144,7 @@ func (b *Browser) Launch(g *Gateway, query string) *url.URL {
 	return link
 }
 
-// Agree follows the link of a launch page, chooses the account, and returns the
+// Agree follows the link to WeChat, chooses the account, and returns the
 // address to which WeChat sends the browser back.
 func (b *Browser) Agree(g *Gateway, link *url.URL, appid string) string {
 	b.t.Helper()

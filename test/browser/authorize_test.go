@@ -15,11 +15,11 @@ import (
 
 func TestAdminAuthorizes(t *testing.T) {
 	for _, language := range []struct{ name, title, done string }{
-		{"zh-CN", "授权给第三方平台", "授权成功"},
-		{"en", "Authorize the platform", "Authorized"},
+		{"zh-CN", "授权给示例科技", "授权成功"},
+		{"en", "Authorize 示例科技", "Authorized"},
 	} {
 		t.Run(language.name, func(t *testing.T) {
-			g := gwtest.StartUnauthorized(t, gwtest.Options{})
+			g := gwtest.StartUnauthorized(t, gwtest.Options{Component: "display_name 示例科技"})
 			b := open(t, "", language.name)
 			b.visit(g.Platform + "/wechat/authorize")
 			if title := b.text("h1"); title != language.title {
@@ -27,7 +27,7 @@ func TestAdminAuthorizes(t *testing.T) {
 			}
 			b.text("figure figcaption") // the QR code for phones
 			b.picture("launch-" + language.name)
-			b.click("#authorize", account(gwtest.OfficialAccount))
+			b.click("#begin", account(gwtest.OfficialAccount))
 			b.click(account(gwtest.OfficialAccount), "#appid")
 			if title := b.text("h1"); title != language.done {
 				t.Errorf("the result page is titled %q, want %q", title, language.done)
@@ -48,7 +48,7 @@ func TestLinkWithoutRefererIsRefused(t *testing.T) {
 	g := gwtest.StartUnauthorized(t, gwtest.Options{})
 	b := open(t, "", "zh-CN")
 	b.visit(g.Platform + "/wechat/authorize")
-	link := b.link().String()
+	link := b.begin().String()
 	b.visit("about:blank")
 	b.visit(link)
 	if text := b.text(".error"); !strings.Contains(text, "授权入口页所在域名：空") {
@@ -71,7 +71,7 @@ func TestReturnURLGetsAppIDAndState(t *testing.T) {
 	b := open(t, "", "en")
 	const state = "订单 42&x=1"
 	b.visit(g.Platform + "/wechat/authorize?" + url.Values{"return_url": {console.URL + "/console/back?tab=1"}, "state": {state}}.Encode())
-	b.click("#authorize", account(gwtest.MiniProgram))
+	b.click("#begin", account(gwtest.MiniProgram))
 	b.click(account(gwtest.MiniProgram), "#console")
 
 	mu.Lock()
@@ -93,19 +93,20 @@ func TestInsideWeChat(t *testing.T) {
 	g := gwtest.StartUnauthorized(t, gwtest.Options{})
 	b := open(t, insideWeChat, "zh-CN")
 	b.visit(g.Platform + "/wechat/authorize")
-	link := b.link()
+	var figures int
+	b.do(count("figure, #address", &figures))
+	if figures != 0 {
+		t.Error("the page shows a QR code, or its address, to the phone that is in WeChat already")
+	}
+	b.picture("launch-wechat")
+	link := b.begin()
 	query := link.Query()
 	if link.Path != "/wxaopen/safe/bindcomponent" || link.Fragment != "wechat_redirect" ||
 		query.Get("action") != "bindcomponent" || query.Get("no_scan") != "1" {
 		t.Errorf("the link is %s, want the form for the browser inside WeChat", link)
 	}
-	var figures int
-	b.do(count("figure", &figures))
-	if figures != 0 {
-		t.Error("the page shows a QR code to the phone that it is on")
-	}
-	b.picture("launch-wechat")
-	b.click("#authorize", account(gwtest.MiniProgram))
+	b.visit(g.Platform + "/wechat/authorize")
+	b.click("#begin", account(gwtest.MiniProgram))
 	b.click(account(gwtest.MiniProgram), "#appid")
 	if appid := b.text("#appid"); appid != gwtest.MiniProgram {
 		t.Errorf("the result page shows %q, want %s", appid, gwtest.MiniProgram)
@@ -119,7 +120,7 @@ func TestCallbackInAnotherBrowserIsRefused(t *testing.T) {
 	g := gwtest.StartUnauthorized(t, gwtest.Options{})
 	first := open(t, "", "en")
 	first.visit(g.Platform + "/wechat/authorize")
-	callback := first.link().Query().Get("redirect_uri") + "&auth_code=stolen&expires_in=600"
+	callback := first.begin().Query().Get("redirect_uri") + "&auth_code=stolen&expires_in=600"
 
 	second := open(t, "", "en")
 	second.visit(callback)

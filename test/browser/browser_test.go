@@ -25,7 +25,10 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/test/need"
 )
 
-// insideWeChat is the browser built into WeChat, by its User-Agent.
+// android is a browser on a phone, by its User-Agent.
+const android = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Mobile Safari/537.36"
+
+// insideWeChat is the browser built into WeChat.
 const insideWeChat = "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 " +
 	"Chrome/126.0.0.0 Mobile Safari/537.36 MicroMessenger/8.0.50.2701(0x28003253) WeChat/arm64 Weixin NetType/WIFI Language/zh_CN"
 
@@ -51,7 +54,8 @@ func open(t *testing.T, userAgent, language string) *browser {
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("hide-scrollbars", true),
-		chromedp.Flag("lang", language), chromedp.WindowSize(1280, 900))
+		chromedp.Flag("lang", language), chromedp.WindowSize(1280, 900),
+		chromedp.Flag("host-resolver-rules", "MAP open.example.test 127.0.0.1"))
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(func() {
@@ -103,17 +107,37 @@ func (b *browser) text(selector string) (text string) {
 	return text
 }
 
-// link returns where the button of the launch page leads.
-func (b *browser) link() *url.URL {
+// begin presses the button of the launch page with scripts turned off, so that the page
+// after it stays, and returns where its link leads.
+func (b *browser) begin() *url.URL {
 	b.t.Helper()
+	b.do(emulation.SetScriptExecutionDisabled(true))
+	b.click("#begin", "#authorize")
 	var href string
 	var found bool
-	b.do(chromedp.AttributeValue("#authorize", "href", &href, &found, chromedp.ByQuery))
+	b.do(chromedp.AttributeValue("#authorize", "href", &href, &found, chromedp.ByQuery), emulation.SetScriptExecutionDisabled(false))
 	link, err := url.Parse(href)
 	if err != nil || !found {
-		b.t.Fatalf("the launch page has no proper link: %q, %v", href, err)
+		b.t.Fatalf("the page has no proper link: %q, %v", href, err)
 	}
 	return link
+}
+
+// becomePhone makes the browser that of a small phone.
+func (b *browser) becomePhone() {
+	b.t.Helper()
+	b.do(chromedp.EmulateViewport(320, 568, chromedp.EmulateMobile, chromedp.EmulateTouch, chromedp.EmulateScale(2)))
+}
+
+// wantFits fails the test if one has to scroll sideways on a screen of 320 pixels.
+func (b *browser) wantFits(page string) {
+	b.t.Helper()
+	b.becomePhone()
+	var width int
+	b.do(chromedp.Evaluate("document.documentElement.scrollWidth", &width))
+	if width > 320 {
+		b.t.Errorf("%s is %d pixels wide", page, width)
+	}
 }
 
 // picture leaves a screenshot, if one is wanted.
@@ -127,7 +151,7 @@ func (b *browser) picture(name string) {
 		name          string
 		scheme        string
 		width, height int64
-	}{{"light", "light", 1280, 900}, {"dark", "dark", 1280, 900}, {"phone", "light", 360, 740}} {
+	}{{"light", "light", 1280, 900}, {"dark", "dark", 1280, 900}, {"phone", "light", 360, 740}, {"narrow", "dark", 320, 640}} {
 		var png []byte
 		b.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}}),
 			chromedp.EmulateViewport(look.width, look.height), chromedp.CaptureScreenshot(&png))

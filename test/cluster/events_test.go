@@ -160,10 +160,12 @@ func codeForBrowser(c *cluster, a, b *node) {
 	jar, err := cookiejar.New(nil)
 	c.must(err)
 	browser := &http.Client{Jar: jar, Transport: client.Transport}
-	page := c.visit(browser, "http://"+a.Platform+"/wechat/authorize")
+	response, err := browser.Post("http://"+a.Platform+"/wechat/authorize", "application/x-www-form-urlencoded", nil)
+	c.must(err)
+	page := read(response).Body
 	found := launchLink.FindStringSubmatch(page)
 	if found == nil {
-		c.Fatalf("the launch page has no link: %s", page)
+		c.Fatalf("the page after the launch page has no link: %s", page)
 	}
 	link, err := url.Parse(html.UnescapeString(found[1]))
 	c.must(err)

@@ -143,6 +143,7 @@ func (p *panicking) tell(t *testing.T, g *gwtest.Gateway) {
 			{"GET", g.Proxy + gwtest.AuthorizerPath + "?access_token=" + token, ""},
 			{"POST", g.Proxy + gwtest.SendPath + "?access_token=" + token, "{}"},
 			{"GET", g.Platform + "/wechat/authorize", ""},
+			{"POST", g.Platform + "/wechat/authorize", ""},
 			{"GET", g.Platform + "/wechat/authorize/callback?auth_code=x&state=y", ""},
 			{"POST", g.Platform + "/wechat/events?msg_signature=x", "<xml/>"},
 		} {

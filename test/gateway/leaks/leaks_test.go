@@ -62,8 +62,8 @@ func TestNothingLeaks(t *testing.T) {
 		},
 		"pushes": {tell: pushes, answers: 30, shows: []string{"msg_signature does not match", "not encrypted with any of the keys", "parsing event"}},
 		"pages": {
-			options: gwtest.Options{Component: "return_url https://console.example.com/*"}, tell: pages, answers: 20,
-			shows: []string{"Continue to WeChat", "Start again", "Location: https://console.example.com/", "creating pre_auth_code failed"},
+			options: gwtest.Options{Component: "return_url https://console.example.com/*", Global: gwtest.TrustProxies}, tell: pages, answers: 20,
+			shows: []string{"Continue to WeChat", "Start again", "Too many visits", "Location: https://console.example.com/", "creating pre_auth_code failed"},
 		},
 		"deliveries": {
 			options: gwtest.Options{Secrets: []string{deliverToken, deliverKey}}, tell: deliveries, answers: 15,

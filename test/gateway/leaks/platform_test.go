@@ -60,30 +60,41 @@ func post(address, body string) {
 func pages(t *testing.T, g *gwtest.Gateway) {
 	g.WeChat.SetLaunchDomain(strings.TrimPrefix(g.Platform, "http://"))
 	b := gwtest.NewBrowser(t)
-	back := b.Agree(g, b.Launch(g, "auth_type=1"), both[0])
+	visits := 0
+	launch := func(query string) *url.URL {
+		visits++
+		b.From = fmt.Sprint("192.0.2.", visits) // each address has a share only
+		return b.Launch(g, query)
+	}
+	back := b.Agree(g, launch("auth_type=1"), both[0])
 	for range 2 {
 		b.Get(back, "")
 	}
 	b.Get(back+"x", "")
 	gwtest.NewBrowser(t).Get(back, "")
-	link := b.Launch(g, "state=mine&return_url="+url.QueryEscape("https://console.example.com/a?b=c"))
+	link := launch("state=mine&return_url=" + url.QueryEscape("https://console.example.com/a?b=c"))
 	b.Get(b.Agree(g, link, both[1]), "")
-	for _, code := range []string{"", "&auth_code=", "&auth_code=queryauthcode@@@made-up", "&auth_code=" + strings.Repeat("c", 600)} {
-		b.Get(b.Launch(g, "").Query().Get("redirect_uri")+code, "")
+	for _, code := range []string{"", "&auth_code=", "&auth_code=queryauthcode@@@made-up", "&auth_code=queryauthcode@@@made-up", "&auth_code=" + strings.Repeat("c", 600)} {
+		b.Get(launch("").Query().Get("redirect_uri")+code, "")
 	}
 	for _, query := range []string{"component=wxffffffffffffffff", "auth_type=7", "return_url=https://evil.example.com/", "biz_appid=" + gwtest.ClientSecret[:4]} {
 		b.Get(g.LaunchURL(query), "")
+		b.Press(g.LaunchURL(query))
 	}
 	for _, fault := range []sandbox.Fault{
 		{Status: 502}, {ErrCode: 61004, ErrMsg: strings.Join(g.WeChat.Credentials(), " ")}, {CutHalf: true}, {ErrCode: 40001}, {Empty: true},
 	} {
-		redirect := b.Agree(g, b.Launch(g, ""), both[0])
+		redirect := b.Agree(g, launch(""), both[0])
 		fault.Path = "/cgi-bin/component/"
 		g.WeChat.Inject(fault)
 		b.Get(redirect, "")
-		b.Get(g.LaunchURL(""), "")
+		b.Press(g.LaunchURL(""))
 		g.WeChat.ClearFaults()
 		_ = g.WeChat.PushTicket(t.Context())
+	}
+	for range 10 { // until the share is spent
+		b.Press(g.LaunchURL(""))
+		b.Get(launch("").Query().Get("redirect_uri")+"&auth_code=queryauthcode@@@another", "")
 	}
 }
 

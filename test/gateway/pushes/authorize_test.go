@@ -5,6 +5,7 @@ package pushes_test
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -74,26 +75,82 @@ func TestLaunchPageLinksToTheRightPage(t *testing.T) {
 	}
 }
 
-// The page carries a code and must show WeChat where it stands.
-func TestLaunchPageHeaders(t *testing.T) {
+// WeChat must be shown where the pages stand, and nobody else what is in them. The
+// state and its cookie are made when the button is pressed, not by a view of the
+// page.
+func TestPageHeaders(t *testing.T) {
 	g := gwtest.StartUnauthorized(t, gwtest.Options{})
-	response, page := gwtest.NewBrowser(t).Get(g.LaunchURL(""), "")
-	for name, want := range map[string]string{
-		"Cache-Control":           "no-store",
-		"Referrer-Policy":         "strict-origin-when-cross-origin",
-		"X-Robots-Tag":            "noindex, nofollow",
-		"X-Content-Type-Options":  "nosniff",
-		"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'",
-	} {
-		if got := response.Header.Get(name); got != want {
-			t.Errorf("%s is %q, want %q", name, got, want)
+	b := gwtest.NewBrowser(t)
+	view, page := b.Get(g.LaunchURL(""), "")
+	press, next := b.Press(g.LaunchURL(""))
+	nonce := regexp.MustCompile(`<script nonce="([^"]{26})">`)
+	for name, answer := range map[string]*http.Response{"launch page": view, "page after it": press} {
+		for header, want := range map[string]string{
+			"Cache-Control":          "no-store",
+			"Referrer-Policy":        "strict-origin-when-cross-origin",
+			"X-Robots-Tag":           "noindex, nofollow",
+			"X-Content-Type-Options": "nosniff",
+			"Location":               "",
+		} {
+			if got := answer.Header.Get(header); got != want {
+				t.Errorf("%s: %s is %q, want %q", name, header, got, want)
+			}
+		}
+		if answer.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s, want 200", name, answer.Status)
 		}
 	}
-	if !strings.Contains(page, "data:image/png;base64,") {
-		t.Error("no QR code on a desktop")
+	policy := regexp.MustCompile(`^default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'nonce-(.{26})'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'$`)
+	permitted, script := policy.FindStringSubmatch(press.Header.Get("Content-Security-Policy")), nonce.FindStringSubmatch(next)
+	if permitted == nil || script == nil || permitted[1] != script[1] || strings.Count(next, "<script") != 1 {
+		t.Errorf("Content-Security-Policy is %q, the script begins %q", press.Header.Get("Content-Security-Policy"), script)
 	}
-	if cookie := response.Header.Get("Set-Cookie"); !strings.Contains(cookie, "HttpOnly") || !strings.Contains(cookie, "SameSite=Lax") {
+	if other := policy.FindStringSubmatch(view.Header.Get("Content-Security-Policy")); other == nil || permitted != nil && other[1] == permitted[1] {
+		t.Errorf("Content-Security-Policy of the launch page is %q", view.Header.Get("Content-Security-Policy"))
+	}
+	if !strings.Contains(page, "data:image/png;base64,") || gwtest.LaunchLink(page) != "" {
+		t.Error("no QR code on a desktop, or a link before the button is pressed")
+	}
+	if cookie := view.Header.Get("Set-Cookie"); cookie != "" {
+		t.Errorf("a view of the page sets the cookie %q", cookie)
+	}
+	if cookie := press.Header.Get("Set-Cookie"); !strings.Contains(cookie, "HttpOnly") || !strings.Contains(cookie, "SameSite=Lax") {
 		t.Errorf("Set-Cookie is %q", cookie)
+	}
+}
+
+func TestPagesTakeTheirMethodsOnly(t *testing.T) {
+	g := gwtest.StartUnauthorized(t, gwtest.Options{})
+	for _, row := range []struct{ method, path, allow string }{
+		{http.MethodPut, "/wechat/authorize", "GET, POST"},
+		{http.MethodDelete, "/wechat/authorize", "GET, POST"},
+		{http.MethodPost, "/wechat/authorize/callback", "GET"},
+	} {
+		response, _ := gwtest.NewBrowser(t).Send(row.method, g.Platform+row.path, http.Header{})
+		if response.StatusCode != http.StatusMethodNotAllowed || response.Header.Get("Allow") != row.allow {
+			t.Errorf("%s %s: %s, Allow %q", row.method, row.path, response.Status, response.Header.Get("Allow"))
+		}
+	}
+}
+
+// An admin must know to whom he grants.
+func TestPagesNameThePlatform(t *testing.T) {
+	for option, names := range map[string]struct{ english, chinese string }{
+		"":                         {"the platform", "第三方平台"},
+		`display_name "示例 & Sons"`: {"示例 &amp; Sons", "示例 &amp; Sons"},
+	} {
+		g := gwtest.StartUnauthorized(t, gwtest.Options{Component: option})
+		b := gwtest.NewBrowser(t)
+		if _, page := b.Get(g.LaunchURL(""), ""); !strings.Contains(page, "<h1>Authorize "+names.english+"</h1>") {
+			t.Errorf("%q: the launch page is %s", option, page)
+		}
+		if _, page := b.Get(b.Agree(g, b.Launch(g, ""), gwtest.MiniProgram), ""); !strings.Contains(page, "has authorized "+names.english+".") {
+			t.Errorf("%q: the result page is %s", option, page)
+		}
+		b.Language = "zh"
+		if _, page := b.Get(g.LaunchURL(""), ""); !strings.Contains(page, "<h1>授权给"+names.chinese+"</h1>") {
+			t.Errorf("%q: the launch page is %s", option, page)
+		}
 	}
 }
 
@@ -131,9 +188,12 @@ func TestLaunchRefusesWrongParameters(t *testing.T) {
 		"a state too long":             "state=" + strings.Repeat("s", 513),
 	} {
 		t.Run(name, func(t *testing.T) {
-			response, page := gwtest.NewBrowser(t).Get(g.LaunchURL(strings.ReplaceAll(query, `\`, "%5C")), "")
-			if response.StatusCode != http.StatusBadRequest || gwtest.LaunchLink(page) != "" {
-				t.Errorf("answer %s", response.Status)
+			address := g.LaunchURL(strings.ReplaceAll(query, `\`, "%5C"))
+			if response, page := gwtest.NewBrowser(t).Get(address, ""); response.StatusCode != http.StatusBadRequest || strings.Contains(page, "<form") {
+				t.Errorf("answer to GET %s", response.Status)
+			}
+			if response, page := gwtest.NewBrowser(t).Press(address); response.StatusCode != http.StatusBadRequest || gwtest.LaunchLink(page) != "" {
+				t.Errorf("answer to POST %s", response.Status)
 			}
 		})
 	}
@@ -198,48 +258,14 @@ func TestCallbackWithWrongCodeSaysSo(t *testing.T) {
 	}
 }
 
-// The page is public and every visit spends a code of WeChat's quota.
-func TestLaunchPageIsRationed(t *testing.T) {
-	g := gwtest.StartUnauthorized(t, gwtest.Options{})
-	refused := 0
-	for range 75 {
-		response, _ := gwtest.NewBrowser(t).Get(g.LaunchURL(""), "")
-		if response.StatusCode == http.StatusTooManyRequests {
-			refused++
-			if response.Header.Get("Retry-After") == "" {
-				t.Error("a refusal does not say when to try again")
-			}
-		}
-	}
-	if spent := g.WeChat.Count("/cgi-bin/component/api_create_preauthcode"); refused == 0 || spent+refused != 75 {
-		t.Errorf("%d codes spent, %d visits refused", spent, refused)
-	}
-}
-
-func TestRobotsSpendNoCode(t *testing.T) {
-	g := gwtest.StartUnauthorized(t, gwtest.Options{})
-	for _, agent := range []string{"Mozilla/5.0 (compatible; Googlebot/2.1)", "Baiduspider", "Slackbot-LinkExpanding 1.0", "facebookexternalhit/1.1"} {
-		b := gwtest.NewBrowser(t)
-		b.UserAgent = agent
-		if response, _ := b.Get(g.LaunchURL(""), ""); response.StatusCode != http.StatusForbidden {
-			t.Errorf("%s: %s, want 403", agent, response.Status)
-		}
-	}
-	response, err := http.Head(g.LaunchURL(""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
-	if n := g.WeChat.Count("/cgi-bin/component/api_create_preauthcode"); n != 0 {
-		t.Errorf("%d pre_auth_codes were spent", n)
-	}
-}
-
 func TestLaunchPageWithoutTicketSaysTryLater(t *testing.T) {
 	g := gwtest.Start(t, gwtest.Options{Quiet: true, API: []string{"http://127.0.0.1:1"}}) // nor can WeChat be asked for one
-	response, page := gwtest.NewBrowser(t).Get(g.LaunchURL(""), "")
-	if response.StatusCode != http.StatusServiceUnavailable || !strings.Contains(page, "Try again in a minute") {
+	response, page := gwtest.NewBrowser(t).Press(g.LaunchURL("auth_type=1"))
+	if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") != "60" || !strings.Contains(page, "Try again in 60 seconds") {
 		t.Errorf("answer %s\n%s", response.Status, page)
+	}
+	if !strings.Contains(page, `href="`+g.LaunchURL("auth_type=1")+`">Start again`) {
+		t.Errorf("the page is a dead end\n%s", page)
 	}
 }
 
@@ -265,25 +291,11 @@ func TestReturnURLCannotBringAnAppIDOfItsOwn(t *testing.T) {
 	}
 }
 
-// Somebody who has a valid state makes up codes: WeChat's quota for exchanges
-// must not pay for it, or no account could authorise any more.
-func TestMadeUpCodesAreRationed(t *testing.T) {
-	g := gwtest.StartUnauthorized(t, gwtest.Options{})
-	b := gwtest.NewBrowser(t)
-	back := b.Launch(g, "").Query().Get("redirect_uri")
-	for i := range 90 {
-		b.Get(back+"&auth_code=queryauthcode@@@made-up"+strings.Repeat("x", i), "")
-	}
-	if n := g.WeChat.Count("/cgi-bin/component/api_query_auth"); n > 65 {
-		t.Errorf("%d questions for 90 made-up codes", n)
-	}
-}
-
 // Behind a proxy that ends TLS the browser still talks https: no other host of
 // the domain may plant the cookie that binds the state to the browser.
 func TestCookieCannotBePlantedOverHTTPS(t *testing.T) {
 	g := gwtest.StartUnauthorized(t, gwtest.Options{Platform: "public_url https://open.example.com"})
-	response, _ := gwtest.NewBrowser(t).Get(g.LaunchURL(""), "")
+	response, _ := gwtest.NewBrowser(t).Press(g.LaunchURL(""))
 	cookie := response.Header.Get("Set-Cookie")
 	if !strings.HasPrefix(cookie, "__Host-") || !strings.Contains(cookie, "Secure") || strings.Contains(cookie, "Domain") {
 		t.Errorf("Set-Cookie is %q", cookie)
