@@ -20,7 +20,8 @@ import (
 
 // box is one storage key, with the storage and the keyring that were current
 // when the operation began. So an operation that reads and writes uses the same
-// storage and the same keys, also if a new configuration is loaded meanwhile.
+// keys, also if a new configuration is loaded meanwhile. Where the storage is a
+// Reloadable, it is the same one, too; it decides what a reload means for it.
 type box struct {
 	storage Storage
 	keys    *Keyring

@@ -78,6 +78,19 @@ func (m *Memory) Put(key string, value []byte) {
 	m.files[key] = bytes.Clone(value)
 }
 
+// Locked returns the names of the locks that are held, sorted.
+func (m *Memory) Locked() (names []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, lock := range m.locks {
+		if len(lock) > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // begin counts op, runs the hook and looks at the context.
 func (m *Memory) begin(ctx context.Context, op Op, name string) error {
 	m.mu.Lock()
