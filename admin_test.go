@@ -15,7 +15,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
-	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
@@ -24,13 +23,10 @@ import (
 // An event that no delivery reached in a day is not silently gone: it stands
 // where an operator can see it, with the reason.
 func TestDeadEventsAreVisible(t *testing.T) {
-	const component = "wx134c8103faa5a59e"
-	ring, err := vault.NewKeyring(vault.DeriveKey(secret.New(strings.Repeat("s", 32)), component))
-	if err != nil {
-		t.Fatal(err)
-	}
+	const component = sandbox.DefaultComponent
 	storage := new(vaulttest.Memory)
-	v := vault.New(func() vault.Storage { return storage }, func(string) *vault.Keyring { return ring })
+	in := newTestSettings(t, storage)
+	v := in.tokens.Vault
 	queue := vault.Queue{Component: component, Client: "shop"}
 	dead := vault.Event{
 		EventKey: vault.EventKey{Queue: queue, CreateTime: 1, AppID: "wxaaaaaaaaaaaaaaaa", ID: strings.Repeat("0", 32)},
@@ -51,9 +47,8 @@ func TestDeadEventsAreVisible(t *testing.T) {
 			storage.Put(file, []byte("{"))
 		}
 	}
-	in := newTestSettings(t, storage)
 	in.deliveries = delivery.Settings{
-		Vault: v, Log: zap.NewNop(), Targets: map[vault.Queue]*delivery.Target{queue: {Client: "shop"}},
+		Log: zap.NewNop(), Targets: map[vault.Queue]*delivery.Target{queue: {Client: "shop"}},
 	}
 	if _, _, err := pool.LoadOrNew(poolKey, func() (caddy.Destructor, error) { return newState(in) }); err != nil {
 		t.Fatal(err)

@@ -37,6 +37,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/push"
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
 func init() {
@@ -139,17 +140,22 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	transport := newAPITransport()
 	a.closeIdle = transport.CloseIdleConnections
-	a.settings = &settings{cacheSize: a.CacheSize, tokens: a.newTokenSettings(ctx.Storage(), transport, rings, events.emit)}
-	a.settings.deliveries = a.deliveries()
+	a.settings = &settings{
+		cacheSize: a.CacheSize, rings: rings, storage: vault.NewConfigStorage(ctx, ctx.Storage()),
+		tokens: a.newTokenSettings(transport, events.emit), deliveries: a.deliveries(),
+	}
 	a.drain = newDrain()
 	if err := a.drain.subscribe(ctx); err != nil {
 		return err
 	}
-	shared, _, err := pool.LoadOrNew(poolKey, func() (caddy.Destructor, error) { return newState(a.settings) })
+	shared, existed, err := pool.LoadOrNew(poolKey, func() (caddy.Destructor, error) { return newState(a.settings) })
 	if err != nil {
 		return err
 	}
 	a.state = shared.(*state)
+	if existed {
+		a.settings.keepIn(a.state.vault)
+	}
 	a.build()
 	return nil
 }
@@ -233,7 +239,10 @@ func (a *App) Start() error {
 
 // Stop removes the settings of this App. The newest App that is still started
 // provides the current settings then; requests that began under this one are
-// finished with them.
+// finished with them. It waits up to three seconds until nothing uses the storage
+// of this configuration any more, because Caddy closes the storage afterwards. At
+// the end of the process it also stores what is not stored yet, which may take
+// fifteen seconds longer if the storage hangs.
 func (a *App) Stop() error {
 	a.state.stop(a.settings)
 	return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/push"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
 // pool has the only state of the process. It counts the references: the state
@@ -30,6 +31,13 @@ type settings struct {
 	tokens     *tokens.Settings
 	deliveries delivery.Settings // for the courier
 	cacheSize  int
+	storage    *vault.ConfigStorage
+	rings      map[string]*vault.Keyring // component_appid → seal keys
+}
+
+// keepIn makes records the vault of these settings. It is part of Provision.
+func (in *settings) keepIn(records *vault.Vault) {
+	in.tokens.Vault, in.deliveries.Vault = records, records
 }
 
 // state is what survives a reload: the tokens in memory, records that storage
@@ -45,6 +53,8 @@ type settings struct {
 //
 // It is safe for concurrent use.
 type state struct {
+	storage *vault.Reloadable // that of the current settings
+	vault   *vault.Vault      // over storage; one for the process, because it hands locks on within it
 	keeper  *tokens.Keeper
 	memory  *memory // the keeper's, for resize
 	replays *push.Replays
@@ -70,7 +80,12 @@ func newState(first *settings) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &state{memory: memory, replays: push.NewReplays(), limits: authorize.NewLimits(), deliverer: newDeliverer()}
+	s := &state{
+		storage: vault.NewReloadable(first.storage), memory: memory, replays: push.NewReplays(),
+		limits: authorize.NewLimits(), deliverer: newDeliverer(),
+	}
+	s.vault = newVault(s.storage, s.settings.Load)
+	first.keepIn(s.vault)
 	s.settings.Store(first)
 	s.keeper = tokens.NewKeeper(func() *tokens.Settings { return s.settings.Load().tokens }, memory)
 	s.courier = delivery.NewCourier(s.deliverer, func() delivery.Settings { return s.settings.Load().deliveries })
@@ -93,20 +108,35 @@ func (s *state) start(in *settings) {
 
 // stop removes the settings of an App. Normally newer ones were started before.
 // After a failed reload they are the newest, and the ones before become current
-// again. If none are left, the work in the background ends; the last settings
-// are still used for requests that are not finished. A second call for the same
+// again. If none are left, the work in the background ends, and what storage has
+// not taken is offered to it once more; the last settings are still used for
+// requests that are not finished. When stop returns, the storage of these settings
+// may be closed, see [vault.Reloadable.Retire]. A second call for the same
 // settings does nothing.
 func (s *state) stop(in *settings) {
+	if last := s.remove(in); last {
+		s.keeper.Flush()
+	}
+	s.storage.Retire(in.storage)
+}
+
+// remove is stop without its waiting. It reports whether these settings were the
+// last that were started.
+func (s *state) remove(in *settings) (last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.started = slices.DeleteFunc(s.started, func(other *settings) bool { return other == in })
 	if len(s.started) > 0 {
 		s.apply()
-	} else if s.stopRun != nil {
-		s.stopRun()
-		s.stopRun = nil
-		s.courier.Serve(nil)
+		return false
 	}
+	if s.stopRun == nil {
+		return false
+	}
+	s.stopRun()
+	s.stopRun = nil
+	s.courier.Serve(nil)
+	return true
 }
 
 // apply makes the newest settings the current ones. The caller holds mu, and
@@ -115,6 +145,7 @@ func (s *state) stop(in *settings) {
 func (s *state) apply() {
 	newest := s.started[len(s.started)-1]
 	s.settings.Store(newest)
+	s.storage.Use(newest.storage)
 	s.memory.resize(newest.cacheSize)
 	s.courier.Serve(newest.deliveries.Targets)
 }

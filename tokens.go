@@ -24,21 +24,28 @@ import (
 )
 
 // newTokenSettings returns what the keeper of tokens takes from this
-// configuration: the current app secrets, the vault with its storage and keys,
-// the client for WeChat's API, the log, and the function that emits events.
-// Only the first app secret of a component is used at WeChat; a previous one
-// only opens what it has sealed, and verifies what it has signed.
-func (a *App) newTokenSettings(caddyStorage vault.Storage, transport http.RoundTripper, rings map[string]*vault.Keyring, emit func(string, map[string]any)) *tokens.Settings {
-	storage := metrics.NewStorage(caddyStorage, a.log)
-	records := vault.New(func() vault.Storage { return storage }, func(appid string) *vault.Keyring { return rings[appid] })
-	records.Broken = func(lock string) {
-		a.log.Warn("storage lock does not come free and is taken; its owner was killed, or hangs", zap.String("lock", lock))
-	}
+// configuration: the current app secrets, the client for WeChat's API, the log,
+// and the function that emits events. The vault is that of the state, see
+// settings.keepIn. Only the first app secret of a component is used at WeChat; a
+// previous one only opens what it has sealed, and verifies what it has signed.
+func (a *App) newTokenSettings(transport http.RoundTripper, emit func(string, map[string]any)) *tokens.Settings {
 	current := make(map[string]secret.Secret)
 	for appid, c := range a.components {
 		current[appid] = c.appSecrets[0]
 	}
-	return &tokens.Settings{Components: current, API: newAPIClient(transport, a.hosts), Vault: records, Log: a.log, Emit: emit}
+	return &tokens.Settings{Components: current, API: newAPIClient(transport, a.hosts), Log: a.log, Emit: emit}
+}
+
+// newVault returns the vault of the process over storage. Its seal keys and its
+// log are those of the current settings.
+func newVault(storage vault.Storage, current func() *settings) *vault.Vault {
+	log := func() *zap.Logger { return current().tokens.Log }
+	metered := metrics.NewStorage(storage, log)
+	records := vault.New(func() vault.Storage { return metered }, func(appid string) *vault.Keyring { return current().rings[appid] })
+	records.Broken = func(lock string) {
+		log().Warn("storage lock does not come free and is taken; its owner was killed, or hangs", zap.String("lock", lock))
+	}
+	return records
 }
 
 // keyrings returns the seal keys of each component. The configured keys come

@@ -27,19 +27,25 @@ var testAccount = subject.Of(sandbox.DefaultComponent, "wxaaaaaaaaaaaaaaaa")
 
 // newTestSettings are the settings of a configuration whose records are in
 // storage. Its WeChat is out of reach.
-func newTestSettings(tb testing.TB, storage *vaulttest.Memory) *settings {
+func newTestSettings(tb testing.TB, storage vault.Storage) *settings {
 	tb.Helper()
 	ring, err := vault.NewKeyring(bytes.Repeat([]byte{1}, vault.KeySize))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &settings{cacheSize: 1000, tokens: &tokens.Settings{
-		Components: map[string]secret.Secret{sandbox.DefaultComponent: secret.New(sandbox.DefaultAppSecret)},
-		API:        newAPIClient(http.DefaultTransport, nil),
-		Vault:      vault.New(func() vault.Storage { return storage }, func(string) *vault.Keyring { return ring }),
-		Log:        zap.NewNop(),
-		Emit:       func(string, map[string]any) {},
-	}}
+	in := &settings{
+		cacheSize: 1000,
+		storage:   vault.NewConfigStorage(tb.Context(), storage),
+		rings:     map[string]*vault.Keyring{sandbox.DefaultComponent: ring},
+		tokens: &tokens.Settings{
+			Components: map[string]secret.Secret{sandbox.DefaultComponent: secret.New(sandbox.DefaultAppSecret)},
+			API:        newAPIClient(http.DefaultTransport, nil),
+			Log:        zap.NewNop(),
+			Emit:       func(string, map[string]any) {},
+		},
+	}
+	in.keepIn(newVault(storage, func() *settings { return in }))
+	return in
 }
 
 // newTestKeeper returns a keeper with real memory for size tokens.

@@ -34,7 +34,7 @@ func TestMetricsGoOnThroughReloads(t *testing.T) {
 // What storage fails to do is counted; that a key is not there is its answer.
 func TestStorageFailuresAreCounted(t *testing.T) {
 	storage := new(vaulttest.Memory)
-	metered := metrics.NewStorage(storage, zap.NewNop())
+	metered := metrics.NewStorage(storage, zap.NewNop)
 	count := func(operation string) float64 {
 		return metricstest.Value(t, "caddy_wechat_storage_failures_total", operation)
 	}

@@ -19,12 +19,13 @@ import (
 // is no failure, nor that somebody did not wait for a lock.
 type Storage struct {
 	vault.Storage
-	log  *zap.Logger
+	log  func() *zap.Logger
 	said map[string]*rate.Sometimes // operation → when it is said that it fails
 }
 
-// NewStorage returns a storage that counts what fails in another one.
-func NewStorage(storage vault.Storage, log *zap.Logger) Storage {
+// NewStorage returns a storage that counts what fails in another one. It calls log
+// whenever it has something to say; the function must be safe for concurrent use.
+func NewStorage(storage vault.Storage, log func() *zap.Logger) Storage {
 	s := Storage{storage, log, make(map[string]*rate.Sometimes)}
 	for _, operation := range []string{"lock", "unlock", "store", "load", "delete", "list"} {
 		s.said[operation] = &rate.Sometimes{Interval: 10 * time.Minute}
@@ -37,7 +38,7 @@ func (s Storage) metered(operation string, err error) error {
 	if err != nil && !missing && !errors.Is(err, context.Canceled) {
 		StorageFailures.WithLabelValues(operation).Inc()
 		s.said[operation].Do(func() {
-			s.log.Error("storage fails", zap.String("operation", operation), zap.Error(err),
+			s.log().Error("storage fails", zap.String("operation", operation), zap.Error(err),
 				zap.String("remedy", "check Caddy's storage: meanwhile only tokens in memory are served, until they expire"))
 		})
 	}

@@ -102,6 +102,15 @@ func (k *Keeper) watch(ctx context.Context) {
 	}
 }
 
+// Flush tries once more to store what is not stored yet, while storage is still
+// there. It waits for saveTimeout at most, and not at all if there is nothing.
+func (k *Keeper) Flush() {
+	if k.begin() == nil {
+		defer k.work.Done()
+		k.records.flush()
+	}
+}
+
 // Close ends all work and waits for it, tries a last time to store what is not
 // stored yet, and closes the memory. Callers who come later, with requests of a
 // configuration that is gone, get no token. It may be called again.

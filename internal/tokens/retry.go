@@ -65,9 +65,9 @@ func (r *records) retry(who subject.Subject) {
 	}
 }
 
-// flush tries a last time to store what is not saved yet. It is called when all
-// other work has ended, and waits for saveTimeout at most: the refresh tokens in
-// these records exist nowhere else.
+// flush tries once to store what is not saved yet, and waits for saveTimeout at
+// most: the refresh tokens in these records exist nowhere else. It is called
+// before the storage is closed, and when all other work has ended.
 func (r *records) flush() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), saveTimeout)
 	defer cancel()

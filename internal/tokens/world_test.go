@@ -124,7 +124,7 @@ func (w *world) restart() *node {
 func (w *world) settings(key byte) *Settings {
 	ring, err := vault.NewKeyring(bytes.Repeat([]byte{key}, vault.KeySize))
 	w.must(err)
-	storage := metrics.NewStorage(w.storage, w.log)
+	storage := metrics.NewStorage(w.storage, func() *zap.Logger { return w.log })
 	return &Settings{
 		Components: map[string]secret.Secret{theComponent: secret.New(sandbox.DefaultAppSecret)},
 		API:        &openapi.Client{Transport: transportFunc(w.carry)},
