@@ -85,7 +85,7 @@ var caddyfileTemplate = template.Must(template.New("Caddyfile").Parse(`{{.Extras
 {
 	{{.Extras.Global}}
 	{{.Options.Global}}
-	storage file_system {{.Storage}}
+	storage gwtest_closing {{.Storage}}
 	log {
 		output file {{.Log}} {
 			roll_disabled

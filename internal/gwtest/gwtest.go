@@ -183,6 +183,7 @@ func (g *Gateway) close() {
 	if err := caddy.Stop(); err != nil {
 		g.t.Errorf("stopping: %v", err)
 	}
+	g.reportMisuses()
 	http.DefaultClient.CloseIdleConnections()
 	g.report(append(places, g.written()...))
 }

@@ -155,3 +155,59 @@ func TestTroublesSurviveReload(t *testing.T) {
 		t.Errorf("%d renewals, want 1", n)
 	}
 }
+
+// WeChat is slow to issue a token, over two reloads: the storage of the
+// configuration under which the renewal began is closed meanwhile. The call ends
+// well, the token is stored, and no lock stands; else gwtest fails the test.
+func TestReloadsWhileWeChatIsSlow(t *testing.T) {
+	began, goOn := make(chan struct{}), make(chan struct{})
+	var weChat http.Handler
+	g := gwtest.StartWithRoutes(t, gwtest.Options{}, map[string]http.HandlerFunc{gwtest.RenewalPath: func(w http.ResponseWriter, r *http.Request) {
+		began <- struct{}{}
+		<-goOn
+		weChat.ServeHTTP(w, r)
+	}})
+	weChat = g.WeChat
+	g.WeChat.KillTokens(gwtest.OfficialAccount)
+	answers := make(chan gwtest.Reply)
+	go func() {
+		answers <- g.Ask(http.MethodGet, gwtest.AuthorizerPath, "", gwtest.Bearer(gwtest.ClientSecret, gwtest.OfficialAccount))
+	}()
+	<-began
+	g.Load()
+	g.Load()
+	close(goOn)
+	if answer := <-answers; answer.Status != 200 || answer.ErrCode != 0 {
+		t.Errorf("answered %d %s", answer.Status, answer.Body)
+	}
+	if n := g.WeChat.Count(gwtest.RenewalPath); n != 1 {
+		t.Errorf("%d renewals, want 1", n)
+	}
+	g.Restart(t, func() {})
+	if answer := g.AskGet(gwtest.AuthorizerPath + "?access_token=" + g.Token(gwtest.OfficialAccount)); answer.ErrCode != 0 {
+		t.Errorf("answered %s", answer.Body)
+	}
+	if n := g.WeChat.Count(gwtest.RenewalPath); n != 0 {
+		t.Error("the token was not stored")
+	}
+}
+
+// The process ends while WeChat is slow: the lock of the account does not stand
+// until it goes stale, so the next process does not wait for it; else gwtest fails
+// the test.
+func TestStopWhileWeChatIsSlow(t *testing.T) {
+	began, goOn := make(chan struct{}, 1), make(chan struct{})
+	g := gwtest.StartWithRoutes(t, gwtest.Options{}, map[string]http.HandlerFunc{gwtest.RenewalPath: func(http.ResponseWriter, *http.Request) {
+		began <- struct{}{}
+		<-goOn
+	}})
+	g.WeChat.KillTokens(gwtest.OfficialAccount)
+	var call sync.WaitGroup
+	call.Go(func() {
+		_ = g.Ask(http.MethodGet, gwtest.AuthorizerPath, "", gwtest.Bearer(gwtest.ClientSecret, gwtest.OfficialAccount))
+	})
+	<-began
+	g.Restart(t, func() {})
+	close(goOn)
+	call.Wait()
+}
