@@ -3,6 +3,7 @@
 package cluster_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -50,6 +51,48 @@ func TestReloads(t *testing.T) {
 		for i, n := range c.nodes {
 			c.wantUsage(n, before[i])
 		}
+	})
+}
+
+// A node is reloaded while WeChat is slow to issue a token: the node keeps the lock of
+// the account, although Caddy closes the storage that has given it. So no other node
+// asks for a token as well, and all are answered as soon as WeChat answers. Then the
+// lock is free at once.
+func TestReloadWhileWeChatIsSlow(t *testing.T) {
+	eachStorage(t, func(t *testing.T, s storage) {
+		t.Parallel()
+		c := start(t, s, 2, sandbox.Config{})
+		c.authorize(shop)
+		a, b := c.nodes[0], c.nodes[1]
+		c.weChat.KillTokens(shop)
+		c.weChat.ResetCounts()
+		reached, release := c.weChat.hold(authorizerToken, asked)
+		first, second := make(chan answer, 1), make(chan answer, 1)
+		go func() { first <- a.call(shop) }()
+		c.reached("WeChat is asked for a token", reached)
+		a.Wechat = "cache_size 1000"
+		c.must(a.reload())
+		go func() { second <- b.call(shop) }()
+		select {
+		case answer := <-second:
+			t.Errorf("node B was answered %s while node A has the lock", answer)
+			second <- answer
+		case <-time.After(1500 * time.Millisecond): // storages look for a free lock every second
+		}
+		release()
+		for _, answers := range []chan answer{first, second} {
+			if answer := <-answers; !answer.ok() || answer.took > 10*time.Second {
+				t.Errorf("answered %s after %v", answer, answer.took)
+			}
+		}
+		c.wantCounts(map[string]int{authorizerToken: 1})
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		lock := "wechat_" + component + "_" + shop
+		if err := c.storage.Lock(ctx, lock); err != nil {
+			t.Fatalf("the lock stands: %v", err)
+		}
+		c.must(c.storage.Unlock(t.Context(), lock))
 	})
 }
 
