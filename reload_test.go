@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
@@ -45,7 +46,7 @@ func TestReloadDuringARenewal(t *testing.T) {
 				p.must(p.weChat.PushTicket(p.Context()))
 				p.weChat.ResetCounts()
 				release := p.hold(renewalPath)
-				call := begin(func() error { _, err := p.state.keeper.Current(p.Context(), testAccount); return err })
+				call := begin(func() error { _, err := p.state.keeper.Current(p.Context(), testAccount, tokens.Itself); return err })
 				time.AfterFunc(delay, release)
 				p.wantReload(delay)
 				p.must(<-call)
@@ -236,7 +237,7 @@ func TestLastStopDuringARenewal(t *testing.T) {
 		time.Sleep(3 * time.Hour)
 		p.must(p.weChat.PushTicket(p.Context()))
 		defer p.hold(renewalPath)()
-		call := begin(func() error { _, err := p.state.keeper.Current(p.Context(), testAccount); return err })
+		call := begin(func() error { _, err := p.state.keeper.Current(p.Context(), testAccount, tokens.Itself); return err })
 		began := time.Now()
 		p.end()
 		if took := time.Since(began); took != 2*time.Second || len(call) != 1 {
@@ -295,7 +296,7 @@ func TestReloadsUnderLoadOfAllKinds(t *testing.T) {
 			})
 		}
 		repeat(time.Second, func(int) error {
-			_, err := p.state.keeper.Current(p.Context(), testAccount)
+			_, err := p.state.keeper.Current(p.Context(), testAccount, tokens.Itself)
 			return err
 		})
 		repeat(time.Second, func(int) error { return p.weChat.PushTicket(p.Context()) })

@@ -269,7 +269,7 @@ func begin(do func() error) (done chan error) {
 // token returns a token of testAccount.
 func (p *process) token() *tokens.Token {
 	p.Helper()
-	token, err := p.state.keeper.Current(p.Context(), testAccount)
+	token, err := p.state.keeper.Current(p.Context(), testAccount, tokens.Itself)
 	p.must(err)
 	return token
 }
