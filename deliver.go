@@ -66,7 +66,7 @@ func (d *Deliver) provision(client string, resolve resolver) (*delivery.Target, 
 // vault, see settings.keepIn. It logs a warning for each target to which messages
 // are sent unencrypted.
 func (a *App) deliveries() delivery.Settings {
-	settings := delivery.Settings{Log: a.log, Targets: make(map[vault.Queue]*delivery.Target)}
+	settings := delivery.Settings{Log: a.sparing, Targets: make(map[vault.Queue]*delivery.Target)}
 	for _, c := range a.applications.receivers {
 		settings.Targets[vault.Queue{Component: c.Component, Client: c.ID}] = c.target
 		if to := c.target.URL; to.Scheme == "http" && !check.IsPrivate(to.Hostname()) {

@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/gateway"
 	"github.com/caddy-wechat/caddy-wechat/internal/logging"
+	"github.com/caddy-wechat/caddy-wechat/internal/push"
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 )
@@ -62,7 +63,7 @@ func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 		err = e.app.pushes.HandleEvent(r.Context(), event)
 	}
 	if err != nil {
-		e.app.pushes.Reject(w, r, err)
+		e.app.pushes.Reject(w, r, push.EventsURL, err)
 		return nil
 	}
 	w.Header().Set("Content-Type", "text/plain")
@@ -104,7 +105,7 @@ func (m *Messages) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp
 		answer, err = m.app.pushes.HandleMessage(message)
 	}
 	if err != nil {
-		m.app.pushes.Reject(w, r, err)
+		m.app.pushes.Reject(w, r, push.MessagesURL, err)
 		return nil
 	}
 	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
@@ -247,7 +248,7 @@ func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 		Standard:      markDialErrors{p.Transport},
 		Gzip:          p.Transport.Compression == nil || *p.Transport.Compression,
 		MaxReplayBody: p.MaxReplayBody,
-		Log:           logging.Throttle(ctx.Logger()),
+		Log:           logging.Throttle(ctx.Logger(), p.app.tally),
 	})
 	return nil
 }

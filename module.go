@@ -92,7 +92,9 @@ type App struct {
 	pageURLs     []*url.URL // of WeChat's authorisation pages
 	pushes       *push.Receiver
 	pages        *authorize.Pages
-	log          *zap.Logger
+	log          *zap.Logger    // for what is said once, such as at load
+	tally        *logging.Tally // counts what sparing leaves out
+	sparing      *zap.Logger    // for what others can cause: requests, pushes, failures of WeChat
 }
 
 // CaddyModule returns the Caddy module information.
@@ -105,7 +107,8 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // configuration uses. To take the reference to the shared state is the last
 // step that can fail, so after an error there is no reference to release.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.log = ctx.Logger()
+	a.log, a.tally = ctx.Logger(), logging.NewTally()
+	a.sparing = logging.Throttle(a.log, a.tally)
 	a.defaults()
 	err := a.Validate() // Caddy calls it too, but only after Provision
 	if err != nil {
@@ -168,11 +171,11 @@ func (a *App) build() {
 	s := a.state
 	a.pushes = &push.Receiver{
 		Codecs: make(map[string]*bizmsg.Codec), Recipients: a.applications.recipients(),
-		Tokens: s.keeper, Courier: s.courier, Transport: s.deliverer, Replays: s.replays, Log: a.log,
+		Tokens: s.keeper, Courier: s.courier, Transport: s.deliverer, Replays: s.replays, Log: a.sparing,
 	}
 	a.pages = &authorize.Pages{
 		Platforms: make(map[string]*authorize.Platform), URLs: a.pageURLs,
-		Tokens: s.keeper, Limits: s.limits, Log: a.log,
+		Tokens: s.keeper, Limits: s.limits, Log: a.sparing,
 	}
 	for appid, c := range a.components {
 		a.pushes.Codecs[appid] = c.codec
@@ -242,9 +245,11 @@ func (a *App) Start() error {
 // finished with them. It waits up to three seconds until nothing uses the storage
 // of this configuration any more, because Caddy closes the storage afterwards. At
 // the end of the process it also stores what is not stored yet, which may take
-// fifteen seconds longer if the storage hangs.
+// fifteen seconds longer if the storage hangs. The counts of what the log has left
+// out are written: the log may be closed before Cleanup.
 func (a *App) Stop() error {
 	a.state.stop(a.settings)
+	a.tally.Stop()
 	return nil
 }
 
@@ -257,6 +262,7 @@ func (a *App) Cleanup() error {
 		return nil
 	}
 	a.state.stop(a.settings)
+	a.tally.Stop()
 	a.closeIdle()
 	_, err := pool.Delete(poolKey)
 	return err

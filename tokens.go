@@ -33,7 +33,7 @@ func (a *App) newTokenSettings(transport http.RoundTripper, emit func(string, ma
 	for appid, c := range a.components {
 		current[appid] = c.appSecrets[0]
 	}
-	return &tokens.Settings{Components: current, API: newAPIClient(transport, a.hosts), Log: a.log, Emit: emit}
+	return &tokens.Settings{Components: current, API: newAPIClient(transport, a.hosts), Log: a.sparing, Emit: emit}
 }
 
 // newVault returns the vault of the process over storage. Its seal keys and its

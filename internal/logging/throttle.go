@@ -5,47 +5,85 @@
 package logging
 
 import (
-	"sync"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	"golang.org/x/time/rate"
 )
 
-// throttled is the core of a logger that writes each warning at most once a
-// minute. A failure of WeChat or of the storage makes thousands of calls fail
-// at the same time; nobody would find another warning among as many lines. Two
-// warnings are the same if their messages are equal, whatever their fields. So
-// a message must be one of a small number of constants: each one stays in the
-// map for ever.
+// throttled is the core of a logger that writes of many equal warnings the
+// first at once, and then one a minute with their count. A failure of WeChat or
+// of the storage makes thousands of calls fail at the same time, and a stranger
+// can send as many requests as he likes: nobody would find another warning among
+// as many lines.
+//
+// Two warnings are equal if their message is the same and the texts among the
+// fields that With has added; the fields of the line itself do not count. So a
+// message must be one of a small number of constants, and what a stranger can
+// choose belongs into With only where each value is worth a line.
 type throttled struct {
 	zapcore.Core
-	said *sync.Map // message → *rate.Sometimes; shared by all cores that With has made
+	tally  *Tally // shared by all cores that With has made
+	detail string // the texts that With has added
 }
 
-// Throttle returns a logger that writes each message of level warning or higher
-// at most once a minute. Lower levels are not limited. The logger is safe for
-// concurrent use. The loggers that its method With returns share the limits.
-func Throttle(log *zap.Logger) *zap.Logger {
+// Throttle returns a logger that writes of equal messages of level warning or
+// higher one a minute: the first as it is, the following ones as the last of
+// them with the field count. All that are left out are written at level DEBUG.
+// Lower levels are not limited. The logger is safe for concurrent use. The
+// limits are those of the tally, also of other loggers.
+func Throttle(log *zap.Logger, tally *Tally) *zap.Logger {
 	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
-		return throttled{core, new(sync.Map)}
+		return throttled{Core: core, tally: tally}
 	}))
 }
 
 // With returns a core with more fields and the same limits. It implements
 // zapcore.Core.
 func (s throttled) With(fields []zap.Field) zapcore.Core {
-	return throttled{s.Core.With(fields), s.said}
+	var detail strings.Builder
+	detail.WriteString(s.detail)
+	for _, field := range fields {
+		if field.Type == zapcore.StringType {
+			detail.WriteString(field.String + " ")
+		}
+	}
+	return throttled{s.Core.With(fields), s.tally, detail.String()}
 }
 
-// Check adds the core to checked if the entry is to be written. It implements
+// Check adds the core to checked if the entry may be written. It implements
 // zapcore.Core.
 func (s throttled) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if entry.Level < zapcore.WarnLevel {
 		return s.Core.Check(entry, checked)
 	}
-	said, _ := s.said.LoadOrStore(entry.Message, &rate.Sometimes{Interval: time.Minute})
-	said.(*rate.Sometimes).Do(func() { checked = s.Core.Check(entry, checked) })
+	if s.Enabled(entry.Level) {
+		return checked.AddCore(entry, s)
+	}
 	return checked
+}
+
+// Write writes the entry, or counts it and writes it at level DEBUG. It
+// implements zapcore.Core.
+func (s throttled) Write(entry zapcore.Entry, fields []zap.Field) error {
+	first := s.tally.first(entry.Message, s.detail, func(count int) {
+		last := entry
+		last.Time = time.Now()
+		s.write(last, append(fields[:len(fields):len(fields)], zap.Int("count", count)))
+	})
+	written := entry
+	if !first {
+		written.Level = zapcore.DebugLevel
+	}
+	s.write(written, fields)
+	return nil
+}
+
+// write asks the core below whether it takes the entry, which Write of a core
+// does not: it may be several, of which each takes other levels and loggers.
+func (s throttled) write(entry zapcore.Entry, fields []zap.Field) {
+	if checked := s.Core.Check(entry, nil); checked != nil {
+		checked.Write(fields...)
+	}
 }

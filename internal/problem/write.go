@@ -28,11 +28,7 @@ func Write(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error) {
 		level = zapcore.WarnLevel
 	}
 	message := "call refused: " + problem.Slug
-	entry := log.Check(level, message)
-	if entry == nil { // logging.Throttle has suppressed the warning
-		entry = log.Check(zapcore.DebugLevel, message)
-	}
-	if entry != nil {
+	if entry := log.Check(level, message); entry != nil {
 		entry.Write(zap.String("path", r.URL.Path), zap.String("slug", problem.Slug), zap.Error(err))
 	}
 	w.Header().Set(openapi.GatewayHeader, problem.Slug)

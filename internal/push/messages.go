@@ -97,7 +97,6 @@ func (rx *Receiver) HandleMessage(m *Message) ([]byte, error) {
 	if !rx.Replays.claim(m.signature, time.Now()) {
 		return []byte("success"), nil
 	}
-	log := rx.Log.With(zap.String("component", m.component), zap.String("authorizer", m.content.AppID))
 	var targets []*delivery.Target
 	if rx.Recipients != nil {
 		targets = rx.Recipients(m.component, m.content.AppID)
@@ -106,7 +105,8 @@ func (rx *Receiver) HandleMessage(m *Message) ([]byte, error) {
 	if len(targets) > 0 {
 		reply, err := m.content.Deliver(m.began.Add(replyTimeout), rx.Transport, targets,
 			func(t *delivery.Target, err error) {
-				log.Warn("message not delivered", zap.String("client", t.Client), zap.Error(err))
+				rx.Log.With(zap.String("client", t.Client)).Warn("message not delivered",
+					zap.String("component", m.component), zap.String("authorizer", m.content.AppID), zap.Error(err))
 			})
 		if err != nil {
 			rx.Replays.forget(m.signature)

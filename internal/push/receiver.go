@@ -22,6 +22,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -74,7 +75,8 @@ type Receiver struct {
 	// Replays survives a reload. Otherwise a captured push could be sent again
 	// after each reload.
 	Replays *Replays
-	// Log receives why a push was refused; the sender does not see it.
+	// Log receives why a push was refused; the sender does not see it. Anybody
+	// can send a push, so it must be a logger of logging.Throttle.
 	Log *zap.Logger
 
 	// Recipients returns the clients that get a push about an account of the
@@ -108,7 +110,8 @@ type sealedPush struct {
 func (rx *Receiver) openSealed(w http.ResponseWriter, r *http.Request) (*sealedPush, error) {
 	// A ResponseWriter that has no deadlines returns an error. The push is then
 	// read without one.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPush))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
@@ -117,6 +120,7 @@ func (rx *Receiver) openSealed(w http.ResponseWriter, r *http.Request) (*sealedP
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errPushBroken, err)
 	}
+	_ = control.SetReadDeadline(time.Time{}) // a deadline that passes now would cancel the request
 	envelope, err := bizmsg.ParseEnvelope(body)
 	if err != nil {
 		return nil, err
@@ -183,11 +187,21 @@ type retryableError struct{ error }
 // Unwrap returns the cause, which the log shows.
 func (u *retryableError) Unwrap() error { return u.error }
 
+// The URLs at which pushes arrive, for Reject.
+const (
+	EventsURL   = "events"
+	MessagesURL = "messages"
+)
+
 // Reject answers a push that failed with err, and logs err. The status is 503
 // if WeChat should push again, 413 if the body is too large, 400 if it did not
 // arrive completely, else 403. The answer has no body: an attacker must not
 // learn why the push was refused.
-func (rx *Receiver) Reject(w http.ResponseWriter, r *http.Request, err error) {
+//
+// The log has a line a minute for each reason and URL, with the count and the
+// last sender: a line for each sender would be one for each push, because
+// anybody has many addresses.
+func (rx *Receiver) Reject(w http.ResponseWriter, r *http.Request, url string, err error) {
 	status, outcome := http.StatusForbidden, "refused"
 	var ours *retryableError
 	switch {
@@ -205,7 +219,26 @@ func (rx *Receiver) Reject(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, bizmsg.ErrCiphertext) {
 		fields = append(fields, zap.String("remedy", "compare the encoding_aes_key here with the one in WeChat's console"))
 	}
-	rx.Log.Warn("push not acknowledged", fields...)
+	rx.Log.With(zap.String("url", url), zap.String("reason", reason(err))).Warn("push not acknowledged", fields...)
 	metrics.Pushes.WithLabelValues("any", outcome).Inc()
 	w.WriteHeader(status)
+}
+
+// reason returns what kind of failure err is, one of a small number of texts. The
+// text of err itself may depend on the push, such as the byte at which its XML is
+// malformed.
+func reason(err error) string {
+	if errors.As(err, new(*retryableError)) {
+		return "storing or delivering failed"
+	}
+	for _, known := range []error{
+		errPushTooLarge, errPushBroken, errPushForeign, errPushStale, errMessagePath, errMessageIsEvent,
+		bizmsg.ErrSignature, bizmsg.ErrCiphertext, bizmsg.ErrReceiveID,
+	} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	doing, _, _ := strings.Cut(err.Error(), ":")
+	return doing
 }

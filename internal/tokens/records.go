@@ -72,7 +72,7 @@ func (r *records) reportUnreadable(who subject.Subject, err error) {
 	case errors.Is(err, vault.ErrNewer):
 		remedy = zap.String("remedy", "run the newer release on every node")
 	}
-	r.settings().Log.Error("stored record does not open; it is kept aside and rebuilt from WeChat", zap.Error(err), remedy)
+	r.log(who).Error("stored record does not open; it is kept aside and rebuilt from WeChat", zap.Error(err), remedy)
 }
 
 // locked calls do with the record of who while it holds the storage lock. A record
