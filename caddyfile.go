@@ -59,6 +59,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			authorizers   <appid>... | *
 //			allow         [<method>] <path>...     # repeatable
 //			component_api
+//			from          <address or CIDR range>...
 //			deliver       <url> {
 //				token            <token>
 //				encoding_aes_key <key>
@@ -105,6 +106,7 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 		"component":     stringOption(&c.Component, check.AppID),
 		"authorizers":   listOption(&c.Authorizers, maxAuthorizers, check.Authorizer),
 		"component_api": boolOption(&c.ComponentAPI),
+		"from":          listOption(&c.From, maxFrom, check.From),
 		"deliver": func(d *caddyfile.Dispenser) error {
 			c.Deliver = new(Deliver)
 			return c.Deliver.unmarshal(d)

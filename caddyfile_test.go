@@ -167,7 +167,7 @@ func TestWrongCaddyfileIsRefusedWithFileAndLine(t *testing.T) {
 func TestRandomCaddyfileIsReadOrRefusedWithALine(t *testing.T) {
 	words := []string{"{", "}", "\n", "\n", "{\n", "}\n", "*", "/", "\"\"", "a", "{env.A}", "1", "GET", "/cgi-bin/*",
 		"wx134c8103faa5a59e", "https://a.test", "http", "sha256:", "component", "client", "api", "pages", "seal_key", "cache_size",
-		"app_secret", "token", "encoding_aes_key", "return_url", "display_name", "secret", "authorizers", "allow", "component_api", "deliver"}
+		"app_secret", "token", "encoding_aes_key", "return_url", "display_name", "secret", "authorizers", "allow", "component_api", "from", "deliver"}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 50_000 {
 		text := strings.Builder{}
@@ -330,7 +330,7 @@ var wrongCaddyfiles = []wrongCaddyfile{
 		"return_url: {env.CONSOLE} can stand for a secret only; here write {$NAME}, which is filled in when the Caddyfile is read, at Caddyfile:4"},
 
 	{"an unknown subdirective", inClient, "secrets {env.A}",
-		`unrecognized subdirective "secrets", want one of allow, authorizers, component, component_api, deliver, secret, at Caddyfile:4`},
+		`unrecognized subdirective "secrets", want one of allow, authorizers, component, component_api, deliver, from, secret, at Caddyfile:4`},
 	{"secret without value", inClient, "secret",
 		"secret: missing; give it as {env.NAME} or {file./path}, at Caddyfile:4"},
 	{"a short client secret", inClient, "secret {{short}}",
@@ -355,6 +355,14 @@ var wrongCaddyfiles = []wrongCaddyfile{
 		"authorizers: a value is missing, at Caddyfile:4"},
 	{"a bad authorizer", inClient, "authorizers wxaaaaaaaaaaaaaaaa wxaaa",
 		`authorizers: "wxaaa" is not an appid: want wx and 16 lower-case hexadecimal digits, at Caddyfile:4`},
+	{"from without value", inClient, "from",
+		"from: a value is missing, at Caddyfile:4"},
+	{"a bad address", inClient, "from 10.0.0.0/8 shop.internal",
+		`from: "shop.internal" is neither an address nor a range in CIDR form, such as 192.0.2.7 or 10.0.0.0/8, at Caddyfile:4`},
+	{"a secret in from", inClient, "from shop-secret-0123456789abcdef0123456789",
+		`from: a text of 38 characters is neither an address nor a range in CIDR form, such as 192.0.2.7 or 10.0.0.0/8, at Caddyfile:4`},
+	{"from twice", inClient, "from 10.0.0.1\n\t\t\tfrom 10.0.0.2",
+		"from: already specified, it may stand only once, at Caddyfile:5"},
 	{"authorizers twice", inClient, "authorizers *\n\t\t\tauthorizers *",
 		"authorizers: already specified, it may stand only once, at Caddyfile:5"},
 	{"allow without path", inClient, "allow GET",

@@ -42,6 +42,11 @@ type Client struct {
 	// ComponentAPI allows the component-level paths. Default: false.
 	ComponentAPI bool `json:"component_api,omitempty"`
 
+	// From are the addresses from which the client may call: addresses, or
+	// ranges in CIDR form. With proxies in front, the address is the one that
+	// the trusted_proxies of Caddy's server yield. Default: all addresses.
+	From []string `json:"from,omitempty"`
+
 	// Deliver is the address to which messages of the client's accounts and
 	// authorisation events are sent. Default: none are sent.
 	Deliver *Deliver `json:"deliver,omitempty"`
@@ -108,7 +113,17 @@ func (c *Client) provision(id string, components map[string]*component, resolve 
 		return nil, nil, err
 	}
 	client, err := gateway.NewClient(id, under.appid, rights, secrets, under.appSecrets)
-	return client, target, err
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, text := range c.From {
+		prefix, err := check.ParseFrom(text)
+		if err != nil {
+			return nil, nil, fmt.Errorf("from: %w", err)
+		}
+		client.From = append(client.From, prefix)
+	}
+	return client, target, nil
 }
 
 // under returns the component that the client uses.

@@ -152,6 +152,7 @@ func checkReturnURL(text string) error {
 // memory.
 const (
 	maxAuthorizers = 100_000    // accounts named for one client; WeChat allows no component more
+	maxFrom        = 1000       // ranges of addresses for one client; all are looked through at a call
 	maxPages       = 2          // for desktop browsers, and for the browser inside WeChat
 	maxCacheSize   = 10_000_000 // tokens
 	maxReplayBody  = 64 << 20   // bytes, of each call in progress

@@ -259,6 +259,8 @@ func TestWrongJSONIsRefusedWhenLoaded(t *testing.T) {
 			"client shop: secret: braces are for placeholders, of which there are {env.NAME} and {file./path}"},
 		{"a bad authorizer", `"wechat":{"components":{"wx134c8103faa5a59e":{$GOOD}},"clients":{"shop":{"secrets":["{env.TEST_SECRET}"],"authorizers":["shop"]}}}`,
 			`client shop: authorizers: "shop" is not an appid: want wx and 16 lower-case hexadecimal digits`},
+		{"a bad address", `"wechat":{"components":{"wx134c8103faa5a59e":{$GOOD}},"clients":{"shop":{"secrets":["{env.TEST_SECRET}"],"from":["10.0.0.0/33"]}}}`,
+			`client shop: from: "10.0.0.0/33" is neither an address nor a range in CIDR form, such as 192.0.2.7 or 10.0.0.0/8`},
 		{"a bad rule", `"wechat":{"components":{"wx134c8103faa5a59e":{$GOOD}},"clients":{"shop":{"secrets":["{env.TEST_SECRET}"],"allow":[{"method":"PUT","path":"/a"}]}}}`,
 			`client shop: allow: reading rule: method "PUT" is neither GET nor POST`},
 		{"a bad return URL", `"wechat":{"components":{"wx134c8103faa5a59e":{$GOOD,"return_urls":["https://{{short}}@a.example/"]}}}`,

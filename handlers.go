@@ -273,6 +273,15 @@ func identified(r *http.Request, client *gateway.Client) {
 	r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", client.Boxed)
 }
 
+// clientAddress returns the address from which a request comes: that of the peer,
+// or the one that the server's trusted_proxies yield, as in {client_ip}. It is the
+// zero Addr if there is none, as with a Unix socket.
+func clientAddress(r *http.Request) netip.Addr {
+	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	address, _ := netip.ParseAddr(text) // the zero Addr if it cannot be parsed
+	return address.Unmap().WithZone("")
+}
+
 // wechatApp returns the wechat app of the configuration, and makes its drain watch
 // the server of the handler that is provisioned with ctx. Caddy provisions the
 // app first if it has not done so.

@@ -194,7 +194,7 @@ func (a *App) newGateway(calls *relay.Relay) *gateway.Gateway {
 	}
 	return &gateway.Gateway{
 		Clients: a.applications.clients, Components: components,
-		Tokens: a.state.keeper, Relay: calls, Log: calls.Log, Identified: identified,
+		Tokens: a.state.keeper, Relay: calls, Log: calls.Log, Identified: identified, Address: clientAddress,
 	}
 }
 

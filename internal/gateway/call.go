@@ -89,7 +89,19 @@ func (g *Gateway) caller(r *http.Request, c *call) error {
 	}
 	signer, who, err := g.Clients.withToken(token, time.Now())
 	c.client, c.shown, c.Subject = signer.client, signer.shown, who
-	return err
+	if err != nil {
+		return err
+	}
+	return g.admit(r, c.client)
+}
+
+// admit checks the address from which a client calls. It must be called wherever
+// a client is recognised, before anything else is read or sent.
+func (g *Gateway) admit(r *http.Request, client *Client) error {
+	if len(client.From) == 0 {
+		return nil
+	}
+	return client.admits(g.Address(r))
 }
 
 // bearer sets the client from the secret in the header Authorization. A secret
@@ -106,6 +118,9 @@ func (g *Gateway) caller(r *http.Request, c *call) error {
 func (g *Gateway) bearer(r *http.Request, c *call, header string) error {
 	if c.client, c.shown = g.Clients.withBearer(header); c.client == nil {
 		return problem.ErrBearer
+	}
+	if err := g.admit(r, c.client); err != nil {
+		return err
 	}
 	named := r.Header.Get(openapi.AppIDHeader)
 	switch {

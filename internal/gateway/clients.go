@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -44,6 +45,9 @@ type Client struct {
 	Component string
 	// Rights is what the client may call, and for which accounts.
 	Rights policy.Rights
+	// From are the addresses from which the client may call; none means all. They
+	// are as check.ParseFrom makes them.
+	From []netip.Prefix
 
 	// signers has one element for each pair of a client secret and an app
 	// secret. A token that was signed with the previous app secret stays valid.
@@ -132,6 +136,18 @@ func (c *Clients) Add(client *Client) error {
 	}
 	c.all = append(c.all, client)
 	return nil
+}
+
+// admits returns ErrAddress if the client may not call from an address. A secret
+// that was stolen is worth nothing elsewhere. An address that is not known is in
+// no range.
+func (c *Client) admits(address netip.Addr) error {
+	for _, prefix := range c.From {
+		if prefix.Contains(address) {
+			return nil
+		}
+	}
+	return fmt.Errorf("client %s: %w", c.ID, problem.ErrAddress.Because("%s", address))
 }
 
 // digestOf returns the SHA-256 of a client secret. A configured digest is

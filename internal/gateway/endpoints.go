@@ -88,26 +88,35 @@ func (g *Gateway) serveEndpoint(w http.ResponseWriter, r *http.Request, path str
 		problem.WriteRefusal(w, refusal)
 		return
 	}
-	problem.Write(w, r, g.Log, err)
+	g.refuse(w, r, err)
 }
 
-// newEndpointCall reads the parameters, finds the client and checks its right
-// to the path. The body is read before the client is known, since it may
-// contain the client's secret; so its size is limited. A component_appid is
-// optional, but one that is not the client's component is refused, with 40013.
+// newEndpointCall finds the client, reads the parameters and checks the client's
+// right to the path. Where the body may contain the client's secret, it is read
+// before the client is known; so its size and its time are limited. A
+// component_appid is optional, but one that is not the client's component is
+// refused, with 40013.
 func (g *Gateway) newEndpointCall(w http.ResponseWriter, r *http.Request, path string, route policy.Route) (*endpointCall, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return nil, problem.ErrNotAllowed.Because("WeChat uses GET and POST")
 	}
-	form, err := parameters(w, r)
-	if err != nil {
+	e := &endpointCall{call: call{kind: route.Kind, Call: relay.Call{Path: path}}, endpoint: route.Endpoint}
+	inForm := endpoints[e.endpoint].secret != "" && r.Header.Get("Authorization") == ""
+	if !inForm {
+		if err := g.authenticate(r, e); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if e.form, err = parameters(w, r); err != nil {
 		return nil, err
 	}
-	e := &endpointCall{call{kind: route.Kind, Call: relay.Call{Path: path}}, route.Endpoint, form}
-	if err := g.authenticate(r, e); err != nil {
-		return nil, err
+	if inForm {
+		if err := g.authenticate(r, e); err != nil {
+			return nil, err
+		}
 	}
-	if component := form.Get("component_appid"); component != "" && component != e.client.Component {
+	if component := e.form.Get("component_appid"); component != "" && component != e.client.Component {
 		return nil, problem.ErrComponent
 	}
 	return e, e.permit(r.Method, path)
@@ -119,6 +128,8 @@ func (g *Gateway) newEndpointCall(w http.ResponseWriter, r *http.Request, path s
 // accepts no gateway token, as WeChat's takes no token. The subject is the
 // component: the account, if any, is named by a parameter. Only a path of kind
 // Either also takes a token of an account.
+//
+// e.form is read only for the secret in the parameter.
 func (g *Gateway) authenticate(r *http.Request, e *endpointCall) error {
 	parameter := endpoints[e.endpoint].secret
 	header := r.Header.Get("Authorization")
@@ -138,6 +149,9 @@ func (g *Gateway) authenticate(r *http.Request, e *endpointCall) error {
 			return err
 		}
 		return e.fits(policy.Component)
+	}
+	if err := g.admit(r, e.client); err != nil {
+		return err
 	}
 	e.Subject = subject.Of(e.client.Component, "")
 	return nil

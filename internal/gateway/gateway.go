@@ -14,7 +14,10 @@
 package gateway
 
 import (
+	"errors"
 	"net/http"
+	"net/netip"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -39,7 +42,8 @@ type Gateway struct {
 	Tokens *tokens.Keeper
 	// Relay sends the other calls to WeChat.
 	Relay *relay.Relay
-	// Log receives the causes of refusals, which callers do not see.
+	// Log receives the causes of refusals, which callers do not see. Anybody
+	// can cause one, so it must be a logger of logging.Throttle.
 	Log *zap.Logger
 
 	// Identified is called with the client of a call, after the client is found
@@ -47,6 +51,11 @@ type Gateway struct {
 	// those that are refused earlier. The call waits for it. It must not be nil
 	// and must be safe for concurrent use.
 	Identified func(r *http.Request, client *Client)
+
+	// Address returns the address from which a request comes, without a zone
+	// and as IPv4 where it is IPv4 in IPv6; the zero Addr if it is not known. It
+	// must not be nil and must be safe for concurrent use.
+	Address func(r *http.Request) netip.Addr
 }
 
 // Looped reports whether a gateway sent the request. Most likely this gateway
@@ -66,12 +75,12 @@ func Looped(r *http.Request) bool { return r.Header.Get(openapi.HopHeader) != ""
 // rights of the client.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if Looped(r) {
-		problem.Write(w, r, g.Log, problem.ErrLoop)
+		g.refuse(w, r, problem.ErrLoop)
 		return
 	}
 	path, ok := policy.Clean(r.URL.EscapedPath())
 	if !ok {
-		problem.Write(w, r, g.Log, problem.ErrNotAllowed.Because("the path is not plain: want segments of letters, digits, _ - . after single slashes"))
+		g.refuse(w, r, problem.ErrNotAllowed.Because("the path is not plain: want segments of letters, digits, _ - . after single slashes"))
 		return
 	}
 	route := policy.Lookup(path)
@@ -81,7 +90,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	call, err := g.identify(r, path, route)
 	if err != nil {
-		problem.Write(w, r, g.Log, err)
+		g.refuse(w, r, err)
 		return
 	}
 	if call.client != nil {
@@ -89,4 +98,26 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.Identified(r, call.client)
 	}
 	g.Relay.Forward(w, r, &call.Call)
+}
+
+// refuse answers a call with the problem of err. What is left of its body is read
+// for at most bodyTimeout.
+//
+// A wrong credential is a warning as well, a line a minute for each address:
+// somebody is trying secrets, or an application was forgotten when its secret
+// was replaced. The line does not have the credential, nor the path, which may
+// contain one. Of IPv6 the line names the /64, because one host has all of it.
+func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+	for _, credential := range []error{problem.ErrClientSecret, problem.ErrBearer, problem.ErrTokenUnknown, problem.ErrAddress} {
+		if errors.Is(err, credential) {
+			address := g.Address(r)
+			shown := address.String()
+			if address.Is6() {
+				shown = netip.PrefixFrom(address, 64).Masked().String()
+			}
+			g.Log.With(zap.String("slug", problem.Of(err).Slug), zap.String("address", shown)).Warn("credential refused", zap.Error(err))
+		}
+	}
+	problem.Write(w, r, g.Log, err)
 }

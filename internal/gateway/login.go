@@ -73,6 +73,8 @@ func (g *Gateway) loginClient(r *http.Request, c *call, anonymous bool) (compone
 	case secret != "":
 		if c.client, _ = g.Clients.withSecret(secret); c.client == nil {
 			err = problem.ErrClientSecret
+		} else {
+			err = g.admit(r, c.client)
 		}
 	case anonymous:
 		return g.componentFor(rewrite.First(r.URL.RawQuery, "appid"))

@@ -9,19 +9,27 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 )
 
-// maxParameters is the largest body, in bytes, of a call that the gateway
-// answers itself. The body is held in memory, also that of a caller without a
-// valid secret.
-const maxParameters = 16 << 10
+const (
+	// maxParameters is the largest body, in bytes, of a call that the gateway
+	// answers itself. The body is held in memory, also that of a caller without
+	// a valid secret.
+	maxParameters = 16 << 10
+	// bodyTimeout is the time in which such a body must arrive as a whole: a
+	// caller that sends a byte now and then would otherwise keep its connection,
+	// and a stopping process, for as long as it likes.
+	bodyTimeout = 10 * time.Second
+)
 
 // parameters reads the parameters of a call from the query and from the body,
 // which is JSON or a form. SDKs use all three. If both have a parameter, the
-// value in the body is used. It waits until the body has arrived. Its errors
-// are problems: ErrTooLarge (413) and ErrBadRequest (47001).
+// value in the body is used. It waits until the body has arrived, at most
+// bodyTimeout. Its errors are problems: ErrTooLarge (413) and ErrBadRequest
+// (47001).
 //
 // A body that begins with "{" is JSON even if its type says that it is a form:
 // curl -d sends that type unless it is told another one.
@@ -30,11 +38,16 @@ func parameters(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	if err != nil {
 		return nil, problem.ErrBadRequest.Because("the query is malformed")
 	}
+	// A ResponseWriter that has no deadlines returns an error. The body is then
+	// read without one.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxParameters))
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, problem.OfBody(err)
-	case len(body) == 0:
+	}
+	_ = control.SetReadDeadline(time.Time{}) // a deadline that passes now would cancel the request
+	if len(body) == 0 {
 		return form, nil
 	}
 	var posted url.Values

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
@@ -63,6 +64,7 @@ var (
 	ErrComponent      = &Problem{http.StatusOK, 40013, "component", "invalid component_appid, the client works under another platform"}
 	ErrClientSecret   = &Problem{http.StatusOK, 40125, "client_secret", "invalid appsecret, use the client's secret at the gateway"}
 	ErrBearer         = &Problem{http.StatusUnauthorized, 40125, "bearer", "Authorization: Bearer wants a client secret of the gateway"}
+	ErrAddress        = &Problem{http.StatusOK, 40164, "address", "invalid ip, this client may not call from this address"}
 	ErrNotAllowed     = &Problem{http.StatusOK, 48001, "not_allowed", "api unauthorized for this client"}
 	ErrUnauthorized   = &Problem{http.StatusOK, 61003, "not_authorized", "authorizer is not authorized to this component or not granted to this client"}
 	ErrWantComponent  = &Problem{http.StatusOK, 61014, "want_component", "must use component token for component api"}
@@ -110,11 +112,14 @@ func Of(err error) *Problem {
 
 // OfBody returns the problem for an error while a request body was read. A body
 // that is longer than a limit set in Caddy is ErrTooLarge, any other
-// ErrBadRequest: the body did not arrive completely.
+// ErrBadRequest: the body did not arrive completely, or too slowly.
 func OfBody(err error) error {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return ErrTooLarge
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return ErrBadRequest.Because("the request body did not arrive in time")
 	}
 	return ErrBadRequest.Because("the request body broke off")
 }

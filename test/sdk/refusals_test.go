@@ -54,6 +54,7 @@ func provokeAll(t *testing.T) []refusal {
 	}{
 		{startGateway, (*provoker).byCallers},
 		{startGateway, (*provoker).byTokenRequests},
+		{startElsewhere, (*provoker).byAddress},
 		{startGateway, (*provoker).byAccounts},
 		{startGateway, (*provoker).byWeChat},
 		{startImpatient, (*provoker).bySilence},
@@ -70,6 +71,11 @@ func provokeAll(t *testing.T) []refusal {
 // startImpatient starts a gateway that waits for no answer of WeChat's to a call.
 func startImpatient(t *testing.T) *gwtest.Gateway {
 	return gwtest.Start(t, gwtest.Options{Proxy: "transport http {\nresponse_header_timeout 50ms\n}"})
+}
+
+// startElsewhere starts a gateway whose client may call from another address only.
+func startElsewhere(t *testing.T) *gwtest.Gateway {
+	return gwtest.Start(t, gwtest.Options{Clients: strings.Replace(gwtest.ShopClient, "authorizers *", "authorizers *\nfrom 192.0.2.1", 1)})
 }
 
 // startWithoutTicket starts a gateway that no push reaches.
@@ -161,6 +167,12 @@ func (p *provoker) byTokenRequests() {
 		}
 	}
 	p.t.Error("nothing is rationed")
+}
+
+// byAddress provokes what is wrong with where a call comes from.
+func (p *provoker) byAddress() {
+	p.atCall("address", p.call(issue(p.t, p.Gateway, gwtest.OfficialAccount, time.Now().Add(time.Hour))))
+	p.atToken("address", p.fetch(gwtest.OfficialAccount, gwtest.ClientSecret))
 }
 
 // byAccounts provokes what the accounts, or who else renews their tokens, are to blame for.
