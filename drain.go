@@ -4,8 +4,10 @@ package wechat
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,17 +19,26 @@ import (
 
 const (
 	// drainTimeout is the longest time, within quietInterval, by which a drain
-	// delays the stop of a configuration. It is also the time in which the
-	// header of a request must arrive on a connection that is served apart.
+	// delays the stop of a configuration. It is also the time in which the TLS
+	// handshake and the header of a request must arrive on a connection that is
+	// served apart.
 	drainTimeout = time.Second
 	// quietInterval is the time without a request after which no connection is
 	// considered to be in use any more.
 	quietInterval = 150 * time.Millisecond
+	// defaultGrace is used here in place of grace_period where that is not set.
+	// Caddy itself then waits without a limit for connections that it knows.
+	defaultGrace = 10 * time.Second
 )
 
+// servedApart is the number of connections that the drains of all configurations
+// serve apart. The servers of Caddy do not know them, so an exit must wait for
+// them itself.
+var servedApart atomic.Int64
+
 // drain closes the idle (keep-alive) connections of clients without losing a
-// request, before Caddy stops the servers of a configuration, mostly at a
-// reload.
+// request, before Caddy stops the servers of a configuration, at a reload or at
+// the end of the process.
 //
 // Server.Shutdown of net/http closes a connection at once if no request on it
 // is being served. A request that has arrived but is not read yet is lost with
@@ -38,58 +49,81 @@ const (
 // configuration. Those that the old servers still accept are served apart, by a
 // server that is not shut down.
 //
-// There is one drain for each App. It is safe for concurrent use, except watch.
+// There is one drain for each App. It is safe for concurrent use, except watch
+// and subscribe.
 type drain struct {
 	stopping atomic.Bool                // set by the event stopping, never reset
 	requests atomic.Int64               // number of answers while stopping
 	guarded  map[*caddyhttp.Server]bool // servers that call accept; used by watch only
+	ctx      caddy.Context              // of the configuration; set by subscribe
+	end      time.Time                  // nothing is waited for longer; set before stopping
 }
 
 // newDrain returns a drain that does nothing until the configuration stops.
 func newDrain() *drain { return &drain{guarded: make(map[*caddyhttp.Server]bool)} }
 
-// watch makes the server of a handler call accept for each new connection. It
-// is called while the handler is provisioned with ctx. Caddy provisions
-// handlers one after the other.
+// watch makes the server of a handler call accept for each new connection, and
+// finish when it has shut down. It is called while the handler is provisioned
+// with ctx. Caddy provisions handlers one after the other.
 func (d *drain) watch(ctx caddy.Context) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if ok && !d.guarded[server] { // else another handler of the same server has done it
-		d.guarded[server] = true
-		server.RegisterConnContext(d.accept)
+	if !ok || d.guarded[server] { // another handler of the same server has done it
+		return
 	}
+	d.guarded[server] = true
+	// Caddy makes the configuration of its listeners from the policies, too.
+	config := sync.OnceValue(func() *tls.Config { return server.TLSConnPolicies.TLSConfig(ctx) })
+	server.RegisterConnContext(func(connCtx context.Context, conn net.Conn) context.Context {
+		if d.stopping.Load() {
+			d.accept(connCtx, conn, config)
+		}
+		return connCtx
+	})
+	server.RegisterOnStop(d.finish)
 }
 
-// accept is called by the loop of net/http that accepts connections, for each
-// new one. Before the event stopping it does nothing. Afterwards it serves the
-// connection apart, because the server of the loop would lose the request if
-// Shutdown came before it was read. The loop must not serve the same
-// connection: it gets one that is closed.
+// accept is called, while the configuration is stopping, by the loop of net/http
+// that accepts connections, for each new one. It serves the connection apart,
+// because the server of the loop would lose the request if Shutdown came before it
+// was read. The loop must not serve the same connection: it gets one that is
+// closed.
 //
-// A connection with TLS cannot be moved away. accept then serves it itself, and
-// the loop waits until its request is answered.
-func (d *drain) accept(ctx context.Context, conn net.Conn) context.Context {
+// A connection that cannot be moved away is served before accept returns. The
+// loop waits for that, and Shutdown waits for the loop, whatever the grace period
+// is. So such a connection is cut off at d.end.
+func (d *drain) accept(ctx context.Context, conn net.Conn, config func() *tls.Config) {
 	old, ok := ctx.Value(http.ServerContextKey).(*http.Server)
-	if !ok || !d.stopping.Load() {
-		return ctx
+	if !ok {
+		return
 	}
-	if apart := moveAway(conn); apart != nil {
-		go serveApart(ctx, old, apart)
-	} else {
-		serveApart(ctx, old, conn) // returns when conn is closed
+	servedApart.Add(1)
+	if apart := moveAway(conn, config); apart != nil {
+		go func() {
+			defer servedApart.Add(-1)
+			serveApart(ctx, old, apart)
+		}()
+		return
 	}
-	return ctx
+	defer servedApart.Add(-1)
+	defer time.AfterFunc(time.Until(d.end), func() { conn.Close() }).Stop()
+	serveApart(ctx, old, conn)
 }
 
-// moveAway returns the same TCP connection with another file descriptor, and
-// closes conn, with which the loop of net/http continues. It returns nil if
-// that is not possible, and leaves conn as it is: with TLS, or without a free
-// descriptor.
-func moveAway(conn net.Conn) net.Conn {
-	tcp, ok := conn.(*net.TCPConn)
+// moveAway returns the same connection with another file descriptor, and closes
+// conn, with which the loop of net/http continues. Nothing has been read from it
+// yet, so the TLS handshake, if any, begins on the one that is returned. It
+// returns nil if that is not possible, and leaves conn as it is: if a listener
+// wrapper such as proxy_protocol has it, or without a free descriptor.
+func moveAway(conn net.Conn, config func() *tls.Config) net.Conn {
+	secure, overTLS := conn.(*tls.Conn)
+	if overTLS {
+		conn = secure.NetConn()
+	}
+	socket, ok := conn.(interface{ File() (*os.File, error) }) // TCP or Unix
 	if !ok {
 		return nil
 	}
-	file, err := tcp.File()
+	file, err := socket.File()
 	if err != nil {
 		return nil
 	}
@@ -98,20 +132,28 @@ func moveAway(conn net.Conn) net.Conn {
 	if err != nil {
 		return nil
 	}
-	tcp.Close()
+	conn.Close()
+	if overTLS {
+		return tls.Server(apart, config())
+	}
 	return apart
 }
 
 // serveApart serves one connection with the handler of old, on a server of its
 // own that is not shut down. It returns when the connection is closed: after
-// one request, because keep-alive is off, or after drainTimeout without one.
+// one request, because keep-alive is off, or after drainTimeout without one. How
+// long the body of the request may take is up to the handler, as on any server.
 func serveApart(ctx context.Context, old *http.Server, conn net.Conn) {
 	once := &onceListener{conn: make(chan net.Conn, 1), closed: make(chan struct{}), addr: conn.LocalAddr()}
 	once.conn <- conn
 	server := &http.Server{
 		Handler:           old.Handler,
 		ErrorLog:          old.ErrorLog,
+		MaxHeaderBytes:    old.MaxHeaderBytes,
+		ReadTimeout:       old.ReadTimeout,
+		WriteTimeout:      old.WriteTimeout,
 		ReadHeaderTimeout: drainTimeout, // ends a connection without a request
+		IdleTimeout:       drainTimeout, // the same for HTTP/2
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateClosed || state == http.StateHijacked {
@@ -154,6 +196,7 @@ func (l *onceListener) Addr() net.Addr { return l.addr }
 
 // subscribe makes Caddy call Handle before it stops the configuration of ctx.
 func (d *drain) subscribe(ctx caddy.Context) error {
+	d.ctx = ctx
 	events, err := ctx.App("events")
 	if err != nil {
 		return err
@@ -165,8 +208,37 @@ func (d *drain) subscribe(ctx caddy.Context) error {
 // the servers. It returns after drainTimeout, or when no request has come for
 // quietInterval. It never returns an error.
 func (d *drain) Handle(context.Context, caddy.Event) error {
+	d.end = time.Now().Add(drainTimeout + d.grace())
 	d.stopping.Store(true)
 	for end := time.Now().Add(drainTimeout); time.Now().Before(end) && d.busy(quietInterval); {
+	}
+	return nil
+}
+
+// grace returns how long Caddy waits for requests when it stops the servers.
+func (d *drain) grace() time.Duration {
+	app, err := d.ctx.AppIfConfigured("http")
+	if err != nil {
+		return defaultGrace
+	}
+	servers := app.(*caddyhttp.App)
+	if servers.GracePeriod == 0 {
+		return time.Duration(servers.ShutdownDelay) + defaultGrace
+	}
+	return time.Duration(servers.ShutdownDelay + servers.GracePeriod)
+}
+
+// finish is called when a server has shut down. If the process exits, it waits
+// for the connections that are served apart, within the grace period: ctx ends
+// with it. It never returns an error.
+func (d *drain) finish(ctx context.Context) error {
+	if !caddy.Exiting() {
+		return nil
+	}
+	ctx, cancel := context.WithDeadline(ctx, d.end)
+	defer cancel()
+	for servedApart.Load() > 0 && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
 	}
 	return nil
 }

@@ -166,15 +166,6 @@ func (a *Authorize) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 	return notAllowed(w, "GET, POST")
 }
 
-// clientAddress returns Caddy's client address: the peer, or what a proxy tells
-// that is among trusted_proxies. It is not valid if the peer has no IP address, as
-// at a Unix socket.
-func clientAddress(r *http.Request) netip.Addr {
-	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	address, _ := netip.ParseAddr(text)
-	return address
-}
-
 // self returns the URL of the launch page as the browser sees it. The
 // redirect_uri for WeChat is made from it. Its host comes from the request if
 // PublicURL is not set; WeChat rejects any host but the configured one.
