@@ -72,7 +72,7 @@ type receiver struct {
 func newApplications(config map[string]*Client, components map[string]*component, resolve resolver) (*applications, error) {
 	apps := &applications{clients: gateway.NewClients()}
 	for _, id := range slices.Sorted(maps.Keys(config)) {
-		client, target, err := config[id].provision(id, components, resolve)
+		client, target, err := config[id].provision(id, components, resolve.within("client", id))
 		if err != nil {
 			return nil, fmt.Errorf("client %s: %w", id, err)
 		}
@@ -104,7 +104,7 @@ func (c *Client) provision(id string, components map[string]*component, resolve 
 	}
 	var target *delivery.Target
 	if c.Deliver != nil {
-		if target, err = c.Deliver.provision(id, resolve); err != nil {
+		if target, err = c.Deliver.provision(id, resolve.within("block", "deliver")); err != nil {
 			return nil, nil, fmt.Errorf("deliver: %w", err)
 		}
 	}

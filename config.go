@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
@@ -92,23 +94,37 @@ func (c *Component) provision(appid string, resolve resolver) (*component, error
 
 // resolver replaces the placeholders in secrets with their values. It may read
 // files.
-type resolver struct{ *caddy.Replacer }
+type resolver struct {
+	*caddy.Replacer
+	log *zap.Logger // for warnings, with the names of the blocks that an option is in
+}
+
+// within returns the resolver for the options of a block.
+func (r resolver) within(block, name string) resolver {
+	return resolver{r.Replacer, r.log.With(zap.String(block, name))}
+}
 
 // secrets resolves the one or two values of an option, and checks each with
 // valid afterwards. Its errors begin with the name of the option and contain no
-// value.
+// value. It warns of a value that stands in the configuration itself, where
+// Caddy's admin API, its autosaved copy and backups show it. The digest of a
+// secret is none.
 func (r resolver) secrets(option string, raw []string, valid func(string) error) ([]secret.Secret, error) {
 	if err := check.Pair(raw); err != nil {
 		return nil, fmt.Errorf("%s: %w", option, err)
 	}
 	var out []secret.Secret
-	for _, text := range raw {
+	for i, text := range raw {
 		value, err := r.value(text)
 		if err == nil {
 			err = valid(value)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", option, err)
+		}
+		if value == text && !strings.HasPrefix(text, check.HashedSecret) {
+			r.log.Warn("a secret stands in the configuration as text", zap.String("option", option), zap.Int("value", i+1),
+				zap.String("remedy", "write {env.NAME} or {file./path} in its place, not {$NAME}, and replace the secret: Caddy has shown and saved it"))
 		}
 		out = append(out, secret.New(value))
 	}

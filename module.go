@@ -120,10 +120,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.pageURLs, err = a.baseURLs("pages", a.Pages); err != nil {
 		return err
 	}
-	resolve := resolver{caddy.NewReplacer()}
+	resolve := resolver{caddy.NewReplacer(), a.log}
 	a.components = make(map[string]*component)
 	for _, appid := range slices.Sorted(maps.Keys(a.Components)) {
-		if a.components[appid], err = a.Components[appid].provision(appid, resolve); err != nil {
+		if a.components[appid], err = a.Components[appid].provision(appid, resolve.within("component", appid)); err != nil {
 			return fmt.Errorf("component %s: %w", appid, err)
 		}
 	}
@@ -187,13 +187,14 @@ func (a *App) build() {
 // transports and its log; newGateway sets its other fields. The App must be
 // provisioned.
 func (a *App) newGateway(calls *relay.Relay) *gateway.Gateway {
-	calls.Tokens, calls.Hosts, calls.IsCredential = a.state.keeper, a.hosts, a.applications.clients.IsCredential
+	clients := a.applications.clients
+	calls.Tokens, calls.Hosts, calls.IsCredential, calls.HasCredential = a.state.keeper, a.hosts, clients.IsCredential, clients.Contains
 	components := make(map[string]struct{})
 	for appid := range a.components {
 		components[appid] = struct{}{}
 	}
 	return &gateway.Gateway{
-		Clients: a.applications.clients, Components: components,
+		Clients: clients, Components: components,
 		Tokens: a.state.keeper, Relay: calls, Log: calls.Log, Identified: identified, Address: clientAddress,
 	}
 }

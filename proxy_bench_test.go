@@ -40,7 +40,7 @@ func benchApp(tb testing.TB) *App {
 		Secrets:     []string{benchSecret},
 		Authorizers: []string{benchAuthorizer, "wxbbbbbbbbbbbbbbbb"},
 		Allow:       []Rule{{Method: "GET", Path: "/wxa/*"}, {Path: "/cgi-bin/*"}},
-	}}, app.components, resolver{caddy.NewReplacer()})
+	}}, app.components, resolver{caddy.NewReplacer(), zap.NewNop()})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -55,6 +55,9 @@ type Client struct {
 	// issuer has for each client secret the key that signs new tokens: the one
 	// derived from the current app secret.
 	issuer map[secretDigest]*gwtoken.Key
+	// plain are the secrets that are configured in plain text, as contains.go
+	// looks for them.
+	plain []beginning
 	// hashed says that for at least one secret only the digest is configured.
 	hashed bool
 }
@@ -77,7 +80,11 @@ type signer struct {
 func NewClient(id, component string, rights policy.Rights, secrets, appSecrets []secret.Secret) (*Client, error) {
 	c := &Client{ID: id, Boxed: id, Component: component, Rights: rights, issuer: make(map[secretDigest]*gwtoken.Key)}
 	for _, text := range secrets {
-		c.hashed = c.hashed || strings.HasPrefix(text.Reveal(), check.HashedSecret)
+		if strings.HasPrefix(text.Reveal(), check.HashedSecret) {
+			c.hashed = true
+		} else {
+			c.plain = append(c.plain, beginningOf(text.Reveal()))
+		}
 		digest := digestOf(text)
 		if c.issuer[digest] != nil {
 			return nil, errors.New("both secrets are the same; leave the second out")
@@ -110,6 +117,8 @@ type Clients struct {
 	// saves a SHA-256 for most values of a query. Where a secret is configured
 	// as a digest its length is unknown, and shortest is 1.
 	shortest int
+	// plain finds the secrets that are configured in plain text.
+	plain beginnings
 }
 
 // NewClients returns Clients without any client.
@@ -130,6 +139,9 @@ func (c *Clients) Add(client *Client) error {
 	}
 	if client.hashed {
 		c.shortest = 1
+	}
+	for _, secret := range client.plain {
+		c.plain.add(secret)
 	}
 	for _, signer := range client.signers {
 		c.byKey[signer.key.ID()] = signer

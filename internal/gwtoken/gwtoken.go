@@ -60,6 +60,9 @@ func (u Unverified) KeyID() string { return u.keyID }
 // text must never reach WeChat.
 func Looks(text string) bool { return strings.HasPrefix(text, prefix) }
 
+// Within reports whether text has in it what Looks reports true for.
+func Within(text string) bool { return strings.Contains(text, prefix) }
+
 // ValidClient reports whether id has the form of a client id:
 // ^[a-z0-9][a-z0-9-]{0,63}$. No other can stand in a token.
 func ValidClient(id string) bool {

@@ -4,6 +4,7 @@ package relay
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -26,17 +27,19 @@ func hopByHop(name string) bool {
 // out: what WeChat need not know about callers (cookies, addresses, proxies); what
 // is for the gateway alone (Authorization, Wechat-Appid); what would turn the
 // connection into a tunnel past the rules here (Upgrade: h2c); and what would make
-// net/http send a request again by itself (Idempotency-Key). Accept-Encoding is set
-// by send, because answers are searched. The values are shared with in and not
-// changed.
-func requestHeader(in http.Header) http.Header {
+// net/http send a request again by itself (Idempotency-Key); and every header with
+// a credential of the gateway in a value, whatever its name: an SDK or a library
+// for tracing may repeat one. Accept-Encoding is set by send, because answers are
+// searched. The values are shared with in and not changed.
+func requestHeader(in http.Header, hasCredential func(string) bool) http.Header {
 	out := make(http.Header, len(in)+2)
-	connection := in["Connection"]
+	connection, shown := in["Connection"], shownSecret(in)
 	for name, values := range in {
 		switch {
 		case hopByHop(name), strings.HasPrefix(name, "X-Forwarded-"), httpguts.HeaderValuesContainsToken(connection, name):
 		case name == "Accept-Encoding", name == "Authorization", name == "Cookie", name == openapi.AppIDHeader, name == "Forwarded", name == "X-Real-Ip", name == "Via",
-			name == "Idempotency-Key", name == "X-Idempotency-Key":
+			name == "Idempotency-Key", name == "X-Idempotency-Key", name == "Traceparent", name == "Tracestate":
+		case slices.ContainsFunc(values, hasCredential), shown != "" && slices.ContainsFunc(values, func(value string) bool { return strings.Contains(value, shown) }):
 		default:
 			out[name] = values
 		}
@@ -46,6 +49,22 @@ func requestHeader(in http.Header) http.Header {
 	}
 	out[openapi.HopHeader] = hopValue
 	return out
+}
+
+// minSecret is the least length of a client secret.
+const minSecret = 32
+
+// shownSecret returns the client secret in the header Authorization, "" if there
+// is none. It may be configured as a digest, and hasCredential cannot find such a
+// secret everywhere.
+func shownSecret(in http.Header) string {
+	for _, value := range in["Authorization"] {
+		_, secret, _ := strings.Cut(value, " ")
+		if secret = strings.TrimSpace(secret); len(secret) >= minSecret {
+			return secret
+		}
+	}
+	return ""
 }
 
 // Values of headers, shared by all requests, so that none is allocated for each:

@@ -53,6 +53,10 @@ type Relay struct {
 	// gateway token. Such a parameter is left out, wherever it stands.
 	IsCredential func(string) bool
 
+	// HasCredential reports whether the value of a header has a client secret or a
+	// gateway token in it. Such a header is left out.
+	HasCredential func(string) bool
+
 	// MaxReplayBody is up to how many bytes of a request body are kept, so that
 	// the call can be made once more.
 	MaxReplayBody int64
@@ -167,7 +171,7 @@ func withhold(err error, token rewrite.Token) error {
 
 // send tries the hosts in turn as long as no connection can be made.
 func (l *Relay) send(r *http.Request, call *Call, query string) (*http.Response, error) {
-	header, transport := requestHeader(r.Header), l.Standard
+	header, transport := requestHeader(r.Header, l.HasCredential), l.Standard
 	if call.body.rest == nil && len(call.body.kept)+len(query) <= upstream.Short {
 		transport = l.Direct
 	}

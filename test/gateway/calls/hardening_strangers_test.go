@@ -239,3 +239,70 @@ func TestRefusedSecretsAreALineAMinute(t *testing.T) {
 		}
 	}
 }
+
+// An SDK, or a library for tracing, repeats the token of a call or the secret of
+// any client in a header or a trailer. WeChat, and whoever reads its logs, does
+// not get it; headers without one arrive as they were sent.
+func TestCredentialsInHeadersAreNotPassedOn(t *testing.T) {
+	var seen []gwtest.SeenRequest
+	record := gwtest.Record(&seen, gwtest.AnswerOK)
+	const userPath = "/sns/userinfo"
+	g := gwtest.StartWithRoutes(t, gwtest.Options{Clients: gwtest.ManyClients()}, map[string]http.HandlerFunc{gwtest.SendPath: record, userPath: record})
+	token := g.Token(gwtest.OfficialAccount)
+	byToken, byBearer, byHashed := http.Header{}, gwtest.Bearer(gwtest.ClientSecret, gwtest.OfficialAccount), gwtest.Bearer(gwtest.HashedSecret, "")
+	for _, row := range []struct {
+		name, path string
+		header     http.Header
+		values     map[string]string
+	}{
+		{"gateway token", gwtest.SendPath + "?access_token=" + token, byToken, map[string]string{
+			"Referer": "https://app.example.com/?access_token=" + token, "X-Token": token, "X-Debug": "a=" + token + "; b", "User-Agent": "app/1 " + token,
+			"X-Escaped": url.QueryEscape("?t=" + token), "X-Embedded": "x" + gwtest.PlatformSecret + "x", "X-Other": gwtest.SoloNextSecret, "X-Digest": "Bearer " + gwtest.HashedSecret,
+		}},
+		{"bearer", gwtest.SendPath, byBearer, map[string]string{
+			"X-Secret": gwtest.ClientSecret, "X-Api-Key": "Bearer " + gwtest.ClientSecret, "X-Embedded": "x" + gwtest.ClientSecret + "x",
+			"Cookie": "session=" + gwtest.ClientSecret, "Baggage": "secret=" + gwtest.ClientSecret + ",a=b",
+		}},
+		{"bearer that is known by its digest alone", gwtest.SendPath, byHashed, map[string]string{"X-Embedded": "x" + gwtest.HashedSecret + "x"}},
+		{"no client", userPath + "?access_token=user&openid=o1", byToken, map[string]string{"X-Secret": gwtest.ClientSecret, "X-Token": token}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			seen = nil
+			header := row.header.Clone()
+			for name, value := range row.values {
+				header[name] = []string{value}
+			}
+			header["X-Two"] = []string{"harmless", token}
+			header["Traceparent"] = []string{"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+			header["Tracestate"] = []string{"a=b"}
+			header["X-Kept"] = []string{"gwr1.label", "one", "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQ"}
+			header["Wechatmp-Signature"] = []string{strings.Repeat("q83vEjRWeJCr/e8SNFZ4kKvN7xI0Vni+", 10) + "=="}
+			if answer := g.Ask(http.MethodGet, row.path, "", header); answer.Slug != "" || len(seen) != 1 {
+				t.Fatalf("answered %s, WeChat saw %d calls", answer.Body, len(seen))
+			}
+			got := seen[0].Header
+			for name := range row.values {
+				if got[name] != nil && (name != "User-Agent" || got.Get(name) != "") {
+					t.Errorf("WeChat saw %s: %q", name, got[name])
+				}
+			}
+			for _, name := range []string{"X-Two", "Traceparent", "Tracestate"} {
+				if got[name] != nil {
+					t.Errorf("WeChat saw %s: %q", name, got[name])
+				}
+			}
+			for _, name := range []string{"X-Kept", "Wechatmp-Signature"} {
+				if fmt.Sprint(got[name]) != fmt.Sprint(header[name]) {
+					t.Errorf("WeChat saw %s: %q, want %q", name, got[name], header[name])
+				}
+			}
+		})
+	}
+	t.Run("trailer", func(t *testing.T) {
+		seen = nil
+		g.SendRaw(t, "POST "+gwtest.SendPath+"?access_token="+token+" HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nTrailer: X-Token\r\n\r\n2\r\n{}\r\n0\r\nX-Token: "+token+"\r\n\r\n")
+		if len(seen) != 1 || seen[0].Header["Trailer"] != nil || seen[0].Header["X-Token"] != nil {
+			t.Errorf("WeChat saw %v", seen)
+		}
+	})
+}
