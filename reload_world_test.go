@@ -176,7 +176,7 @@ func (p *process) push(r *http.Request) (*http.Response, error) {
 		err = receiver.HandleEvent(r.Context(), event)
 	}
 	if err != nil {
-		receiver.Reject(w, r, err)
+		receiver.Reject(w, r, push.EventsURL, err)
 	} else {
 		_, err = io.WriteString(w, "success")
 		p.must(err)
