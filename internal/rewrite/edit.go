@@ -106,3 +106,29 @@ func blanked(raw []byte) []byte {
 	}
 	return clean
 }
+
+// EditStrings returns the JSON document raw with other texts in some strings,
+// names of members included: it asks edit about every string, decoded, and where
+// edit says true it writes what edit returns in its place. Every other byte stays.
+// A document that is not JSON is read as far as it looks like it.
+func EditStrings(raw []byte, edit func(text string) (string, bool)) []byte {
+	var out []byte
+	copied := 0
+	for at := 0; at < len(raw); at++ {
+		if raw[at] != '"' {
+			continue
+		}
+		end := min(endOfString(raw, at)+1, len(raw))
+		var text string
+		if json.Unmarshal(blanked(raw[at:end]), &text) != nil {
+			text = string(raw[at:end])
+		}
+		if edited, changed := edit(text); changed {
+			literal, _ := json.Marshal(edited) // a text never fails
+			out = append(append(out, raw[copied:at]...), literal...)
+			copied = end
+		}
+		at = end - 1
+	}
+	return append(out, raw[copied:]...)
+}

@@ -28,7 +28,7 @@ import (
 // about empty values. Every other byte stays. Then, if name is not empty,
 // Splice puts name and the token in front; name needs no escape.
 func Splice(rawQuery, name string, token Token, drop func(value string) bool) string {
-	return edit(rawQuery, name, token.query, removal{drop: drop, names: tokenNames})
+	return edit(rawQuery, name, url.QueryEscape(token.plain), removal{drop: drop, names: tokenNames})
 }
 
 // Without returns rawQuery without the named parameters and those drop reports

@@ -3,9 +3,9 @@
 package rewrite
 
 import (
-	"bytes"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -17,42 +17,35 @@ func Scrub(body io.ReadCloser, token Token) io.ReadCloser {
 	if token.plain == "" {
 		return body
 	}
-	body = newScrubber(body, token.plain)
-	for _, form := range []string{token.query, token.html} {
-		if form != token.plain {
-			body = newScrubber(body, form)
-		}
-	}
-	return body
+	return &scrubber{body: body, find: newFinder(token)}
 }
 
-// ScrubHeader puts the replacement in place of the token, plain and as in a
-// query, wherever it stands in a value of h.
+// ScrubHeader puts the replacement in place of the token wherever it stands in a
+// value of h: in place of the token alone where it is written plainly or as in a
+// query, otherwise in place of the whole value.
 func ScrubHeader(h http.Header, token Token, replacement string) {
 	for _, values := range h {
 		for i, value := range values {
-			if token.In(value) {
-				value = strings.ReplaceAll(value, token.plain, replacement)
-				values[i] = strings.ReplaceAll(value, token.query, replacement)
+			if !token.In(value) {
+				continue
 			}
+			value = strings.ReplaceAll(value, token.plain, replacement)
+			value = strings.ReplaceAll(value, url.QueryEscape(token.plain), replacement)
+			if token.In(value) {
+				value = replacement
+			}
+			values[i] = value
 		}
 	}
 }
 
 type scrubber struct {
 	body  io.ReadCloser
-	token []byte
-	ready []byte    // searched, for the next Read
-	held  []byte    // the end of what has arrived, which may be the beginning of the token
-	err   error     // of body, to be told after ready
-	room  []byte    // what ready lies in
-	short [192]byte // what most tokens lie in
-}
-
-func newScrubber(body io.ReadCloser, token string) *scrubber {
-	s := &scrubber{body: body}
-	s.token = append(s.short[:0], token...)
-	return s
+	find  finder
+	ready []byte // searched, for the next Read
+	held  []byte // the end of what has arrived, which may be the beginning of the token
+	err   error  // of body, to be told after ready
+	room  []byte // what ready lies in
 }
 
 func (s *scrubber) Read(p []byte) (int, error) {
@@ -60,7 +53,7 @@ func (s *scrubber) Read(p []byte) (int, error) {
 		if s.err != nil {
 			return 0, s.err
 		}
-		if len(s.held) == 0 && len(p) >= len(s.token) {
+		if len(s.held) == 0 && len(p) > 0 {
 			n, err := s.body.Read(p)
 			n = s.search(p[:n], err)
 			if n > 0 {
@@ -79,17 +72,10 @@ func (s *scrubber) Read(p []byte) (int, error) {
 // cannot is kept in held.
 func (s *scrubber) search(arrived []byte, err error) (n int) {
 	s.err = err
-	for at := 0; ; at += len(s.token) {
-		next := bytes.Index(arrived[at:], s.token)
-		if next < 0 {
-			break
-		}
-		at += next
-		copy(arrived[at:], bytes.Repeat([]byte("*"), len(s.token)))
-	}
+	s.find.blank(arrived)
 	n = len(arrived)
 	if err == nil {
-		n -= beginning(arrived, s.token)
+		n -= s.find.beginning(arrived)
 	}
 	s.held = append(s.held[:0], arrived[n:]...)
 	return n
@@ -97,30 +83,13 @@ func (s *scrubber) search(arrived []byte, err error) (n int) {
 
 // fill reads on behind what is held.
 func (s *scrubber) fill() {
-	if s.room == nil {
-		s.room = make([]byte, len(s.token)+4<<10)
+	if size := len(s.held) + 4<<10; len(s.room) < size {
+		s.room = make([]byte, size)
 	}
 	n := copy(s.room, s.held)
 	more, err := s.body.Read(s.room[n:])
 	arrived := s.room[:n+more]
 	s.ready = arrived[:s.search(arrived, err)]
-}
-
-// beginning returns how many bytes at the end of text are the beginning of the
-// token.
-func beginning(text, token []byte) int {
-	tail := text[max(0, len(text)-len(token)+1):]
-	for {
-		at := bytes.IndexByte(tail, token[0])
-		if at < 0 {
-			return 0
-		}
-		tail = tail[at:]
-		if bytes.HasPrefix(token, tail) {
-			return len(tail)
-		}
-		tail = tail[1:]
-	}
 }
 
 func (s *scrubber) Close() error { return s.body.Close() }
