@@ -25,6 +25,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 )
 
@@ -76,10 +77,20 @@ const AppIDHeader = "Wechat-Appid"
 type Params map[string]any
 
 // Call posts body to the endpoint, one of the names below or a path, or gets it if
-// body is nil, and returns WeChat's answer as it came: a JSON object without an errcode, or with
-// 0. A nil token sends no query at all: the endpoints that take a secret in the
-// body want it so. The answer may hold credentials.
+// body is nil, and returns WeChat's answer: a JSON object without an errcode, or with
+// 0. A nil token sends no query at all: the endpoints that take a secret in the body
+// want it so. The answer does not repeat a credential that was sent, but it may hold
+// others.
 func (c *Client) Call(ctx context.Context, endpoint string, token secret.Secret, body Params) ([]byte, error) {
+	answer, err := c.call(ctx, endpoint, token, body)
+	if err != nil {
+		return nil, err
+	}
+	return conceal(answer, sent(token, body)), nil
+}
+
+// call is Call, and returns WeChat's answer as it came.
+func (c *Client) call(ctx context.Context, endpoint string, token secret.Secret, body Params) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
 
@@ -113,9 +124,9 @@ func (c *Client) CallWithSecret(ctx context.Context, endpoint, name string, valu
 	return c.Call(ctx, endpoint, nil, with)
 }
 
-// callInto is Call for the functions that decode the answer.
+// callInto is call for the functions that decode the answer.
 func (c *Client) callInto(ctx context.Context, endpoint string, token secret.Secret, body Params, answer any) (raw []byte, err error) {
-	raw, err = c.Call(ctx, endpoint, token, body)
+	raw, err = c.call(ctx, endpoint, token, body)
 	if err == nil && unmarshal(raw, answer) != nil {
 		err = malformed(endpoint)
 	}
@@ -210,7 +221,8 @@ func silence(err error, token secret.Secret, body Params) error {
 	return err
 }
 
-// repeats reports whether text shows anything that was sent and may be secret.
+// repeats reports whether text shows anything that was sent and may be secret,
+// however it is written there.
 func repeats(text string, token secret.Secret, body Params) bool {
 	sent := []string{token.Reveal()}
 	for _, value := range body {
@@ -218,9 +230,7 @@ func repeats(text string, token secret.Secret, body Params) bool {
 			sent = append(sent, value)
 		}
 	}
-	return slices.ContainsFunc(sent, func(value string) bool {
-		return value != "" && (strings.Contains(text, value) || strings.Contains(text, url.QueryEscape(value)))
-	})
+	return slices.ContainsFunc(sent, func(value string) bool { return rewrite.TokenOf(value).In(text) })
 }
 
 func (c *Client) transport() http.RoundTripper {

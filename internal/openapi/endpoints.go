@@ -139,10 +139,8 @@ func (c *Client) QueryAuth(ctx context.Context, component string, componentToken
 	var answer struct {
 		Info authorizationInfo `json:"authorization_info"`
 	}
-	raw, err := c.callInto(ctx, EndpointQueryAuth, componentToken, Params{
-		"component_appid":    component,
-		"authorization_code": code.Reveal(),
-	}, &answer)
+	body := Params{"component_appid": component, "authorization_code": code.Reveal()}
+	raw, err := c.callInto(ctx, EndpointQueryAuth, componentToken, body, &answer)
 	if err == nil && answer.Info.appID() == "" {
 		err = malformed(EndpointQueryAuth)
 	}
@@ -150,7 +148,7 @@ func (c *Client) QueryAuth(ctx context.Context, component string, componentToken
 		return Authorization{}, err
 	}
 	return Authorization{
-		Answer:    withhold(raw),
+		Answer:    withhold(raw, sent(componentToken, body)),
 		AppID:     answer.Info.appID(),
 		Access:    newToken(answer.Info.Token, answer.Info.ExpiresIn),
 		Refresh:   secret.New(answer.Info.Refresh),
@@ -205,7 +203,7 @@ func (c *Client) AuthorizerInfo(ctx context.Context, component, authorizer strin
 	}
 	account := answer.Account
 	return AuthorizerInfo{
-		Answer:        withhold(raw),
+		Answer:        withhold(raw, sent(componentToken, nil)),
 		AppID:         authorizer,
 		NickName:      account.NickName,
 		UserName:      account.UserName,

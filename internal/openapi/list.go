@@ -48,7 +48,8 @@ func (c *Client) AuthorizerList(ctx context.Context, component string, component
 	if err != nil {
 		return AuthorizerList{}, err
 	}
-	list := AuthorizerList{Total: int(answer.Total.value), Answer: withhold(raw)}
+	credentials := sent(componentToken, nil)
+	list := AuthorizerList{Total: int(answer.Total.value), Answer: withhold(raw, credentials)}
 	for _, raw := range answer.List {
 		var entry struct {
 			AppID   string `json:"authorizer_appid"`
@@ -57,7 +58,7 @@ func (c *Client) AuthorizerList(ctx context.Context, component string, component
 		if unmarshal(raw, &entry) != nil {
 			return AuthorizerList{}, malformed(EndpointAuthorizerList)
 		}
-		list.Authorizers = append(list.Authorizers, ListedAuthorizer{entry.AppID, secret.New(entry.Refresh), withhold(raw)})
+		list.Authorizers = append(list.Authorizers, ListedAuthorizer{entry.AppID, secret.New(entry.Refresh), withhold(raw, credentials)})
 	}
 	return list, nil
 }

@@ -124,11 +124,19 @@ func EditStrings(raw []byte, edit func(text string) (string, bool)) []byte {
 			text = string(raw[at:end])
 		}
 		if edited, changed := edit(text); changed {
-			literal, _ := json.Marshal(edited) // a text never fails
-			out = append(append(out, raw[copied:at]...), literal...)
+			out = append(append(out, raw[copied:at]...), quote(edited)...)
 			copied = end
 		}
 		at = end - 1
 	}
 	return append(out, raw[copied:]...)
+}
+
+// quote returns a text as JSON, without escapes that it does not need.
+func quote(text string) []byte {
+	var literal bytes.Buffer
+	encoder := json.NewEncoder(&literal)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(text) // a text never fails
+	return bytes.TrimSuffix(literal.Bytes(), []byte("\n"))
 }

@@ -37,11 +37,21 @@ func (t Token) Fits(n int64) bool { return t.plain != "" && (n < 0 || n >= int64
 
 // In reports whether text holds the token.
 func (t Token) In(text string) bool {
+	_, found := t.Blank(text)
+	return found
+}
+
+// Blank returns text with asterisks in the place of the token, and whether it was
+// there.
+func (t Token) Blank(text string) (blanked string, found bool) {
 	if !t.Fits(int64(len(text))) {
-		return false
+		return text, false
 	}
-	find := newFinder(t)
-	return strings.Contains(text, t.plain) || find.blank([]byte(text))
+	find, edited := newFinder(t), []byte(text)
+	if !find.blank(edited) {
+		return text, false
+	}
+	return string(edited), true
 }
 
 // longestEscape is how many bytes of a text one character of a token takes at

@@ -229,7 +229,7 @@ func (k *Keeper) AuthorizerList(ctx context.Context, component, client string, o
 }
 
 // CallComponentAPI makes a call of client with who's token and returns WeChat's
-// answer as it came, which may hold credentials.
+// answer, which does not repeat that token, but may hold other credentials.
 func (k *Keeper) CallComponentAPI(ctx context.Context, who subject.Subject, client, endpoint string, body openapi.Params) (answer []byte, err error) {
 	err = k.sourceOf(who).withToken(ctx, who, Caller{client, endpoint}, func(token secret.Secret) (err error) {
 		answer, err = k.settings().API.Call(ctx, endpoint, token, body)
