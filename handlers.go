@@ -236,7 +236,7 @@ func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 	p.direct = upstream.New(p.Transport, p.Transport.Transport, hosts)
 	p.gateway = p.app.newGateway(&relay.Relay{
 		Direct:        markDialErrors{p.direct},
-		Standard:      markDialErrors{p.Transport},
+		Standard:      markDialErrors{upstream.Standard(p.Transport)},
 		Gzip:          p.Transport.Compression == nil || *p.Transport.Compression,
 		MaxReplayBody: p.MaxReplayBody,
 		Log:           logging.Throttle(ctx.Logger(), p.app.tally),

@@ -67,7 +67,21 @@ func (g *Gateway) identify(r *http.Request, path string, route policy.Route) (*c
 	if err := c.fits(c.kind); err != nil {
 		return nil, err
 	}
+	if c.Subject.IsComponent() {
+		c.Withhold = withheldFrom(path)
+	}
 	return c, c.permit(r.Method, path)
+}
+
+// withheldFrom returns the names of the members that a client does not get to see
+// in an answer to a call with the component's token: WeChat can tell that token's
+// holder every credential of the platform and of its accounts. Where the path is
+// not known, an access_token or refresh_token can be one of them.
+func withheldFrom(path string) []string {
+	if policy.Named(path) {
+		return openapi.Unmistakable
+	}
+	return openapi.AllTokens
 }
 
 // caller sets the client and the subject from the credential in the request: the

@@ -72,7 +72,8 @@ func Looped(r *http.Request) bool { return r.Header.Get(openapi.HopHeader) != ""
 // A loop is refused first, because this gateway would receive the relayed call
 // again. The path is checked before the route, because all later decisions
 // depend on its text: a path that WeChat reads as another one would bypass the
-// rights of the client.
+// rights of the client. So would a query with a blank in it, which some servers take
+// for the end of the request line's address.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if Looped(r) {
 		g.refuse(w, r, problem.ErrLoop)
@@ -81,6 +82,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path, ok := policy.Clean(r.URL.EscapedPath())
 	if !ok {
 		g.refuse(w, r, problem.ErrNotAllowed.Because("the path is not plain: want segments of letters, digits, _ - . after single slashes"))
+		return
+	}
+	if !policy.CleanQuery(r.URL.RawQuery) {
+		problem.Write(w, r, g.Log, problem.ErrBadRequest.Because("the query has a blank or a control character, which must be escaped: %%20 for a blank"))
 		return
 	}
 	route := policy.Lookup(path)

@@ -40,3 +40,17 @@ func Clean(escapedPath string) (path string, ok bool) {
 func plain(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
 }
+
+// CleanQuery reports whether a raw query stands in a request line as one word: it
+// has no blank and no control character. A server that divides the line at blanks
+// would read the rest of it as the protocol, or as the beginning of a header.
+// Other bytes that should be escaped, such as those of Chinese characters, stay:
+// WeChat takes them.
+func CleanQuery(raw string) bool {
+	for _, c := range []byte(raw) {
+		if c <= ' ' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}

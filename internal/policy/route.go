@@ -115,3 +115,10 @@ func Lookup(path string) Route {
 	}
 	return authorizer
 }
+
+// Named reports whether the table has a path, which passed Clean, as itself and not
+// only as one of its family. What the answers to such a path hold is known.
+func Named(path string) bool {
+	_, named := table[strings.ToLower(path)]
+	return named
+}

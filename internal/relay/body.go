@@ -80,6 +80,15 @@ func (b *body) next(method string) (content io.ReadCloser, encoding []string) {
 	}
 }
 
+// framedOtherwise reports whether servers disagree about where a request with this
+// method and length of body ends, or where its answer does: some send a body in
+// answer to HEAD, and some read the body of a GET as the next request. The
+// connection of such a call is closed after it. If it were used again, the next
+// call, which may be another client's, could get what is left of this one's answer.
+func framedOtherwise(method string, length int64) bool {
+	return method == http.MethodHead || method == http.MethodGet && length != 0
+}
+
 // isIdempotent reports whether net/http sends a request of this method again by
 // itself when a connection breaks before the answer, unless it has a body. An
 // empty one that is not http.NoBody will do: a code in the query could

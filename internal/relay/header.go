@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 )
 
 // hopByHop reports whether a header is about one connection alone
@@ -24,22 +25,34 @@ func hopByHop(name string) bool {
 }
 
 // requestHeader returns the header of a request as WeChat is to see it. It leaves
-// out: what WeChat need not know about callers (cookies, addresses, proxies); what
-// is for the gateway alone (Authorization, Wechat-Appid); what would turn the
-// connection into a tunnel past the rules here (Upgrade: h2c); and what would make
-// net/http send a request again by itself (Idempotency-Key); and every header with
-// a credential of the gateway in a value, whatever its name: an SDK or a library
-// for tracing may repeat one. Accept-Encoding is set by send, because answers are
-// searched. The values are shared with in and not changed.
-func requestHeader(in http.Header, hasCredential func(string) bool) http.Header {
+// out:
+//
+//   - what WeChat need not know about callers: cookies, addresses, proxies;
+//   - what is for the gateway alone: Authorization, Wechat-Appid;
+//   - what would turn the connection into a tunnel past the rules here: Upgrade;
+//   - what would make net/http send a request again by itself: Idempotency-Key;
+//   - what would make WeChat wait before it reads a body that is sent all the same,
+//     and read it as the next request if it does not want it: Expect;
+//   - what would bring answers in a form in which they cannot be searched:
+//     Accept-Charset, A-IM. Accept-Encoding is set by send;
+//   - every header with a credential of the gateway in a value, whatever its name: an
+//     SDK or a library for tracing may repeat one.
+//
+// The values are shared with in and not changed. One with a control character is an
+// error: net/http lets none in, but a directive of Caddy's can put what a caller
+// sent into a header.
+func requestHeader(in http.Header, hasCredential func(string) bool) (http.Header, error) {
 	out := make(http.Header, len(in)+2)
 	connection, shown := in["Connection"], shownSecret(in)
 	for name, values := range in {
 		switch {
 		case hopByHop(name), strings.HasPrefix(name, "X-Forwarded-"), httpguts.HeaderValuesContainsToken(connection, name):
 		case name == "Accept-Encoding", name == "Authorization", name == "Cookie", name == openapi.AppIDHeader, name == "Forwarded", name == "X-Real-Ip", name == "Via",
-			name == "Idempotency-Key", name == "X-Idempotency-Key", name == "Traceparent", name == "Tracestate":
+			name == "Idempotency-Key", name == "X-Idempotency-Key", name == "Expect", name == "Accept-Charset", name == "A-Im",
+			name == "Traceparent", name == "Tracestate":
 		case slices.ContainsFunc(values, hasCredential), shown != "" && slices.ContainsFunc(values, func(value string) bool { return strings.Contains(value, shown) }):
+		case !httpguts.ValidHeaderFieldName(name) || slices.ContainsFunc(values, isNoHeaderValue):
+			return nil, problem.ErrBadRequest.Because("a header has a control character, or a blank in its name")
 		default:
 			out[name] = values
 		}
@@ -48,7 +61,7 @@ func requestHeader(in http.Header, hasCredential func(string) bool) http.Header 
 		out["User-Agent"] = noValue // or net/http would add its own
 	}
 	out[openapi.HopHeader] = hopValue
-	return out
+	return out, nil
 }
 
 // minSecret is the least length of a client secret.
@@ -67,12 +80,15 @@ func shownSecret(in http.Header) string {
 	return ""
 }
 
+func isNoHeaderValue(value string) bool { return !httpguts.ValidHeaderFieldValue(value) }
+
 // Values of headers, shared by all requests, so that none is allocated for each:
 // nobody writes to them.
 var (
-	hopValue   = []string{"1"}
-	noValue    = []string{""}
-	acceptGzip = []string{"gzip"}
+	hopValue       = []string{"1"}
+	noValue        = []string{""}
+	acceptGzip     = []string{"gzip"}
+	acceptIdentity = []string{"identity"}
 )
 
 // responseHeader adds the header of an answer to out, without what is for WeChat's

@@ -72,6 +72,10 @@ type Call struct {
 	Path    string          // WeChat's
 	Query   string          // as received, but for what a login adds and leaves out
 
+	// Withhold are the names, in lower case, of the members whose values are
+	// withheld from an answer that is JSON; nil for none.
+	Withhold []string
+
 	body   body
 	answer peekedBody // the last
 }
@@ -141,7 +145,8 @@ func (l *Relay) sendAndJudge(r *http.Request, call *Call, token *tokens.Token) (
 // sendWithToken attaches token and removes it wherever the answer, or the error in
 // its place, repeats it. WeChat never repeats it, but a redirect or an error page
 // of some server on the way may quote the address of the request. The body is
-// searched while it streams; it is not held back.
+// searched while it streams; it is not held back, except where credentials are
+// withheld from it.
 func (l *Relay) sendWithToken(r *http.Request, call *Call, token *tokens.Token) (*http.Response, error) {
 	real := rewrite.TokenOf(token.Value.Reveal())
 	response, err := l.send(r, call, rewrite.Splice(call.Query, call.Param, real, l.IsCredential))
@@ -149,14 +154,16 @@ func (l *Relay) sendWithToken(r *http.Request, call *Call, token *tokens.Token) 
 		return nil, withhold(err, real)
 	}
 	rewrite.ScrubHeader(response.Header, real, "REDACTED")
-	if response.StatusCode >= 300 && response.Header.Get("Content-Encoding") != "" {
-		// Compressed unasked: nobody can tell what is in it.
-		response.Body.Close()
-		response.Header.Del("Content-Encoding")
-		response.Header.Del("Content-Length")
-		response.Body, response.ContentLength = http.NoBody, 0
+	if real.Fits(response.ContentLength) {
+		response.Body = rewrite.Scrub(response.Body, real)
 	}
-	response.Body = rewrite.Scrub(response.Body, real)
+	if call.Withhold == nil || r.Method == http.MethodHead {
+		return response, nil
+	}
+	if err := withholdMembers(response, call.Withhold); err != nil {
+		response.Body.Close()
+		return nil, withhold(err, real)
+	}
 	return response, nil
 }
 
@@ -171,15 +178,19 @@ func withhold(err error, token rewrite.Token) error {
 
 // send tries the hosts in turn as long as no connection can be made.
 func (l *Relay) send(r *http.Request, call *Call, query string) (*http.Response, error) {
-	header, transport := requestHeader(r.Header, l.HasCredential), l.Standard
+	header, err := requestHeader(r.Header, l.HasCredential)
+	if err != nil {
+		return nil, err
+	}
+	transport := l.Standard
 	if call.body.rest == nil && len(call.body.kept)+len(query) <= upstream.Short {
 		transport = l.Direct
 	}
 	zipped := l.Gzip && r.Method != http.MethodHead && header["Range"] == nil
+	header["Accept-Encoding"] = acceptIdentity
 	if zipped {
 		header["Accept-Encoding"] = acceptGzip
 	}
-	var err error
 	for _, host := range l.Hosts {
 		var out struct { // at once, for one allocation
 			http.Request
@@ -189,7 +200,7 @@ func (l *Relay) send(r *http.Request, call *Call, query string) (*http.Response,
 		out.url = url.URL{Scheme: host.Scheme, Host: host.Host, Path: call.Path, RawQuery: query}
 		out.URL, out.Host, out.RequestURI, out.Header = &out.url, host.Host, "", header
 		out.Body, out.TransferEncoding = call.body.next(r.Method)
-		out.ContentLength, out.GetBody, out.Trailer, out.Close = call.body.length, nil, nil, false
+		out.ContentLength, out.GetBody, out.Trailer, out.Close = call.body.length, nil, nil, framedOtherwise(r.Method, call.body.length)
 		var response *http.Response
 		response, err = transport.RoundTrip(&out.Request)
 		switch {
@@ -200,8 +211,9 @@ func (l *Relay) send(r *http.Request, call *Call, query string) (*http.Response,
 			response.Body.Close()
 			return nil, problem.ErrUnreachable.Because("it switches protocols unasked")
 		case err == nil:
-			if zipped {
-				rewrite.Gunzip(response)
+			if err := readable(r.Method, response, zipped); err != nil {
+				response.Body.Close()
+				return nil, err
 			}
 			return response, nil
 		case !errors.As(err, new(DialError)):

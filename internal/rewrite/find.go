@@ -11,8 +11,8 @@ import "bytes"
 // token, so only one character in many is looked at.
 type finder struct {
 	token Token
-	forms [][]byte      // from Token.forms, at the first run that is long enough
-	chars *[1 << 8]bool // that the token may be written with
+	forms [][]byte     // from Token.forms, at the first run that is long enough
+	chars [1 << 8]bool // that the token may be written with
 }
 
 // usual are the characters of all forms of a token that has itself no others.
@@ -25,13 +25,9 @@ var usual = func() (chars [1 << 8]bool) {
 
 // newFinder returns a finder of a token, which is not empty.
 func newFinder(token Token) finder {
-	f := finder{token: token, chars: &usual}
+	f := finder{token: token, chars: usual}
 	for _, c := range []byte(token.plain) {
-		if !f.chars[c] {
-			own := *f.chars
-			own[c] = true
-			f.chars = &own
-		}
+		f.chars[c] = true
 	}
 	return f
 }

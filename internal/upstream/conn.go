@@ -4,6 +4,7 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -46,7 +47,7 @@ func newConn(h *host, socket *socket, stream net.Conn) *conn {
 // ends every read and write on it with an error.
 func (c *conn) call(r *http.Request) (*http.Response, error) {
 	stop := context.AfterFunc(r.Context(), c.close)
-	response, err := c.exchange(r)
+	response, again, err := c.exchange(r)
 	if err != nil {
 		stop()
 		c.close()
@@ -58,7 +59,7 @@ func (c *conn) call(r *http.Request) (*http.Response, error) {
 	response.Body = &answer{
 		ReadCloser: response.Body, conn: c, stop: stop,
 		whole: response.Body == http.NoBody,
-		again: !response.Close && !r.Close && response.StatusCode > 199,
+		again: again && !r.Close,
 	}
 	return response, nil
 }
@@ -66,27 +67,42 @@ func (c *conn) call(r *http.Request) (*http.Response, error) {
 // exchange writes the request and reads the header of its answer. It waits for
 // ResponseHeaderTimeout at most. Answers with a status of 1xx are skipped; the
 // limits of time and size hold for all of them together, so a server cannot
-// hold a call by sending them for ever.
-func (c *conn) exchange(r *http.Request) (*http.Response, error) {
+// hold a call by sending them for ever. It reports whether the connection may be
+// used again after the answer.
+func (c *conn) exchange(r *http.Request) (response *http.Response, again bool, err error) {
 	_ = c.socket.SetDeadline(c.host.deadline()) // if it fails, the first write fails too
 	c.stream.left = c.host.headerLimit()
 	if err := r.Write(c.out); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if err := c.out.Flush(); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	for {
+	for again := true; ; {
+		header := c.arrivedHeader()
 		response, err := http.ReadResponse(c.in, r)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
+		again = again && framedClearly(response, header)
 		if !informational(response.StatusCode) {
 			c.stream.left = unlimited
 			_ = c.socket.SetDeadline(time.Time{}) // if it fails, the socket is closed; the body may be in the buffer already
-			return response, nil
+			return response, again, nil
 		}
 	}
+}
+
+// arrivedHeader waits for an answer and returns its header, nil if it has not
+// arrived in one piece. The bytes are those in the buffer, and stay until more is
+// read into it. An error shows when the header is read.
+func (c *conn) arrivedHeader() []byte {
+	_, _ = c.in.Peek(1)
+	arrived, _ := c.in.Peek(c.in.Buffered())
+	if end := bytes.Index(arrived, []byte("\r\n\r\n")); end >= 0 {
+		return arrived[:end]
+	}
+	return nil
 }
 
 // informational reports whether another answer to the same request follows an

@@ -14,8 +14,9 @@
 // proxies and long requests, [Transport.RoundTrip] about HTTP/2.
 //
 // Entry points: [New], then [Transport.RoundTrip]. In host.go is the pool of
-// the connections to one host, in conn.go one connection, in socket.go and
-// poll_unix.go the check whether an idle connection is still usable.
+// the connections to one host, in conn.go one connection, in framing.go when it may
+// be used again, in socket.go and poll_unix.go the check whether an idle connection
+// is still usable.
 package upstream
 
 import (
@@ -63,7 +64,7 @@ const Short = 16 << 10
 // characters outside ASCII, because their names would have to be translated
 // (IDNA).
 func New(std http.RoundTripper, options *http.Transport, hosts []*url.URL) *Transport {
-	t := &Transport{std: std, hosts: make(map[place]*host)}
+	t := &Transport{std: Standard(std), hosts: make(map[place]*host)}
 	if !canProbe || options.DialContext == nil {
 		return t
 	}
