@@ -63,7 +63,11 @@ func TestNothingIsSentTwice(t *testing.T) {
 					t.Run(method+", the second of its "+breaks, func(t *testing.T) {
 						for range 100 { // the connection may not be idle again at once
 							seen.reset()
-							if answer := g.Ask(verb, gwtest.SendPath+"?fine", content, header); answer.Status != 200 {
+							first := verb
+							if verb == "HEAD" { // after it the connection is closed
+								first = "GET"
+							}
+							if answer := g.Ask(first, gwtest.SendPath+"?fine", content, header); answer.Status != 200 {
 								t.Fatalf("answered %d %s", answer.Status, answer.Body)
 							}
 							broken(t)
