@@ -46,7 +46,7 @@ func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.note(x) // should a fault cut the connection before there is an answer
 	fault := s.takeFault(x)
 	fault.delay(x, w)
-	answer, err := fault.answer()
+	answer, err := fault.answer(x)
 	if answer == nil && err == nil {
 		answer, err = s.handle(x)
 	}
@@ -54,6 +54,9 @@ func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w = fault.spoil(x, w)
 	s.note(x) // before the answer leaves, so that who has it finds the call in the history
 	response.send(w)
+	if fault.Surplus {
+		surplus(w)
+	}
 }
 
 func (s *Sandbox) newExchange(r *http.Request) *exchange {

@@ -13,8 +13,8 @@ import (
 )
 
 // Fault is something that goes wrong. Its effects combine: first Latency, then
-// Never or Reset; then an answer of its own (Status, HTML, Empty, ErrCode) or
-// WeChat's, after it has acted; then DropAfter or CutHalf spoil it.
+// Never or Reset; then an answer of its own (Echo, Status, HTML, Empty, ErrCode) or
+// WeChat's, after it has acted; then DropAfter, CutHalf or Surplus spoil it.
 type Fault struct {
 	// Path is the beginning of the paths concerned; empty means every path.
 	Path string `json:"path,omitempty"`
@@ -38,10 +38,16 @@ type Fault struct {
 	// ErrCode and ErrMsg are answered without acting.
 	ErrCode int    `json:"errcode,omitempty"`
 	ErrMsg  string `json:"errmsg,omitempty"`
+	// Echo answers what was sent, token included, without acting: "plain", or
+	// "percent", "json", "html", "base64", "hex", "gzip", "deflate", several of
+	// which may follow each other ("gzip gzip").
+	Echo string `json:"echo,omitempty"`
 	// DropAfter loses the answer: WeChat has acted, the caller never learns.
 	DropAfter bool `json:"drop_after,omitempty"`
 	// CutHalf closes the connection in the middle of the answer.
 	CutHalf bool `json:"cut_half,omitempty"`
+	// Surplus sends another answer, that nobody has asked for, behind this one.
+	Surplus bool `json:"surplus,omitempty"`
 }
 
 // Inject lets f happen to calls from now on. Of several faults that fit, the
@@ -101,9 +107,11 @@ func (f Fault) delay(x *exchange, w http.ResponseWriter) {
 }
 
 // answer is what the fault says in WeChat's place, or nothing.
-func (f Fault) answer() (any, error) {
+func (f Fault) answer(x *exchange) (any, error) {
 	status := or(f.Status, http.StatusOK)
 	switch {
+	case f.Echo != "":
+		return f.echo(x), nil
 	case f.Empty:
 		return page{status, ""}, nil
 	case f.Status != 0 || f.HTML:

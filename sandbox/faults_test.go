@@ -3,9 +3,11 @@
 package sandbox_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -46,6 +48,14 @@ func TestFaults(t *testing.T) {
 		"an empty 503":         {sandbox.Fault{Empty: true, Status: 503}, 503, "", nil},
 		"a reset":              {sandbox.Fault{Reset: true}, 0, "", syscall.ECONNRESET},
 		"a lost answer":        {sandbox.Fault{DropAfter: true}, 0, "", syscall.ECONNRESET},
+		"an echo":              {sandbox.Fault{Echo: "plain"}, 200, "POST /cgi-bin/some/thing?access_token=", nil},
+		"an echo in an error":  {sandbox.Fault{Echo: "percent", Status: 502}, 502, "%50%4F%53%54%20", nil},
+		"an echo in JSON":      {sandbox.Fault{Echo: "json"}, 200, `"errmsg":"\u0050\u004f`, nil},
+		"an echo in HTML":      {sandbox.Fault{Echo: "html"}, 200, "<p>&#80;&#79;", nil},
+		"an echo in base64":    {sandbox.Fault{Echo: "base64"}, 200, "UE9TVCAv", nil},
+		"an echo, hexadecimal": {sandbox.Fault{Echo: "hex"}, 200, "504f5354202f", nil},
+		"an echo, compressed":  {sandbox.Fault{Echo: "gzip gzip"}, 200, "\x1f\x8b\x08", nil},
+		"an echo by deflate":   {sandbox.Fault{Echo: "deflate"}, 200, "x\x9c", nil},
 		"half an answer":       {sandbox.Fault{CutHalf: true}, 200, `{"errcode":`, io.ErrUnexpectedEOF},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -157,6 +167,26 @@ func TestFaultsOverASocket(t *testing.T) {
 		}
 		if !errors.Is(err, row.want) {
 			t.Errorf("%s: %v, want %v", name, err, row.want)
+		}
+	}
+}
+
+func TestSurplusFollowsTheAnswer(t *testing.T) {
+	w := newWorld(t, sandbox.Config{})
+	w.Inject(sandbox.Fault{Surplus: true})
+	server := httptest.NewServer(w.Sandbox)
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	w.must(err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "GET /cgi-bin/some/thing HTTP/1.1\r\nHost: x\r\n\r\n")
+	w.must(err)
+	in := bufio.NewReader(conn)
+	for _, want := range []string{`"errcode":41001`, `"errmsg":"surplus"`} {
+		response, err := http.ReadResponse(in, nil)
+		w.must(err)
+		if body, err := io.ReadAll(response.Body); err != nil || !strings.Contains(string(body), want) {
+			t.Errorf("answered %s, %v, want %s", body, err, want)
 		}
 	}
 }

@@ -66,6 +66,12 @@ func (s *Sandbox) render(x *exchange, answer any, err error) *response {
 	case page:
 		out.status = answer.status
 		out.set("text/html; charset=utf-8", answer.html)
+	case echoed:
+		out.status = answer.status
+		if answer.encoding != "" {
+			out.header.Set("Content-Encoding", answer.encoding)
+		}
+		out.set("text/plain", answer.text)
 	case *download:
 		out.header.Set("Content-Type", answer.contentType)
 		if answer.name != "" {

@@ -181,7 +181,8 @@ func faults(t *testing.T, g *gwtest.Gateway) {
 	for i, fault := range []sandbox.Fault{
 		{Status: http.StatusBadGateway}, {Status: http.StatusFound}, {HTML: true}, {Empty: true}, {Empty: true, Status: 500},
 		{ErrCode: -1}, {ErrCode: 45009, ErrMsg: "quota of " + quoting}, {ErrCode: 61004, ErrMsg: quoting}, {ErrCode: 40001}, {ErrCode: 61003},
-		{Reset: true}, {DropAfter: true}, {CutHalf: true},
+		{Reset: true}, {DropAfter: true}, {CutHalf: true}, {Surplus: true},
+		{Echo: "plain"}, {Echo: "json"}, {Echo: "percent", Status: 502}, {Echo: "base64"}, {Echo: "gzip"}, {Echo: "gzip gzip"}, {Echo: "deflate"},
 	} {
 		for j, path := range []string{
 			gwtest.RenewalPath, "/cgi-bin/component/api_component_token", "/cgi-bin/component/api_query_auth",
