@@ -72,6 +72,22 @@ func TestClean(t *testing.T) {
 	}
 }
 
+func TestCleanQuery(t *testing.T) {
+	for _, clean := range []string{"", "a=1&b=%20", "q=你好,{}|^`'\"", "%zz=%&&=&a;b=1"} {
+		if !policy.CleanQuery(clean) {
+			t.Errorf("%q is refused", clean)
+		}
+	}
+	for c := range 256 {
+		want := c > ' ' && c != 0x7f
+		for _, query := range []string{string([]byte{byte(c)}), "a=" + string([]byte{byte(c)}) + "&b=1", "a=1" + string([]byte{byte(c)})} {
+			if got := policy.CleanQuery(query); got != want {
+				t.Errorf("CleanQuery(%q) = %t", query, got)
+			}
+		}
+	}
+}
+
 // What Clean accepts, every server reads alike; and what is left of the tricks,
 // case, does not change a route.
 func FuzzClean(f *testing.F) {

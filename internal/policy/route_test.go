@@ -192,6 +192,18 @@ func TestRewritesEnd(t *testing.T) {
 	}
 }
 
+// A path that only its family knows is none that the table names.
+func TestNamed(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/cgi-bin/component/api_query_auth": true, "/wxa/GetTemplateList": true, "/cgi-bin/getcallbackip": true,
+		"/cgi-bin/component/unheard_of": false, "/cgi-bin/component/": false, "/wxa/gettemplatelist/": false, "/cgi-bin/user/get": false,
+	} {
+		if got := policy.Named(path); got != want {
+			t.Errorf("Named(%q) = %t", path, got)
+		}
+	}
+}
+
 func TestLookupDoesNotAllocate(t *testing.T) {
 	allocs := testing.AllocsPerRun(100, func() {
 		for _, row := range paths[:10] {
