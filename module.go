@@ -37,6 +37,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/push"
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
+	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
@@ -145,7 +146,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.closeIdle = transport.CloseIdleConnections
 	a.settings = &settings{
 		cacheSize: a.CacheSize, rings: rings, storage: vault.NewConfigStorage(ctx, ctx.Storage()),
-		tokens: a.newTokenSettings(transport, events.emit), deliveries: a.deliveries(),
+		tokens: a.newTokenSettings(upstream.Standard(transport), events.emit), deliveries: a.deliveries(),
 	}
 	a.drain = newDrain()
 	if err := a.drain.subscribe(ctx); err != nil {

@@ -3,10 +3,12 @@
 package openapi_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,9 +110,59 @@ func TestWithhold(t *testing.T) {
 	if got, err := openapi.Withhold([]byte(`{"access_token":"a","refresh_token":"r"}`), openapi.AllTokens); err != nil || string(got) != `{"access_token":"withheld","refresh_token":"withheld"}` {
 		t.Errorf("%v, %s", err, got)
 	}
-	for _, bad := range []string{"", `{"a":1`, `{"a":1}x`, `{"a":"` + "\\u00" + `"}`} {
+	for _, bad := range []string{"", `{"a":1`, `{"a":1}x`, `{"a":"` + "\\u00" + `"}`, `1 {"appsecret":"s"}`, `"" {"appsecret":"s"}`} {
 		if got, err := openapi.Withhold([]byte(bad), openapi.AllTokens); err == nil {
 			t.Errorf("%q becomes %q", bad, got)
+		}
+	}
+}
+
+// FuzzWithhold reads any answer: what comes out of it is JSON, and no member of a
+// name that is withheld has a value, at any depth.
+func FuzzWithhold(f *testing.F) {
+	for _, answer := range []string{
+		`{"authorizer_refresh_token":"r","list":[{"access_token":5,"appsecret":""}]}`, `{"data":"{\"refresh_token\":\"r\"}"}`,
+		`{"REFRESH_TOKEN":["r"],"a":[["x",{"appsecret":{}}]]}`, `{"access_toke\u006e":"a","access_token":"b"}`, `["{\"a\":\"{\\\"appsecret\\\":1}\"}"]`, "{\"a\":\"\x01\xff\"}",
+	} {
+		f.Add([]byte(answer))
+	}
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		got, err := openapi.Withhold(answer, openapi.AllTokens)
+		if err != nil {
+			return
+		}
+		clean := bytes.Map(func(r rune) rune { return max(r, ' ') }, got) // control characters stay
+		var shown any
+		if err := json.Unmarshal(clean, &shown); err != nil {
+			t.Fatalf("%q becomes %q: %v", answer, got, err)
+		}
+		wantWithheld(t, shown, 4)
+	})
+}
+
+// wantWithheld fails the test if a member that is withheld has a value. It reads
+// documents in strings, so many within each other.
+func wantWithheld(t *testing.T, value any, within int) {
+	t.Helper()
+	switch value := value.(type) {
+	case []any:
+		for _, member := range value {
+			wantWithheld(t, member, within)
+		}
+	case map[string]any:
+		for name, member := range value {
+			if slices.Contains(openapi.AllTokens, strings.ToLower(name)) {
+				if text := fmt.Sprint(member); text != "withheld" && text != "" && text != "<nil>" && text != "[]" && text != "map[]" {
+					t.Errorf("%s is %q", name, text)
+				}
+				continue
+			}
+			wantWithheld(t, member, within)
+		}
+	case string:
+		var document any
+		if within > 0 && json.Unmarshal([]byte(value), &document) == nil {
+			wantWithheld(t, document, within-1)
 		}
 	}
 }

@@ -49,6 +49,9 @@ func (e editor) value(raw, clean []byte, depth int) ([]byte, error) {
 	}
 	inObject := opening == json.Delim('{')
 	if !inObject && opening != json.Delim('[') {
+		if len(bytes.TrimSpace(clean[decoder.InputOffset():])) > 0 {
+			return nil, errNotJSON
+		}
 		return raw, nil
 	}
 	var out bytes.Buffer
