@@ -21,16 +21,12 @@ func readable(method string, response *http.Response, zipped bool) error {
 	if method == http.MethodHead || response.ContentLength == 0 {
 		return nil // there is nothing to search
 	}
-	switch response.StatusCode {
-	case http.StatusPartialContent:
-		if rewrite.IsText(response.Header) {
-			return problem.ErrUnreachable.Because("a part of a text is not passed on")
-		}
-	case http.StatusIMUsed: // encoded by another header (RFC 3229)
-		return problem.ErrUnreachable.Because("its answer is in an encoding that was not asked for")
+	if response.StatusCode == http.StatusPartialContent && rewrite.IsText(response.Header) {
+		return problem.ErrUnreachable.Because("a part of a text is not passed on")
 	}
 	encodings := response.Header["Content-Encoding"]
 	switch {
+	case response.StatusCode == http.StatusIMUsed: // another header tells the encoding (RFC 3229)
 	case len(encodings) == 0, len(encodings) == 1 && strings.EqualFold(encodings[0], "identity"):
 		return nil
 	case len(encodings) == 1 && zipped && strings.EqualFold(encodings[0], "gzip"):

@@ -5,6 +5,7 @@ package relay
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -64,7 +65,7 @@ func beginsAsJSON(body *bufio.Reader) bool {
 	for seen := 1; ; seen++ {
 		begin, err := body.Peek(seen)
 		if err != nil {
-			return false // it ends, or has more blanks than JSON of any use
+			return errors.Is(err, bufio.ErrBufferFull) // with blanks: what follows them may be JSON
 		}
 		switch c := begin[seen-1]; {
 		case bytes.HasPrefix(byteOrderMark, begin), strings.IndexByte(" \t\r\n", c) >= 0:

@@ -74,12 +74,12 @@ func TestStandardAnswersAreNotShifted(t *testing.T) {
 		answer string
 		header http.Header
 	}{
-		"204":                           {"HTTP/1.1 204 No Content\r\n\r\n", nil},
-		"304 that was not asked for":    {"HTTP/1.1 304 Not Modified\r\n\r\n", nil},
-		"304 in answer to a tag":        {"HTTP/1.1 304 Not Modified\r\n\r\n", http.Header{"If-None-Match": {`"x"`}}},
-		"200 in answer to a date":       {strings.Replace(fine, "fine", "once", 1), http.Header{"If-Modified-Since": {"Sun, 22 Nov 2026 12:00:00 GMT"}}},
-		"200 whose request says close":  {strings.Replace(fine, "fine", "once", 1), http.Header{"Connection": {"close"}}},
-		"204 of HTTP/1.0 with keepaliv": {"HTTP/1.0 204 No Content\r\nConnection: keep-alive\r\n\r\n", nil},
+		"204":                          {"HTTP/1.1 204 No Content\r\n\r\n", nil},
+		"304 that was not asked for":   {"HTTP/1.1 304 Not Modified\r\n\r\n", nil},
+		"304 in answer to a tag":       {"HTTP/1.1 304 Not Modified\r\n\r\n", http.Header{"If-None-Match": {`"x"`}}},
+		"200 in answer to a date":      {strings.Replace(fine, "fine", "once", 1), http.Header{"If-Modified-Since": {"Sun, 22 Nov 2026 12:00:00 GMT"}}},
+		"200 whose request says close": {strings.Replace(fine, "fine", "once", 1), http.Header{"Connection": {"close"}}},
+		"204 of HTTP/1.0, kept":        {"HTTP/1.0 204 No Content\r\nConnection: keep-alive\r\n\r\n", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			both(t, func(t *testing.T, secured bool) {

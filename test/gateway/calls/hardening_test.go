@@ -51,6 +51,7 @@ func TestCredentialsAreWithheldFromAnswersToComponentCalls(t *testing.T) {
 		"an account's call":               {gwtest.SendPath, json, all, all, account},
 		"a login":                         {"/sns/component/jscode2session?appid=" + gwtest.OfficialAccount, "text/plain", all, all, component},
 		"JSON that says text":             {unknown, "text/plain", " \r\n" + all, " \r\n" + everyToken.Replace(withheld.Replace(all)), component},
+		"JSON behind many blanks":         {unknown, "text/plain", strings.Repeat("\n", 5000) + all, strings.Repeat("\n", 5000) + everyToken.Replace(withheld.Replace(all)), component},
 		"JSON that says nothing":          {unknown, "", "[" + all + "]", "[" + everyToken.Replace(withheld.Replace(all)) + "]", component},
 		"JSON that says it is a file":     {unknown, "application/octet-stream", all, everyToken.Replace(withheld.Replace(all)), component},
 		"JSON behind a mark":              {unknown, json, "\uFEFF" + all, "\uFEFF" + everyToken.Replace(withheld.Replace(all)), component},
