@@ -32,10 +32,10 @@ const (
 // storage fails, kept in memory and stored later.
 //
 // One renewal passes these methods: current finds no live token; wait and fetch join
-// the renewal of this node that callers wait for (there may be another one, of a token
-// that is due or rejected); obtain reads the record; renewLocked takes the lock of the cluster and reads the
-// record again; renew asks WeChat and saves. Current, obtain and renewLocked end
-// early if somebody else has renewed the token meanwhile.
+// the renewal of this node that callers wait for (there may be another one, of a
+// token that is due or rejected); obtain reads the record; renewLocked takes the lock
+// of the cluster and reads the record again; renew asks WeChat and saves. Current,
+// obtain and renewLocked end early if somebody else has renewed the token meanwhile.
 //
 // If a process dies while it holds the lock, the storage frees the lock after some
 // seconds and another process renews. WeChat may then have issued a token that
