@@ -36,9 +36,9 @@ func goneAndBack(t *testing.T, s storage, take, putBack func()) {
 	served := c.let(5, 10*time.Millisecond, func(n *node) answer { return n.call(shop) })
 	served.flow(50)
 	take()
-	c.wantNoStorage("not in memory", b.call(cafe))
+	c.wantNoStorage("not in memory", "storage", b.call(cafe))
 	c.weChat.KillTokens(cafe)
-	c.wantNoStorage("rejected", a.call(cafe))
+	c.wantNoStorage("rejected", "rejected", a.call(cafe))
 	if c.weChat.PushTicket(t.Context()) == nil {
 		t.Error("a ticket is acknowledged that cannot be stored")
 	}
@@ -68,7 +68,7 @@ func TestStorageComesBackEmpty(t *testing.T) {
 	c.weChat.AdvanceClock(2 * time.Minute) // it pushes a ticket once a minute at most
 	r.kill()
 	r.forget()
-	c.wantNoStorage("not in memory", b.call(cafe))
+	c.wantNoStorage("not in memory", "storage", b.call(cafe))
 	r.run()
 	took := c.until("node B serves the other account", healing, func() bool { return b.call(cafe).ok() })
 	served.flow(50)
@@ -147,7 +147,7 @@ func TestStorageThatCannotBeWritten(t *testing.T) {
 			mend := spoil(d)
 			b.wantCall(cafe)
 			c.weChat.KillTokens(cafe)
-			c.wantNoStorage("rejected", a.call(cafe))
+			c.wantNoStorage("rejected", "rejected", a.call(cafe))
 			if c.weChat.PushTicket(t.Context()) == nil {
 				t.Error("a ticket is acknowledged that cannot be stored")
 			}
@@ -175,10 +175,10 @@ func (c *cluster) forget(n *node) {
 
 // wantNoStorage fails the test unless a call was refused because the storage
 // is unavailable.
-func (c *cluster) wantNoStorage(what string, a answer) {
+func (c *cluster) wantNoStorage(what, slug string, a answer) {
 	c.Helper()
-	if a.Status != http.StatusServiceUnavailable || a.ErrCode != -1 || a.Slug != "storage" {
-		c.Errorf("%s: answered %s, want 503 -1 storage", what, a)
+	if a.Status != http.StatusServiceUnavailable || a.ErrCode != -1 || a.Slug != slug {
+		c.Errorf("%s: answered %s, want 503 -1 %s", what, a, slug)
 	}
 	c.Logf("%s: refused after %s", what, milliseconds(a.took))
 }
