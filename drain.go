@@ -54,13 +54,19 @@ var servedApart atomic.Int64
 type drain struct {
 	stopping atomic.Bool                // set by the event stopping, never reset
 	requests atomic.Int64               // number of answers while stopping
+	before   func()                     // what may take long and must be done before the stop
 	guarded  map[*caddyhttp.Server]bool // servers that call accept; used by watch only
 	ctx      caddy.Context              // of the configuration; set by subscribe
 	end      time.Time                  // nothing is waited for longer; set before stopping
 }
 
-// newDrain returns a drain that does nothing until the configuration stops.
-func newDrain() *drain { return &drain{guarded: make(map[*caddyhttp.Server]bool)} }
+// newDrain returns a drain that does nothing until the configuration stops. It calls
+// before when the stop begins. What takes long belongs there and not into App.Stop:
+// between the end of the drain and the stop of the servers no time may pass, or
+// requests come on connections that seemed to be idle.
+func newDrain(before func()) *drain {
+	return &drain{before: before, guarded: make(map[*caddyhttp.Server]bool)}
+}
 
 // watch makes the server of a handler call accept for each new connection, and
 // finish when it has shut down. It is called while the handler is provisioned
@@ -208,6 +214,7 @@ func (d *drain) subscribe(ctx caddy.Context) error {
 // the servers. It returns after drainTimeout, or when no request has come for
 // quietInterval. It never returns an error.
 func (d *drain) Handle(context.Context, caddy.Event) error {
+	d.before()
 	d.end = time.Now().Add(drainTimeout + d.grace())
 	d.stopping.Store(true)
 	for end := time.Now().Add(drainTimeout); time.Now().Before(end) && d.busy(quietInterval); {

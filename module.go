@@ -148,7 +148,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		cacheSize: a.CacheSize, rings: rings, storage: vault.NewConfigStorage(ctx, ctx.Storage()),
 		tokens: a.newTokenSettings(upstream.Standard(transport), events.emit), deliveries: a.deliveries(),
 	}
-	a.drain = newDrain()
+	a.drain = newDrain(func() { a.state.retire(a.settings) })
 	if err := a.drain.subscribe(ctx); err != nil {
 		return err
 	}

@@ -147,7 +147,12 @@ func (c *config) cleanUp() {
 func (p *process) reload() time.Duration {
 	began, old := time.Now(), p.configs[len(p.configs)-1]
 	p.start()
+	p.state.retire(old.settings) // the event stopping
+	retired := time.Now()
 	p.stop(old)
+	if late := time.Since(retired); late > 0 {
+		p.Errorf("the servers were stopped %v after the drain", late)
+	}
 	took := time.Since(began)
 	synctest.Wait() // what was in progress in the old storage has failed
 	return took

@@ -120,6 +120,16 @@ func (s *state) stop(in *settings) {
 	s.storage.Retire(in.storage)
 }
 
+// retire is called when Caddy begins to stop the configuration of these settings, if
+// another one has been started in its place. It waits until nothing uses the storage
+// of these settings, so that stop need not. At the end of the process it does nothing:
+// requests are still served, and need their locks.
+func (s *state) retire(in *settings) {
+	if s.settings.Load() != in {
+		s.storage.Retire(in.storage)
+	}
+}
+
 // remove is stop without its waiting. It reports whether these settings were the
 // last that were started.
 func (s *state) remove(in *settings) (last bool) {
