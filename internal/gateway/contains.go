@@ -3,7 +3,7 @@
 package gateway
 
 import (
-	"net/url"
+	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -24,11 +24,25 @@ func (c *Clients) Contains(text string) bool {
 	if c.contains(text) {
 		return true
 	}
-	if strings.IndexByte(text, '%') < 0 {
-		return false
+	return strings.IndexByte(text, '%') >= 0 && c.contains(unescaped(text))
+}
+
+// unescaped returns text with its percent-escapes decoded. A "%" that begins none
+// stays, and hides none behind it. So does "+": it may be a part of a secret.
+func unescaped(text string) string {
+	plain := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		var c [1]byte
+		if text[i] == '%' && i+2 < len(text) {
+			if _, err := hex.Decode(c[:], []byte(text[i+1:i+3])); err == nil {
+				plain = append(plain, c[0])
+				i += 2
+				continue
+			}
+		}
+		plain = append(plain, text[i])
 	}
-	decoded, err := url.PathUnescape(text) // "+" stays: it may be a part of a secret
-	return err == nil && c.contains(decoded)
+	return string(plain)
 }
 
 // contains is Contains without escapes.

@@ -88,6 +88,18 @@ func TestCredentialInAHeaderIsFoundWhereverItStands(t *testing.T) {
 	}
 }
 
+// What is escaped is found beside a "%" that begins no escape, too: whoever reads the
+// value decodes what he can.
+func TestMalformedEscapeHidesNoCredential(t *testing.T) {
+	clients := secretive(t, 0)
+	escaped := strings.ReplaceAll(url.QueryEscape(paddedSecret), "2B", "2b")
+	for _, value := range []string{"100% " + escaped, escaped + "%", "%zz" + escaped, "%2" + "%71" + escaped[1:], "%%" + escaped + "%4"} {
+		if !clients.Contains(value) {
+			t.Errorf("not found in %q", value)
+		}
+	}
+}
+
 // Headers are looked at for every call, however many clients there are.
 func TestCredentialsAreLookedForWithoutAllocations(t *testing.T) {
 	clients := secretive(t, 1000)
