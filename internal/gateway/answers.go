@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
@@ -242,17 +241,12 @@ func withoutCredentials(address string) string {
 	return path + "?" + rewrite.Without(query, nil, openapi.Credentials...)
 }
 
-// quotedBody returns a quoted body with its credentials replaced, at any depth.
-// A text that is not one complete JSON object, such as a form or a body that
-// was cut off, is not shown at all: credentials are found by the names of
-// members.
+// quotedBody returns a quoted body with its credentials replaced, at any depth, and
+// in documents that are a string of it. A text that is not one complete JSON object,
+// such as a form or a body that was cut off, is not shown at all: credentials are
+// found by the names of members.
 func quotedBody(text string) string {
-	edited, err := rewrite.Edit([]byte(text), func(name string, _ []byte) []byte {
-		if slices.Contains(openapi.Credentials, name) {
-			return []byte(openapi.Withheld)
-		}
-		return nil
-	})
+	edited, err := openapi.Withhold([]byte(text), openapi.Credentials)
 	if err != nil || edited[0] != '{' {
 		return "withheld"
 	}

@@ -100,6 +100,22 @@ func TestMalformedEscapeHidesNoCredential(t *testing.T) {
 	}
 }
 
+// WeChat shows a client the body of a call that the gateway has made for itself, and
+// what it has answered. Either can have a document within a string.
+func TestDocumentsWithinQuotedBodiesAreRead(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"component_appsecret":"s","a":1}`:                      `{"component_appsecret":"withheld","a":1}`,
+		`{"event":"{\"authorizer_refresh_token\":\"r\"}","a":1}`: `{"event":"{\"authorizer_refresh_token\":\"withheld\"}","a":1}`,
+		`{"access_token":""}`:                                    `{"access_token":""}`,
+		`{"access_token":"78_abc"`:                               "withheld",
+		`["access_token"]`:                                       "withheld",
+	} {
+		if got := quotedBody(text); got != want {
+			t.Errorf("%s is quoted as %s, want %s", text, got, want)
+		}
+	}
+}
+
 // Headers are looked at for every call, however many clients there are.
 func TestCredentialsAreLookedForWithoutAllocations(t *testing.T) {
 	clients := secretive(t, 1000)
