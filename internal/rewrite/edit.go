@@ -49,7 +49,7 @@ func (e editor) value(raw, clean []byte, depth int) ([]byte, error) {
 	}
 	inObject := opening == json.Delim('{')
 	if !inObject && opening != json.Delim('[') {
-		if len(bytes.TrimSpace(clean[decoder.InputOffset():])) > 0 {
+		if !isBlank(clean[decoder.InputOffset():]) {
 			return nil, errNotJSON
 		}
 		return raw, nil
@@ -79,12 +79,16 @@ func (e editor) value(raw, clean []byte, depth int) ([]byte, error) {
 		out.Write(edited)
 		copied = end
 	}
-	if _, err := decoder.Token(); err != nil || len(bytes.TrimSpace(clean[decoder.InputOffset():])) > 0 {
+	if _, err := decoder.Token(); err != nil || !isBlank(clean[decoder.InputOffset():]) {
 		return nil, errNotJSON
 	}
 	out.Write(raw[copied:])
 	return out.Bytes(), nil
 }
+
+// isBlank reports whether a text without control characters has only what JSON
+// counts as blanks: others, such as U+00A0, are none.
+func isBlank(clean []byte) bool { return len(bytes.TrimLeft(clean, " ")) == 0 }
 
 func (e editor) member(name string, named bool, raw, clean []byte, depth int) ([]byte, error) {
 	if named {

@@ -75,6 +75,8 @@ func TestEditRefuses(t *testing.T) {
 		"two documents":       `{"a":1}{"token":"a"}`,
 		"an end too many":     `{"a":1}}`,
 		"text after the end":  `{"a":1} token`,
+		"another blank":       "{\"a\":1}\u00a0",
+		"one after a number":  "0\u0085",
 		"a missing comma":     `{"a":1 "token":"a"}`,
 		"a name without text": `{a:1}`,
 		"ends that differ":    `{"a":[1}}`,
