@@ -192,6 +192,7 @@ func newAPITransport() *http.Transport {
 	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	transport.TLSHandshakeTimeout = handshakeTimeout
 	transport.MaxIdleConnsPerHost = 16
+	transport.MaxResponseHeaderBytes = maxResponseHeader
 	return transport
 }
 

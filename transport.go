@@ -25,12 +25,17 @@ const dialTimeout = 3 * time.Second
 // limit for it by default.
 const handshakeTimeout = 5 * time.Second
 
+// maxResponseHeader is the longest header of an answer, in bytes. WeChat's have some
+// hundred bytes; a server on the way that sends more to many calls at a time must not
+// fill the memory.
+const maxResponseHeader = 64 << 10
+
 // provisionTransport provisions p.Transport, with defaults for a single
 // upstream with many calls. It reports whether package upstream may make the
-// calls, see unusual. The defaults differ from Caddy's in two ways. Caddy keeps
+// calls, see unusual. The defaults differ from Caddy's in three ways. Caddy keeps
 // 32 idle connections for each host: with 256 clients every second request
 // would have to make one. And Caddy waits for the header of an answer without a
-// limit.
+// limit, and accepts one of 10 MiB.
 func (p *Proxy) provisionTransport(ctx caddy.Context) (direct bool, err error) {
 	if p.Transport == nil {
 		p.Transport = new(reverseproxy.HTTPTransport)
@@ -44,6 +49,9 @@ func (p *Proxy) provisionTransport(ctx caddy.Context) (direct bool, err error) {
 	}
 	if t.ResponseHeaderTimeout == 0 {
 		t.ResponseHeaderTimeout = caddy.Duration(30 * time.Second)
+	}
+	if t.MaxResponseHeaderSize == 0 {
+		t.MaxResponseHeaderSize = maxResponseHeader
 	}
 	direct = !unusual(t) // before Provision, which clears some of the options
 	if err := t.Provision(ctx); err != nil {

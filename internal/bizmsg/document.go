@@ -21,17 +21,34 @@ type field struct {
 	nested bool   // has children of its own, so text means nothing
 }
 
+// Parts are tokens of XML and members of JSON.
+const (
+	// maxEnvelopeParts is for an envelope, of which WeChat's have five elements:
+	// anybody can send one, it is read before its signature can be checked, and each
+	// part costs memory.
+	maxEnvelopeParts = 100
+	// maxParts is for what was in an envelope; the size of a push bounds it before.
+	maxParts = 100_000
+)
+
+// maxTag is the length in bytes of the longest start tag. WeChat's have no
+// attributes; a parser keeps all of them.
+const maxTag = 256
+
+var errTooMany = errors.New("too many parts")
+
 // parseDocument reads <xml>…</xml>, or the JSON object that stands in its place
 // in some of WeChat's other products. Its errors tell only the place: the
-// parsers quote their input, which may hold a credential.
-func parseDocument(text []byte) (document, error) {
+// parsers quote their input, which may hold a credential. A document of more parts
+// than most is refused at the first that is too many.
+func parseDocument(text []byte, most int) (document, error) {
 	if !utf8.Valid(text) {
 		return nil, errors.New("not UTF-8")
 	}
 	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
-		return parseJSON(text)
+		return parseJSON(text, most)
 	}
-	return parseXML(text)
+	return parseXML(text, most)
 }
 
 // one returns the text of the field with this very name (AppId and appid can
@@ -56,12 +73,18 @@ func (d document) one(name string) (string, error) {
 // declare entities, a comment can split a name so that it reads differently
 // elsewhere, and WeChat sends neither. WeChat's documentation prints samples
 // that end with <xml> where </xml> is meant; no push does, so that is refused too.
-func parseXML(text []byte) (document, error) {
+func parseXML(text []byte, most int) (document, error) {
+	if hasLongTag(text) {
+		return nil, errTooMany
+	}
 	d := xml.NewDecoder(bytes.NewReader(text))
 	var doc document
 	var leaf []byte
 	depth := 0
-	for first := true; ; first = false {
+	for parts := 0; ; parts++ {
+		if parts > most {
+			return nil, errTooMany
+		}
 		token, err := d.Token()
 		if err == io.EOF {
 			return doc, nil
@@ -84,13 +107,33 @@ func parseXML(text []byte) (document, error) {
 			leaf = append(leaf, t...)
 			ok = depth >= 2 || len(bytes.TrimSpace(t)) == 0
 		case xml.ProcInst:
-			ok = first && t.Target == "xml"
+			ok = parts == 0 && t.Target == "xml"
 		default:
 			ok = false
 		}
 		if !ok {
 			return nil, fmt.Errorf("unexpected XML before byte %d", d.InputOffset())
 		}
+	}
+}
+
+// hasLongTag reports whether something that may be a tag is longer than maxTag. CDATA
+// and the XML declaration are none.
+func hasLongTag(text []byte) bool {
+	for {
+		begin := bytes.IndexByte(text, '<')
+		if begin < 0 {
+			return false
+		}
+		text = text[begin:]
+		if rest, isCDATA := bytes.CutPrefix(text, []byte("<![CDATA[")); isCDATA {
+			_, text, _ = bytes.Cut(rest, []byte("]]>"))
+			continue
+		}
+		if end := bytes.IndexByte(text, '>'); end < 0 || end > maxTag {
+			return true
+		}
+		text = text[1:]
 	}
 }
 
@@ -111,9 +154,8 @@ func (d document) start(name xml.Name, depth int) (document, bool) {
 
 // parseJSON reads one JSON object. It goes token by token because Unmarshal
 // takes appid for AppId and the last of two fields for the only one.
-func parseJSON(text []byte) (document, error) {
+func parseJSON(text []byte, most int) (document, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
 	malformed := func() error { return fmt.Errorf("not a JSON object at byte %d", d.InputOffset()) }
 
 	if _, err := d.Token(); err != nil { // the "{" that parseDocument saw
@@ -121,20 +163,23 @@ func parseJSON(text []byte) (document, error) {
 	}
 	doc := document{}
 	for d.More() {
+		if len(doc) >= most {
+			return nil, errTooMany
+		}
 		name, err := d.Token()
 		if err != nil {
 			return nil, malformed()
 		}
-		var value any
+		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {
 			return nil, malformed()
 		}
 		f := field{name: name.(string)}
-		switch v := value.(type) {
-		case string:
-			f.text = v
-		case json.Number:
-			f.text = v.String()
+		switch c := value[0]; {
+		case c == '"':
+			_ = json.Unmarshal(value, &f.text) // the decoder has taken it for a text
+		case c == '-' || '0' <= c && c <= '9':
+			f.text = string(value)
 		default:
 			f.nested = true
 		}

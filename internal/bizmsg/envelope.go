@@ -50,7 +50,7 @@ func (e *Envelope) elements() [6]element {
 // field and anything behind the end; also a value that is not printable ASCII
 // without spaces, because an AppID may be logged before anything is verified.
 func ParseEnvelope(body []byte) (Envelope, error) {
-	doc, err := parseDocument(body)
+	doc, err := parseDocument(body, maxEnvelopeParts)
 	if err != nil {
 		return Envelope{}, fmt.Errorf("parsing envelope: %w", err)
 	}

@@ -53,7 +53,7 @@ type Event struct {
 // the same names. It must have an InfoType, any InfoType, and no repeated
 // field; DOCTYPE, comments and the like are refused. An error never quotes the text.
 func ParseEvent(plain []byte) (Event, error) {
-	doc, err := parseDocument(plain)
+	doc, err := parseDocument(plain, maxParts)
 	if err != nil {
 		return Event{}, fmt.Errorf("parsing event: %w", err)
 	}

@@ -202,19 +202,19 @@ func (c *Clients) withBearer(header string) (*Client, secretDigest) {
 	return c.withSecret(strings.TrimSpace(text))
 }
 
-// IsCredential reports whether text is a client secret, or looks like a gateway
-// token. Neither may reach WeChat. Package relay asks it about the values in
-// each query, because an SDK may send a credential in a parameter that the
-// gateway does not read.
+// IsCredential reports whether text is a client secret, looks like a gateway
+// token, or has one of them in it, see Contains. Neither may reach WeChat. Package
+// relay asks it about the parameters of each query, because an SDK may send a
+// credential in one that the gateway does not read, or the address of a page which
+// has it in its query.
 func (c *Clients) IsCredential(text string) bool {
-	if gwtoken.Looks(text) {
+	switch {
+	case gwtoken.Looks(text):
 		return true
-	}
-	if len(text) < c.shortest {
+	case len(text) < c.shortest:
 		return false
 	}
-	found, _ := c.withSecret(text)
-	return found != nil
+	return c.isSecret(text) || c.Contains(text)
 }
 
 // issue makes a gateway token for a subject. It is signed for the client secret

@@ -48,8 +48,7 @@ func (b *body) keep(r *http.Request, limit int64) (err error) {
 		return nil
 	}
 	if b.length >= 0 {
-		b.kept = make([]byte, b.length)
-		_, err = io.ReadFull(r.Body, b.kept)
+		b.kept, err = readAll(r.Body, b.length)
 	} else {
 		b.kept, err = io.ReadAll(io.LimitReader(r.Body, limit+1))
 	}

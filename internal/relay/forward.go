@@ -21,6 +21,7 @@ import (
 // [http.ErrAbortHandler] where an answer breaks off: the caller then sees a broken
 // connection, not a short answer that looks whole.
 func (l *Relay) Forward(w http.ResponseWriter, r *http.Request, call *Call) {
+	call.timed.limitTime(w, r)
 	if err := call.body.keep(r, l.MaxReplayBody); err != nil {
 		l.fail(w, r, err)
 		return

@@ -76,6 +76,7 @@ type Call struct {
 	// withheld from an answer that is JSON; nil for none.
 	Withhold []string
 
+	timed  timedBody
 	body   body
 	answer peekedBody // the last
 }

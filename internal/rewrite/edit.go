@@ -27,79 +27,106 @@ var (
 // A name that occurs twice is edited twice, and one that is written with
 // escapes is read like any other. Control characters in strings, which JSON
 // forbids and WeChat's nicknames have, are let through.
+//
+// The document is checked as a whole first and then read once, byte by byte: what a
+// server sends must not cost more than its size.
 func Edit(raw []byte, edit func(name string, value []byte) []byte) ([]byte, error) {
-	return editor{edit}.value(raw, blanked(raw), 0)
+	clean := blanked(raw)
+	if !json.Valid(clean) {
+		return nil, errNotJSON
+	}
+	e := editor{raw: raw, clean: clean, edit: edit}
+	if _, err := e.value(e.skipBlanks(0), 0); err != nil {
+		return nil, err
+	}
+	return append(e.out, raw[e.copied:]...), nil
 }
 
+// editor edits one document, which is JSON. Positions are offsets in raw and in clean.
 type editor struct {
-	edit func(name string, value []byte) []byte
+	raw    []byte
+	clean  []byte // raw without control characters, and of the same length
+	edit   func(name string, value []byte) []byte
+	out    []byte // the edited document as far as copied
+	copied int
 }
 
-// value edits one value. clean is raw without control characters; the two are
-// of the same length, so that offsets found in one hold in the other.
-func (e editor) value(raw, clean []byte, depth int) ([]byte, error) {
+// value edits what lies in the value at a position, and returns where it ends.
+func (e *editor) value(at, depth int) (end int, err error) {
+	if c := e.clean[at]; c != '{' && c != '[' {
+		return e.end(at), nil
+	}
 	if depth > maxDepth {
-		return nil, errTooDeep
+		return 0, errTooDeep
 	}
-	decoder := json.NewDecoder(bytes.NewReader(clean))
-	decoder.UseNumber() // a number too large for a float64 is JSON all the same
-	opening, err := decoder.Token()
-	if err != nil {
-		return nil, errNotJSON
-	}
-	inObject := opening == json.Delim('{')
-	if !inObject && opening != json.Delim('[') {
-		if !isBlank(clean[decoder.InputOffset():]) {
-			return nil, errNotJSON
+	inObject := e.clean[at] == '{'
+	for at = e.skipBlanks(at + 1); e.clean[at] != '}' && e.clean[at] != ']'; at = e.skipBlanks(at) {
+		switch {
+		case e.clean[at] == ',':
+			at++
+		case inObject:
+			at, err = e.member(at, depth)
+		default:
+			at, err = e.value(at, depth+1)
 		}
-		return raw, nil
-	}
-	var out bytes.Buffer
-	copied := 0
-	for decoder.More() {
-		var name string
-		if inObject {
-			token, err := decoder.Token()
-			if err != nil {
-				return nil, errNotJSON
-			}
-			name = strings.ToLower(token.(string)) // the decoder has no other here
-		}
-		var member json.RawMessage
-		if decoder.Decode(&member) != nil {
-			return nil, errNotJSON
-		}
-		end := int(decoder.InputOffset())
-		start := end - len(member)
-		edited, err := e.member(name, inObject, raw[start:end], member, depth)
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
-		out.Write(raw[copied:start])
-		out.Write(edited)
-		copied = end
 	}
-	if _, err := decoder.Token(); err != nil || !isBlank(clean[decoder.InputOffset():]) {
-		return nil, errNotJSON
-	}
-	out.Write(raw[copied:])
-	return out.Bytes(), nil
+	return at + 1, nil
 }
 
-// isBlank reports whether a text without control characters has only what JSON
-// counts as blanks: others, such as U+00A0, are none.
-func isBlank(clean []byte) bool { return len(bytes.TrimLeft(clean, " ")) == 0 }
+// member edits the member whose name begins at a position, and returns where it ends.
+func (e *editor) member(at, depth int) (end int, err error) {
+	nameEnd := e.end(at)
+	name := e.clean[at+1 : nameEnd-1]
+	if bytes.IndexByte(name, '\\') >= 0 {
+		var unescaped string
+		_ = json.Unmarshal(e.clean[at:nameEnd], &unescaped) // the document is JSON
+		name = []byte(unescaped)
+	}
+	start := e.skipBlanks(e.skipBlanks(nameEnd) + 1) // behind the colon
+	end = e.end(start)
+	edited := e.edit(strings.ToLower(string(name)), e.raw[start:end])
+	if edited == nil {
+		return e.value(start, depth+1)
+	}
+	e.out = append(append(e.out, e.raw[e.copied:start]...), edited...)
+	e.copied = end
+	return end, nil
+}
 
-func (e editor) member(name string, named bool, raw, clean []byte, depth int) ([]byte, error) {
-	if named {
-		if edited := e.edit(name, raw); edited != nil {
-			return edited, nil
+// end returns where the value at a position ends.
+func (e *editor) end(at int) int {
+	for depth := 0; at < len(e.clean); at++ {
+		switch e.clean[at] {
+		case '"':
+			if at = endOfString(e.clean, at); depth == 0 {
+				return at + 1
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth < 0 { // of what a number or a word lies in
+				return at
+			}
+			if depth == 0 {
+				return at + 1
+			}
+		case ',', ' ':
+			if depth == 0 {
+				return at
+			}
 		}
 	}
-	if clean[0] != '{' && clean[0] != '[' {
-		return raw, nil
+	return at
+}
+
+func (e *editor) skipBlanks(at int) int {
+	for at < len(e.clean) && e.clean[at] == ' ' {
+		at++
 	}
-	return e.value(raw, clean, depth+1)
+	return at
 }
 
 // blanked returns raw with blanks in place of control characters, which

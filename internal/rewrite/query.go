@@ -23,9 +23,8 @@ import (
 )
 
 // Splice returns rawQuery without any access_token and component_access_token
-// and without any parameter whose decoded value drop reports true for. A
-// parameter without "=" is its own value; drop may be nil and is not asked
-// about empty values. Every other byte stays. Then, if name is not empty,
+// and without any parameter for whose decoded name or value drop reports true.
+// Drop may be nil and is not asked about empty texts. Every other byte stays. Then, if name is not empty,
 // Splice puts name and the token in front; name needs no escape.
 func Splice(rawQuery, name string, token Token, drop func(value string) bool) string {
 	return edit(rawQuery, name, url.QueryEscape(token.plain), removal{drop: drop, names: tokenNames})
@@ -103,7 +102,7 @@ func (r removal) strip(segment string) (left string, ok bool) {
 	if strings.IndexByte(segment, ';') < 0 {
 		return segment, !r.takes(segment)
 	}
-	if _, value := parameter(segment); r.drops(value) {
+	if name, value := parameter(segment); r.drops(name) || r.drops(value) {
 		return "", false
 	}
 	kept := slices.DeleteFunc(strings.Split(segment, ";"), r.takes)
@@ -112,19 +111,17 @@ func (r removal) strip(segment string) (left string, ok bool) {
 
 func (r removal) takes(pair string) bool {
 	name, value := parameter(pair)
-	return isOneOf(name, r.names) || r.drops(value)
+	return isOneOf(name, r.names) || r.drops(name) || r.drops(value)
 }
 
-func (r removal) drops(value string) bool {
-	return r.drop != nil && value != "" && r.drop(unescape(value))
+func (r removal) drops(text string) bool {
+	return r.drop != nil && text != "" && r.drop(unescape(text))
 }
 
-// parameter takes name=value apart. What has no "=" is its own value.
+// parameter takes name=value apart. What has no "=" is a name.
 func parameter(pair string) (name, value string) {
-	if at := strings.IndexByte(pair, '='); at >= 0 {
-		return pair[:at], pair[at+1:]
-	}
-	return pair, pair
+	name, value, _ = strings.Cut(pair, "=")
+	return name, value
 }
 
 func isOneOf(raw string, names []string) bool {

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rewrite_test
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
+)
+
+// An answer as large as the gateway accepts, with many small or many deep parts, is
+// edited in a time and a room that are those of its size: a server that sends such
+// answers must not hold up the calls of others.
+func TestEditCostsWhatTheSizeOfTheAnswerCosts(t *testing.T) {
+	for name, raw := range map[string]string{
+		"many lists":         `{"x":[` + strings.Repeat("[1],", 700_000) + "1]}",
+		"many lists, deep":   strings.Repeat(`{"a":`, 30) + "[" + strings.Repeat("[1],", 700_000) + "1]" + strings.Repeat("}", 30),
+		"a long text, deep":  strings.Repeat(`{"a":`, 30) + `"` + strings.Repeat("x", 3<<20) + `"` + strings.Repeat("}", 30),
+		"many empty objects": `[` + strings.Repeat("{},", 1_000_000) + "1]",
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		began := time.Now()
+		_, err := rewrite.Edit([]byte(raw), hide)
+		took := time.Since(began)
+		runtime.ReadMemStats(&after)
+		if allocated := int(after.TotalAlloc - before.TotalAlloc); err == nil && (allocated > 20*len(raw) || took > time.Second) {
+			t.Errorf("%s: %d MB take %d MB and %v, want 20 times the size and 1s at most", name, len(raw)>>20, allocated>>20, took)
+		}
+	}
+}
