@@ -14,6 +14,11 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
+// maxUserBody is the longest body, in bytes, of a call whose only credential is an end
+// user's. WeChat wants none, but some HTTP libraries send {} with every call; anybody
+// can make these calls, and a body is in memory before anything is sent.
+const maxUserBody = 1 << 10
+
 // call is one call of an application. It belongs to the goroutine of its
 // request.
 type call struct {
@@ -56,6 +61,9 @@ func (g *Gateway) identify(r *http.Request, path string, route policy.Route) (*c
 		// These paths take the OAuth token of an end user as access_token. It
 		// goes to WeChat unchanged; client secrets and gateway tokens do not
 		// (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/Official_Accounts/official_account_website_authorization.html).
+		if r.ContentLength < 0 || r.ContentLength > maxUserBody {
+			return nil, problem.ErrTooLarge.Because("%s takes no body", path)
+		}
 		c.Query = rewrite.Without(c.Query, g.Clients.IsCredential)
 		return c, nil
 	case route.Kind == policy.Login:

@@ -13,7 +13,7 @@ const (
 	// maxDetails is of how many details a message is counted one by one within
 	// the interval. The rest is counted together: addresses are cheap, and a
 	// flood from many must fill neither the memory nor the log.
-	maxDetails = 1000
+	maxDetails = 100
 )
 
 // Tally counts the lines that loggers of [Throttle] leave out. There is one for

@@ -14,7 +14,7 @@ import (
 // What an Outage may hold besides the errors of the transport.
 var (
 	errStatus    = errors.New("unexpected HTTP status")
-	errTooLarge  = errors.New("answer larger than 4 MiB")
+	errTooLarge  = errors.New("answer larger than 1 MiB")
 	errMalformed = errors.New("answer is not the JSON that was asked for")
 	errGateway   = errors.New("a gateway answered in WeChat's place: is the host in api this gateway's own, by DNS for instance?")
 )

@@ -36,7 +36,7 @@ const (
 
 	// maxAnswer bounds an answer after decompression. The largest honest one,
 	// api_get_authorizer_info with long domain lists, has a few hundred KiB.
-	maxAnswer = 4 << 20
+	maxAnswer = 1 << 20
 )
 
 var defaultHosts = []string{"https://api.weixin.qq.com", "https://api2.weixin.qq.com"}

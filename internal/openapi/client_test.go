@@ -79,14 +79,14 @@ func TestAnswerIsLimitedAfterDecompression(t *testing.T) {
 	})
 	_, err := client.ComponentToken(t.Context(), component, appSecret, ticket)
 	wantOutage(t, err, 200)
-	if !strings.Contains(err.Error(), "4 MiB") {
+	if !strings.Contains(err.Error(), "1 MiB") {
 		t.Errorf("error is %v", err)
 	}
 }
 
 func TestAnswerOfExactlyTheLimitIsRead(t *testing.T) {
 	const answer = `{"component_access_token":"t","expires_in":7200}`
-	client := &openapi.Client{Transport: answers(200, answer+strings.Repeat(" ", 4<<20-len(answer)))}
+	client := &openapi.Client{Transport: answers(200, answer+strings.Repeat(" ", 1<<20-len(answer)))}
 	if _, err := client.ComponentToken(t.Context(), component, appSecret, ticket); err != nil {
 		t.Error(err)
 	}

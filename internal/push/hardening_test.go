@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -31,6 +32,8 @@ func TestFloodOfForgedPushesIsALineAMinuteOfEachKind(t *testing.T) {
 		rx := &Receiver{
 			Codecs: map[string]*bizmsg.Codec{"wx134c8103faa5a59e": {ReceiveID: "wx134c8103faa5a59e", Tokens: []secret.Secret{secret.New("token")}}},
 			Log:    logging.Throttle(zap.New(core), tally),
+
+			Address: func(*http.Request) netip.Addr { return netip.Addr{} },
 		}
 		const each = 5000
 		kinds := map[string]func(i int) (path, query, body string){

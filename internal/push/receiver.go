@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -57,6 +58,7 @@ var (
 	errPushStale    = errors.New("timestamp is more than 10 minutes off; is this server's clock right?")
 	errPushForeign  = errors.New("component is not configured here")
 	errPushBroken   = errors.New("the body broke off")
+	errTooMany      = errors.New("too many pushes from this address have not ended")
 )
 
 // Receiver receives pushes. There is one for each configuration. Its fields are
@@ -75,9 +77,13 @@ type Receiver struct {
 	// Replays survives a reload. Otherwise a captured push could be sent again
 	// after each reload.
 	Replays *Replays
+	// Address returns the address from which a push comes; the zero Addr if it has none.
+	Address func(r *http.Request) netip.Addr
 	// Log receives why a push was refused; the sender does not see it. Anybody
 	// can send a push, so it must be a logger of logging.Throttle.
 	Log *zap.Logger
+
+	reading reading
 
 	// Recipients returns the clients that get a push about an account of the
 	// component, or, if authorizer is "", about the component itself. Their
@@ -110,9 +116,14 @@ type sealedPush struct {
 func (rx *Receiver) openSealed(w http.ResponseWriter, r *http.Request) (*sealedPush, error) {
 	// A ResponseWriter that has no deadlines returns an error. The push is then
 	// read without one.
+	from := rx.Address(r)
+	if !rx.reading.begin(from) {
+		return nil, errTooMany
+	}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPush))
+	rx.reading.end(from)
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return nil, errPushTooLarge
@@ -211,6 +222,8 @@ func (rx *Receiver) Reject(w http.ResponseWriter, r *http.Request, url string, e
 		status = http.StatusRequestEntityTooLarge
 	case errors.Is(err, errPushBroken):
 		status = http.StatusBadRequest
+	case errors.Is(err, errTooMany):
+		status = http.StatusTooManyRequests
 	}
 	fields := []zap.Field{zap.Int("status", status), zap.String("remote", r.RemoteAddr), zap.Error(err)}
 	if errors.Is(err, bizmsg.ErrSignature) {
@@ -232,7 +245,7 @@ func reason(err error) string {
 		return "storing or delivering failed"
 	}
 	for _, known := range []error{
-		errPushTooLarge, errPushBroken, errPushForeign, errPushStale, errMessagePath, errMessageIsEvent,
+		errPushTooLarge, errPushBroken, errTooMany, errPushForeign, errPushStale, errMessagePath, errMessageIsEvent,
 		bizmsg.ErrSignature, bizmsg.ErrCiphertext, bizmsg.ErrReceiveID,
 	} {
 		if errors.Is(err, known) {

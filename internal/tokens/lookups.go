@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// maxFutileLookups and futileLookupInterval bound the look-ups of appids that
-	// turn out to be unknown, so that trying appids cannot spend WeChat's quota.
+	// maxFutileLookups and futileLookupInterval bound the look-ups that bring nothing,
+	// because the appid is unknown or WeChat refuses, so that trying appids cannot
+	// spend WeChat's quota.
 	maxFutileLookups     = 60
 	futileLookupInterval = time.Second
 	// maxOpenLookups is how many look-ups of unknown appids run at a time: of so
@@ -43,8 +44,7 @@ func newLookupLimiter() *lookupLimiter {
 	}
 }
 
-// Do makes a look-up, which reports whether it was futile: there is no such
-// account. It waits while too many are running, but no longer than ctx, and fails
+// Do makes a look-up, which reports whether it was futile. It waits while too many are running, but no longer than ctx, and fails
 // with problem.ErrRationed while too many were futile, or too many wait.
 func (l *lookupLimiter) Do(ctx context.Context, lookup func() (futile bool)) error {
 	select {

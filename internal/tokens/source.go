@@ -197,7 +197,7 @@ func (w wanted) kind() string {
 func (s *source) lookUp(ctx context.Context, who subject.Subject, client string, want wanted) (token *Token, err error) {
 	limited := s.health.LookupLimiter(who.Component(), client).Do(ctx, func() (futile bool) {
 		token, err = s.obtain(ctx, who, want)
-		return errors.Is(err, problem.ErrUnauthorized)
+		return isFutile(err)
 	})
 	if errors.Is(limited, problem.ErrRationed) {
 		s.rationed(who, client)
@@ -206,6 +206,19 @@ func (s *source) lookUp(ctx context.Context, who subject.Subject, client string,
 		return nil, limited
 	}
 	return token, err
+}
+
+// isFutile reports whether a look-up has spent a question at WeChat for nothing: there
+// is no such account, or WeChat has refused or failed. It has not if it failed before
+// that, for want of storage or of a component token.
+func isFutile(err error) bool {
+	switch {
+	case err == nil, errors.Is(err, vault.ErrUnavailable), errors.Is(err, context.Canceled):
+		return false
+	case errors.Is(err, problem.ErrNoTicket), errors.Is(err, problem.ErrNoComponent), errors.Is(err, problem.ErrRejected):
+		return false
+	}
+	return true
 }
 
 // obtain finds a live token of who other than want.old: in the vault, or by renewing
