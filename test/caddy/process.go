@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -77,6 +78,13 @@ func (p *Process) Printed() string { return p.output.String() }
 func (p *Process) Kill() {
 	_ = p.Process.Kill()
 	<-p.ended
+}
+
+// Terminate lets the process end in good order, and waits for that.
+func (p *Process) Terminate() {
+	p.t.Helper()
+	_ = p.Process.Signal(syscall.SIGTERM)
+	p.Wait()
 }
 
 // Wait returns the exit code.

@@ -81,7 +81,7 @@ func (c *cluster) expire(of string) {
 func (c *cluster) restartAll() {
 	c.Helper()
 	for _, n := range c.nodes {
-		n.Kill()
+		n.Terminate() // one that is killed may leave a lock
 		n.run()
 	}
 	for _, n := range c.nodes {
