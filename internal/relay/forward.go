@@ -22,6 +22,7 @@ import (
 // connection, not a short answer that looks whole.
 func (l *Relay) Forward(w http.ResponseWriter, r *http.Request, call *Call) {
 	call.timed.limitTime(w, r)
+	defer call.timed.stop()
 	if err := call.body.keep(r, l.MaxReplayBody); err != nil {
 		l.fail(w, r, err)
 		return

@@ -5,6 +5,7 @@ package relay
 import (
 	"io"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -19,13 +20,15 @@ const (
 	pieceTimeout = 30 * time.Second
 )
 
-// timedBody is the body of a request with limits of time. It belongs to the goroutine
-// that reads it.
+// timedBody is the body of a request with limits of time. One goroutine at a time
+// reads it; a transport may still be at it when the call is over.
 type timedBody struct {
 	io.ReadCloser
-	w     http.ResponseWriter // whose connection it comes on
 	small bool
 	begun bool
+
+	mu sync.Mutex          // guards w
+	w  http.ResponseWriter // whose connection it comes on; nil after stop
 }
 
 // limitTime puts limits of time on the body of a request. If w has no deadlines, the
@@ -34,8 +37,15 @@ func (t *timedBody) limitTime(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength == 0 {
 		return
 	}
-	*t = timedBody{ReadCloser: r.Body, w: w, small: r.ContentLength > 0 && r.ContentLength <= smallBody}
+	t.ReadCloser, t.w, t.small = r.Body, w, r.ContentLength > 0 && r.ContentLength <= smallBody
 	r.Body = t
+}
+
+// stop ends the use of the ResponseWriter, which is gone when its handler returns.
+func (t *timedBody) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.w = nil
 }
 
 // Read reads what has arrived, or waits for it until the deadline.
@@ -54,6 +64,11 @@ func (t *timedBody) Read(p []byte) (n int, err error) {
 }
 
 func (t *timedBody) setDeadline(at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.w == nil {
+		return
+	}
 	_ = http.NewResponseController(t.w).SetReadDeadline(at)
 }
 
