@@ -36,7 +36,8 @@ type account struct {
 	line            tokenLine
 	options         map[string]string
 	menu            []byte
-	lastEvent       event // what the last authorisation pushed, or would have
+	shared          map[string]sharedTicket // by kind
+	lastEvent       event                   // what the last authorisation pushed, or would have
 }
 
 // event is an authorisation event before it is sealed; inner is its XML after CreateTime.
@@ -66,6 +67,7 @@ func (s *Sandbox) AddAccount(a Account) error {
 		Account: a,
 		line:    tokenLine{kind: KindAuthorizer, appid: a.AppID},
 		options: map[string]string{},
+		shared:  map[string]sharedTicket{},
 	}
 	s.order = append(s.order, a.AppID)
 	return nil
@@ -193,6 +195,7 @@ func (s *Sandbox) Revoke(ctx context.Context, appid string) error {
 	}
 	account.authorized, account.granted = false, nil
 	account.refresh, account.oldRefresh = "", ""
+	clear(account.shared)
 	for _, t := range s.tokens {
 		t.killed = t.killed || t.kind == KindAuthorizer && t.appid == appid
 	}

@@ -127,11 +127,6 @@ func (s *Sandbox) menuDelete(x *exchange) (any, error) {
 	return okay(), nil
 }
 
-// jsTicket is ticket/getticket. A jsapi_ticket is for the application to have.
-func (s *Sandbox) jsTicket(*exchange) (any, error) {
-	return object{"errcode": 0, "errmsg": "ok", "ticket": random("JSAPITICKET-", 86), "expires_in": 7200}, nil
-}
-
 func (s *Sandbox) ipList(*exchange) (any, error) {
 	return object{"ip_list": []string{"127.0.0.1", "101.226.103.0/25"}}, nil
 }

@@ -108,6 +108,9 @@ type Switches struct {
 	StringErrCodes bool `json:"string_errcodes,omitempty"`
 	// StringExpiresIn: expires_in as a JSON string.
 	StringExpiresIn bool `json:"string_expires_in,omitempty"`
+	// NewSharedTickets: every ticket/getticket issues another ticket; otherwise it
+	// answers the same one while that lives, with the rest of its life.
+	NewSharedTickets bool `json:"new_shared_tickets,omitempty"`
 	// ExpiresIn is stated as the lifetime of every access token in place of the
 	// truth; 0 tells the truth.
 	ExpiresIn int `json:"expires_in,omitempty"`

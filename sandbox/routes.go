@@ -90,7 +90,7 @@ var routes = map[string]route{
 	"/cgi-bin/menu/create":           {takesAuthorizer, post, (*Sandbox).menuCreate},
 	"/cgi-bin/menu/get":              {takesAuthorizer, get, (*Sandbox).menuGet},
 	"/cgi-bin/menu/delete":           {takesAuthorizer, get, (*Sandbox).menuDelete},
-	"/cgi-bin/ticket/getticket":      {takesAuthorizer, get, (*Sandbox).jsTicket},
+	"/cgi-bin/ticket/getticket":      {takesAuthorizer, get, (*Sandbox).getTicket},
 	"/wxa/getwxacode":                {takesAuthorizer, post, (*Sandbox).miniProgramCode},
 	"/wxa/getwxacodeunlimit":         {takesAuthorizer, post, (*Sandbox).miniProgramCode},
 	"/wxa/msg_sec_check":             {takesAuthorizer, post, (*Sandbox).textCheck},

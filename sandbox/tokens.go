@@ -14,6 +14,8 @@ const (
 	KindAuthorizer = "authorizer"
 	KindRefresh    = "refresh"
 	KindUser       = "user"    // a web user's OAuth token
+	KindJSAPI      = "jsapi"   // an account's jsapi_ticket
+	KindCard       = "wx_card" // an account's api_ticket, for cards
 	KindUnknown    = "unknown" // sent, but never issued
 )
 
@@ -90,8 +92,8 @@ func (s *Sandbox) tokenExpiresIn() any {
 }
 
 // ValidToken is the truth at this moment: the newest credential of the kind that
-// would be accepted, or "" if there is none. appid counts for KindAuthorizer and
-// KindRefresh only.
+// would be accepted, or "" if there is none. appid counts for the kinds that an
+// account has.
 func (s *Sandbox) ValidToken(kind, appid string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,6 +106,8 @@ func (s *Sandbox) ValidToken(kind, appid string) string {
 		return s.live(&account.line)
 	case kind == KindRefresh && account != nil && account.authorized:
 		return account.refresh
+	case account != nil && s.now().Before(account.shared[kind].expires):
+		return account.shared[kind].value
 	}
 	return ""
 }

@@ -51,7 +51,7 @@ func tokenCalls(g *gwtest.Gateway) {
 func rightCalls(t *testing.T, g *gwtest.Gateway) {
 	usual(g)
 	own, platform := gwtest.Bearer(gwtest.ClientSecret, both[0]), gwtest.Bearer(gwtest.PlatformSecret, both[0])
-	for _, path := range []string{gwtest.AuthorizerPath, "/cgi-bin/user/info?openid=o1", "/cgi-bin/menu/get", "/cgi-bin/ticket/getticket", "/wxa/unheard_of", gwtest.EitherPath} {
+	for _, path := range []string{gwtest.AuthorizerPath, "/cgi-bin/user/info?openid=o1", "/cgi-bin/menu/get", "/cgi-bin/ticket/getticket?type=jsapi", "/wxa/unheard_of", gwtest.EitherPath} {
 		g.Ask(http.MethodGet, path, "", own)
 		g.Ask(http.MethodHead, path, "", own)
 		g.Ask(http.MethodGet, path, "", gwtest.Bearer(gwtest.ClientSecret, both[1]))
