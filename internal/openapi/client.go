@@ -76,8 +76,8 @@ const AppIDHeader = "Wechat-Appid"
 // Params are the members of a request body: strings and integers.
 type Params map[string]any
 
-// Call posts body to the endpoint, one of the names below or a path, or gets it if
-// body is nil, and returns WeChat's answer: a JSON object without an errcode, or with
+// Call posts body to the endpoint, one of the names below or a path, with or without a
+// query, or gets it if body is nil, and returns WeChat's answer: a JSON object without an errcode, or with
 // 0. A nil token sends no query at all: the endpoints that take a secret in the body
 // want it so. The answer does not repeat a credential that was sent, but it may hold
 // others.
@@ -142,7 +142,11 @@ func (c *Client) exchange(ctx context.Context, endpoint string, token secret.Sec
 		target = "/cgi-bin/component/" + endpoint
 	}
 	if token != nil {
-		target += "?access_token=" + url.QueryEscape(token.Reveal())
+		mark := "?"
+		if strings.Contains(target, mark) {
+			mark = "&"
+		}
+		target += mark + "access_token=" + url.QueryEscape(token.Reveal())
 	}
 	var content []byte
 	method := http.MethodGet

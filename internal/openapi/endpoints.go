@@ -21,6 +21,7 @@ const (
 	EndpointAuthorizerInfo  = "api_get_authorizer_info"
 	EndpointAuthorizerList  = "api_get_authorizer_list"
 	EndpointDomainIP        = "/cgi-bin/get_api_domain_ip"
+	EndpointSharedTicket    = "/cgi-bin/ticket/getticket" // with "?type=" and the kind behind it
 )
 
 // Lifetimes for answers whose expires_in cannot be used. For a pre_auth_code
