@@ -17,7 +17,7 @@ import (
 // comes back once.
 var stack = strings.Fields(`
 	events token lifetime
-	lookups forced health doubts
+	lookups forced health doubts heldtickets
 	unsaved codes base
 	outcome remember records
 	retry notices tickets
@@ -25,6 +25,7 @@ var stack = strings.Fields(`
 	source
 	rejected
 	components authorizers
+	sharedtickets
 	exchange
 	authorization componentapi
 	keeper`)

@@ -152,7 +152,7 @@ func (a *authorizers) markUnauthorized(ctx context.Context, who subject.Subject,
 	record.State = vault.Unauthorized
 	record.Token, record.Refresh, record.Code = nil, nil, nil
 	_, err := a.save(ctx, who, record)
-	a.memory.Drop(who)
+	a.drop(who)
 	a.notices.publish(ctx, who, newID())
 	a.emit(eventUnauthorized, who, "")
 	a.log(who).Warn("authorizer has withdrawn its authorization")

@@ -32,6 +32,7 @@ type base struct {
 	health   *health
 	doubts   *doubts
 	codes    *codes
+	held     *heldTickets
 }
 
 // log returns the logger for what concerns who.

@@ -11,6 +11,7 @@
 //	keeper.go                          the public methods; the background work
 //	componentapi.go authorization.go   what clients ask for; what WeChat's events report
 //	exchange.go                        an authorization_code becomes tokens, once
+//	sharedtickets.go                   tickets with which applications sign; one call for all who ask
 //	authorizers.go components.go       how WeChat issues a token, of each level
 //	rejected.go                        what follows when WeChat rejects a token
 //	source.go                          memory, vault, WeChat; one renewal of a token at a time in the cluster
@@ -20,6 +21,7 @@
 //	base.go codes.go unsaved.go        what all of them share
 //	doubts.go                          which calls WeChat rejects although the token is alive
 //	health.go forced.go lookups.go     what went wrong with whom, and what is not tried for a while
+//	heldtickets.go                     the tickets with which applications sign, in memory
 //	lifetime.go token.go events.go     work that outlives its caller; the types
 package tokens
 
@@ -52,6 +54,7 @@ type Keeper struct {
 	tickets       *tickets
 	components    *components
 	authorizers   *authorizers
+	shared        *sharedTickets
 	exchange      *exchange
 	authorization *authorization
 	api           *componentAPI
@@ -60,11 +63,12 @@ type Keeper struct {
 // NewKeeper returns a Keeper that holds tokens in memory and asks current
 // for the configuration in force whenever it needs it.
 func NewKeeper(current func() *Settings, memory Memory) *Keeper {
-	b := &base{lifetime: newLifetime(), settings: current, memory: memory, health: newHealth(), doubts: newDoubts(), codes: newCodes()}
+	b := &base{lifetime: newLifetime(), settings: current, memory: memory, health: newHealth(), doubts: newDoubts(), codes: newCodes(), held: newHeldTickets()}
 	k := &Keeper{base: b, records: &records{base: b}, notices: &notices{base: b}}
 	k.tickets = &tickets{k.records}
 	k.components = newComponents(k.tickets, newSlots())
 	k.authorizers = newAuthorizers(k.components, k.notices)
+	k.shared = &sharedTickets{k.authorizers}
 	k.exchange = newExchange(k.authorizers)
 	k.authorization = &authorization{exchange: k.exchange}
 	k.api = &componentAPI{k.exchange}
@@ -92,6 +96,7 @@ func (k *Keeper) watch(ctx context.Context) {
 		}
 		k.health.Sweep(time.Now())
 		k.doubts.Sweep(time.Now())
+		k.held.Sweep(time.Now())
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -226,6 +231,19 @@ func (k *Keeper) AuthorizerInfo(ctx context.Context, who subject.Subject, client
 // refresh tokens that it tells.
 func (k *Keeper) AuthorizerList(ctx context.Context, component, client string, offset, count int) (openapi.AuthorizerList, error) {
 	return k.api.authorizerList(ctx, component, client, offset, count)
+}
+
+// SharedTicket returns a ticket of an account with which applications sign, of one of
+// SharedKinds: from memory while it lives, else from WeChat, by one call for all who ask
+// at once, on this node. It is never one whose life has ended. In the last half hour it
+// is asked for anew, at most once a minute; if no other one can be had within two
+// seconds, that which lives is returned. It is forgotten with the account's tokens.
+//
+// Without a ticket that lives it waits for WeChat, no longer than ctx and renewTimeout.
+// The call goes on when a caller leaves. Its errors are as from CallComponentAPI, and
+// are not remembered: the next call asks again.
+func (k *Keeper) SharedTicket(ctx context.Context, who subject.Subject, client, kind string) (*SharedTicket, error) {
+	return k.shared.get(ctx, heldKey{who, kind}, client)
 }
 
 // CallComponentAPI makes a call of client with who's token and returns WeChat's

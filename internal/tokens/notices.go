@@ -90,7 +90,7 @@ func (n *notices) poll(ctx context.Context, component string) {
 		if n.see(notice{component, read}, now) {
 			who := subject.Of(component, read.AppID)
 			n.codes.Announce(read.ID, read.AppID)
-			n.memory.Drop(who)
+			n.drop(who)
 			n.health.Reset(healthKey{who, renewal})
 		}
 	}

@@ -38,14 +38,21 @@ func (b *base) revoke(who subject.Subject, token *Token) {
 	token.revoked.Store(true)
 	b.health.Revoke(who, token, time.Now())
 	if held := b.memory.Get(who); held == nil || held.Value.Equal(token.Value) {
-		b.memory.Drop(who) // also what is on its way into memory
+		b.drop(who) // also what is on its way into memory
 	}
+}
+
+// drop forgets what is in memory of who: the token, and the tickets that were fetched
+// with one. The tickets end with the authorization, or another one may not grant them.
+func (b *base) drop(who subject.Subject) {
+	b.memory.Drop(who)
+	b.held.Drop(who)
 }
 
 // adopt makes memory hold the token of a record that has just been saved, and
 // nothing older. It is called where a token was issued outside a renewal.
 func (b *base) adopt(who subject.Subject, record vault.Record) {
-	b.memory.Drop(who)
+	b.drop(who)
 	if token := b.tokenOf(who, record); token.live(time.Now()) {
 		b.remember(who, token)
 	}

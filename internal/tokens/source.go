@@ -288,7 +288,7 @@ func (s *source) renew(ctx context.Context, who subject.Subject, record vault.Re
 	}
 	record, err := s.issue(ctx, who, record)
 	if errors.Is(err, problem.ErrUnauthorized) {
-		s.memory.Drop(who)
+		s.drop(who)
 	}
 	if err != nil {
 		return nil, s.renewalFailed(who, err)
