@@ -33,8 +33,8 @@ type endpoint struct {
 	answer func(*Gateway, context.Context, *endpointCall) ([]byte, error)
 }
 
-// endpoints must have a row for each endpoint that policy.Lookup can return. In
-// place of the credential that a row asks for, a client may always send its
+// endpoints must have a row for each endpoint that policy.Lookup can return, but for
+// SharedTicket, see serveSharedTicket. In place of the credential that a row asks for, a client may always send its
 // secret in the header Authorization.
 var endpoints = map[policy.Endpoint]endpoint{
 	policy.Token:                 {"secret", (*Gateway).answerToken},
@@ -65,26 +65,32 @@ type endpointCall struct {
 	form url.Values
 }
 
-// serveEndpoint answers a call that is not relayed. If WeChat refused the call
-// that the gateway made for it, the client gets WeChat's errcode and errmsg, as
-// if it had made the call itself. A problem has precedence over a refusal that
-// it was joined with: the gateway knows more about the cause.
+// serveEndpoint answers a call that is not relayed.
 func (g *Gateway) serveEndpoint(w http.ResponseWriter, r *http.Request, path string, route policy.Route) {
+	var answer []byte
 	e, err := g.newEndpointCall(w, r, path, route)
 	if err == nil {
 		g.Identified(r, e.client)
-		var answer []byte
-		if answer, err = endpoints[route.Endpoint].answer(g, r.Context(), e); err == nil {
-			metrics.AnsweredCalls.Inc()
-			problem.WriteJSON(w, http.StatusOK, answer)
-			return
-		}
+		answer, err = endpoints[route.Endpoint].answer(g, r.Context(), e)
+	}
+	g.finish(w, r, answer, err)
+}
+
+// finish answers a call with a complete JSON object, or with err. If WeChat refused
+// the call that the gateway made for it, the client gets WeChat's errcode and errmsg,
+// as if it had made the call itself. A problem has precedence over a refusal that
+// it was joined with: the gateway knows more about the cause.
+func (g *Gateway) finish(w http.ResponseWriter, r *http.Request, answer []byte, err error) {
+	if err == nil {
+		metrics.AnsweredCalls.Inc()
+		problem.WriteJSON(w, http.StatusOK, answer)
+		return
 	}
 	var own *problem.Problem
 	var refusal *openapi.Refusal
 	if !errors.As(err, &own) && errors.As(err, &refusal) {
 		metrics.AnsweredCalls.Inc()
-		g.Log.Debug("call refused by WeChat", zap.String("path", path), zap.Error(err))
+		g.Log.Debug("call refused by WeChat", zap.String("path", r.URL.Path), zap.Error(err))
 		problem.WriteRefusal(w, refusal)
 		return
 	}

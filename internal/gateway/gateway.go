@@ -65,7 +65,7 @@ type Gateway struct {
 func Looped(r *http.Request) bool { return r.Header.Get(openapi.HopHeader) != "" }
 
 // ServeHTTP serves one call. It answers the endpoints that have a row in the
-// table endpoints, and relays all other paths to WeChat. It returns when the
+// table endpoints, and tickets that applications share. It relays all other calls to WeChat. It returns when the
 // answer is written. Like [relay.Relay.Forward] it panics with
 // [http.ErrAbortHandler] when a relayed answer ends too early.
 //
@@ -89,7 +89,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	route := policy.Lookup(path)
-	if route.Endpoint != policy.Relayed {
+	if route.Endpoint != policy.Relayed && route.Endpoint != policy.SharedTicket {
 		g.serveEndpoint(w, r, path, route)
 		return
 	}
@@ -101,6 +101,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if call.client != nil {
 		call.Client = call.client.ID
 		g.Identified(r, call.client)
+	}
+	if route.Endpoint == policy.SharedTicket && g.serveSharedTicket(w, r, call) {
+		return
 	}
 	g.Relay.Forward(w, r, &call.Call)
 }

@@ -77,6 +77,10 @@ const (
 	ComponentClearQuotaV2 // /cgi-bin/component/clear_quota/v2
 	ClearQuotaV2          // /cgi-bin/clear_quota/v2
 
+	// SharedTicket is /cgi-bin/ticket/getticket: what applications share is answered
+	// from memory, other calls to the path are relayed.
+	SharedTicket
+
 	// APICreatePreauthcode spends the quota the authorise page lives on.
 	APICreatePreauthcode // /cgi-bin/component/api_create_preauthcode
 )

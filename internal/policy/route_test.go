@@ -100,6 +100,9 @@ var paths = []struct {
 	{"/cgi-bin/openapi/rid/get", handled(either(), policy.RIDGet)},
 	{"/wxa/operationams", either()},
 
+	// Answered from memory, or relayed.
+	{"/cgi-bin/ticket/getticket", handled(authorizer(), policy.SharedTicket)},
+
 	// End users.
 	{"/sns/jscode2session", login("/sns/component/jscode2session")},
 	{"/sns/oauth2/access_token", login("/sns/oauth2/component/access_token")},

@@ -53,6 +53,7 @@ var table = map[string]Route{
 	"/cgi-bin/component/clear_quota/v2":            component.at(ComponentClearQuotaV2),
 	"/cgi-bin/clear_quota/v2":                      authorizer.at(ClearQuotaV2),
 	"/cgi-bin/openapi/rid/get":                     either.at(RIDGet),
+	"/cgi-bin/ticket/getticket":                    authorizer.at(SharedTicket), // doc/service/api/webdev/js/api_getticket
 
 	// The option calls dropped authorizer_appid from their bodies when they
 	// lost the "api_" in front, so now the token must name the account; one
