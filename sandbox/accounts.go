@@ -28,6 +28,7 @@ type Account struct {
 type account struct {
 	Account
 	authorized      bool
+	frozen          bool // its own AppSecret
 	authTime        time.Time
 	granted         []int
 	refresh         string // empty until api_query_auth was called

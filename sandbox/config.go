@@ -93,6 +93,9 @@ type Switches struct {
 	// OptionTakesComponent: get/set_authorizer_option want the component token, as
 	// the Chinese page says, and not the authorizer's, as the SDKs send.
 	OptionTakesComponent bool `json:"option_takes_component,omitempty"`
+	// LoginByGET: logins want GET, as their pages say, and not POST as well, as
+	// applications send that have grown on other OAuth servers.
+	LoginByGET bool `json:"login_by_get,omitempty"`
 	// RevokedErrCode answers api_authorizer_token after revocation: 61003 (the
 	// meaning of 0) or 61023.
 	RevokedErrCode int `json:"revoked_errcode,omitempty"`

@@ -107,6 +107,12 @@ func (s *Sandbox) mountTokenLevers(mux *http.ServeMux) {
 	lever(mux, "POST rotate-secret", func(_ context.Context, to struct{ Secret string }) (any, error) {
 		return object{"app_secret": s.RotateAppSecret(to.Secret)}, nil
 	})
+	lever(mux, "POST freeze-secret", func(_ context.Context, of struct {
+		AppID  string
+		Frozen bool
+	}) (any, error) {
+		return nil, s.FreezeAppSecret(of.AppID, of.Frozen)
+	})
 	lever(mux, "POST rotate-keys", func(_ context.Context, to struct {
 		Token string `json:"token"`
 		Key   string `json:"encoding_aes_key"`

@@ -50,6 +50,7 @@
 //	POST   rotate-token     {"appid"} a second process fetches a token
 //	POST   rotate-refresh   {"appid"} a new refresh token
 //	POST   rotate-secret    {"secret"} a new app secret; empty: made up
+//	POST   freeze-secret    {"appid","frozen"} an account's own AppSecret answers 40243
 //	POST   rotate-keys      {"token","encoding_aes_key"} new push keys; empty: made up
 //	POST   usercode         {"appid","user"} a js_code or OAuth code; answers {"code","openid"}
 //	POST   advance          {"by":"2h"} lifetimes pass

@@ -61,7 +61,8 @@ func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Sandbox) newExchange(r *http.Request) *exchange {
 	body := &digestReader{r: io.LimitReader(or[io.Reader](r.Body, http.NoBody), s.cfg.MaxBody), hash: sha256.New()}
-	x := &exchange{r: r, route: routeFor(r.URL.Path), query: r.URL.Query(), body: body}
+	query := r.URL.Query()
+	x := &exchange{r: r, route: routeFor(r.URL.Path, query.Get("action")), query: query, body: body}
 	x.call = Call{
 		Time:     s.cfg.Now(),
 		Method:   r.Method,
@@ -84,7 +85,9 @@ func (s *Sandbox) identify(x *exchange) {
 	if kind == takesNone || kind == takesPage {
 		return
 	}
-	x.presented = x.query.Get("access_token")
+	if !slices.Contains(oldNamePaths, x.call.Path) {
+		x.presented = x.query.Get("access_token")
+	}
 	if x.presented == "" && kind != takesAuthorizer && kind != takesUser {
 		x.presented = x.query.Get("component_access_token")
 	}
@@ -113,6 +116,15 @@ func (s *Sandbox) handle(x *exchange) (any, error) {
 		return nil, refuse(43001, "require GET method")
 	case x.route.method == post && x.r.Method != post:
 		return nil, refuse(43002, "require POST method")
+	case x.route.method == login && x.r.Method == post:
+		if s.switches().LoginByGET {
+			return nil, refuse(43001, "require GET method")
+		}
+		if err := x.addParameters(); err != nil {
+			return nil, err
+		}
+	case x.route.method == login && x.r.Method != get:
+		return nil, refuse(43001, "require GET method")
 	}
 	return x.route.answer(s, x)
 }
@@ -142,7 +154,7 @@ func (s *Sandbox) tokenError(x *exchange) error {
 	switch t := x.token; {
 	case wants == takesNone:
 		return nil
-	case x.presented == "" && wants == takesComponent && strings.HasPrefix(x.call.Path, "/sns/"):
+	case x.presented == "" && wants == takesComponent && (strings.HasPrefix(x.call.Path, "/sns/") || slices.Contains(oldNamePaths, x.call.Path)):
 		return refuse(41021, "component_access_token missing")
 	case x.presented == "":
 		return refuse(41001, "access_token missing")
@@ -189,6 +201,33 @@ func (x *exchange) decode(v any) error {
 		return refuse(44002, "empty post data")
 	case json.Unmarshal(body, v) != nil:
 		return refuse(47001, "data format error")
+	}
+	return nil
+}
+
+// addParameters adds the parameters of a form or of a JSON object in the body to
+// those of the query, which come first.
+func (x *exchange) addParameters() error {
+	body, err := io.ReadAll(io.LimitReader(x.body, maxJSON))
+	if err != nil {
+		return fmt.Errorf("reading the body: %w", err)
+	}
+	var members map[string]any
+	switch {
+	case len(bytes.TrimSpace(body)) == 0:
+	case strings.HasPrefix(x.r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			return refuse(47001, "data format error")
+		}
+		for name, values := range form {
+			x.query[name] = append(x.query[name], values...)
+		}
+	case json.Unmarshal(body, &members) != nil:
+		return refuse(47001, "data format error")
+	}
+	for name, value := range members {
+		x.query.Add(name, fmt.Sprint(value))
 	}
 	return nil
 }

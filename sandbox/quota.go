@@ -3,12 +3,17 @@
 package sandbox
 
 import (
+	"maps"
 	"strings"
 	"time"
 )
 
-// clearsPerMonth is how often an account may have its counters cleared.
-const clearsPerMonth = 10
+// clearsPerMonth is how often an account may have its counters cleared,
+// pathClearsPerMonth how often besides that the counter of one path.
+const (
+	clearsPerMonth     = 10
+	pathClearsPerMonth = 50
+)
 
 // usageKey counts a subject's calls to a path on one day of the sandbox's clock.
 type usageKey struct{ appid, path, day string }
@@ -82,16 +87,34 @@ func (s *Sandbox) clearQuotaBySecret(x *exchange) (any, error) {
 }
 
 func (s *Sandbox) clear(appid string) (any, error) {
-	month := appid + " " + s.now().UTC().Format("2006-01")
-	if s.clears[month] >= clearsPerMonth {
+	return s.clearWhere("all of "+appid, clearsPerMonth, func(key usageKey) bool { return key.appid == appid })
+}
+
+// clearQuotaOfPath is /cgi-bin/openapi/quota/clear, for whom the token belongs to.
+func (s *Sandbox) clearQuotaOfPath(x *exchange) (any, error) {
+	var body struct {
+		Path string `json:"cgi_path"`
+	}
+	if err := x.decode(&body); err != nil {
+		return nil, err
+	}
+	if !strings.HasPrefix(body.Path, "/") {
+		return nil, refuse(76003, "cgi_path not found, please check")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	appid := x.token.appid
+	return s.clearWhere("paths of "+appid, pathClearsPerMonth, func(key usageKey) bool { return key.appid == appid && key.path == body.Path })
+}
+
+// clearWhere forgets usage, within a monthly budget.
+func (s *Sandbox) clearWhere(budget string, perMonth int, forget func(usageKey) bool) (any, error) {
+	month := budget + " " + s.now().UTC().Format("2006-01")
+	if s.clears[month] >= perMonth {
 		return nil, refuse(48006, "forbid to clear quota because of reaching the limit")
 	}
 	s.clears[month]++
-	for key := range s.usage {
-		if key.appid == appid {
-			delete(s.usage, key)
-		}
-	}
+	maps.DeleteFunc(s.usage, func(key usageKey, _ int) bool { return forget(key) })
 	return okay(), nil
 }
 

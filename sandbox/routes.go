@@ -42,6 +42,10 @@ func (r route) kind(switches Switches) tokenKind {
 const (
 	get  = http.MethodGet
 	post = http.MethodPost
+
+	// login is GET, or POST with the parameters in the query, a form or JSON;
+	// Switches.LoginByGET makes it GET alone.
+	login = "login"
 )
 
 // routes are the endpoints with a behaviour of their own.
@@ -59,22 +63,23 @@ var routes = map[string]route{
 	"/cgi-bin/component/get_authorizer_option":     {takesOption, post, (*Sandbox).getOption},
 	"/cgi-bin/component/set_authorizer_option":     {takesOption, post, (*Sandbox).setOption},
 
-	"/cgi-bin/clear_quota":       {takesEither, post, (*Sandbox).clearQuota},
-	"/cgi-bin/openapi/quota/get": {takesEither, post, (*Sandbox).quotaGet},
-	"/cgi-bin/openapi/rid/get":   {takesEither, post, (*Sandbox).ridGet},
-	"/cgi-bin/get_api_domain_ip": {takesEither, get, (*Sandbox).ipList},
-	"/cgi-bin/getcallbackip":     {takesEither, get, (*Sandbox).ipList},
+	"/cgi-bin/clear_quota":         {takesEither, post, (*Sandbox).clearQuota},
+	"/cgi-bin/openapi/quota/get":   {takesEither, post, (*Sandbox).quotaGet},
+	"/cgi-bin/openapi/quota/clear": {takesEither, post, (*Sandbox).clearQuotaOfPath},
+	"/cgi-bin/openapi/rid/get":     {takesEither, post, (*Sandbox).ridGet},
+	"/cgi-bin/get_api_domain_ip":   {takesEither, get, (*Sandbox).ipList},
+	"/cgi-bin/getcallbackip":       {takesEither, get, (*Sandbox).ipList},
 
 	"/cgi-bin/token":          {takesNone, get, (*Sandbox).ordinaryToken},
 	"/cgi-bin/stable_token":   {takesNone, post, (*Sandbox).ordinaryToken},
 	"/cgi-bin/clear_quota/v2": {takesNone, post, (*Sandbox).ordinaryToken},
 
-	"/sns/jscode2session":                 {takesNone, get, (*Sandbox).ordinaryToken},
-	"/sns/oauth2/access_token":            {takesNone, get, (*Sandbox).ordinaryToken},
-	"/sns/oauth2/refresh_token":           {takesNone, get, (*Sandbox).userRefresh},
-	"/sns/component/jscode2session":       {takesComponent, get, (*Sandbox).session},
-	"/sns/oauth2/component/access_token":  {takesComponent, get, (*Sandbox).userToken},
-	"/sns/oauth2/component/refresh_token": {takesComponent, get, (*Sandbox).userRefresh},
+	"/sns/jscode2session":                 {takesNone, login, (*Sandbox).ordinaryToken},
+	"/sns/oauth2/access_token":            {takesNone, login, (*Sandbox).ordinaryToken},
+	"/sns/oauth2/refresh_token":           {takesNone, login, (*Sandbox).userRefresh},
+	"/sns/component/jscode2session":       {takesComponent, login, (*Sandbox).session},
+	"/sns/oauth2/component/access_token":  {takesComponent, login, (*Sandbox).userToken},
+	"/sns/oauth2/component/refresh_token": {takesComponent, login, (*Sandbox).userRefresh},
 	"/sns/userinfo":                       {takesUser, get, (*Sandbox).userInfo},
 	"/sns/auth":                           {takesUser, get, (*Sandbox).userAuth},
 
@@ -117,19 +122,48 @@ var componentPaths = []string{
 	"/wxa/servicemarket/service/get_service_buyer_list",
 	"/wxa/servicemarket/service/get_service_buyer",
 	"/wxa/servicemarket/service/login_auth",
-	"/wxa/servicemarket/get_paid_order_list",
+	"/wxa/setdefaultamsinfo",
 	"/wedata/wedata_get_login_config",
 	"/wedata/wedata_set_login_config",
 	"/componenttcb/",
+	"/product/service/check_auth",
+	"/product/register/register_shop",
 }
 
 // eitherPaths take a token of either kind and have no behaviour of their own.
-var eitherPaths = []string{"/tcb/modifyenv", "/tcb/invokecloudfunction", "/tcb/usecloudaccesstoken"}
+var eitherPaths = []string{
+	"/cgi-bin/callback/check",
+	"/cgi-bin/changeopenid",
+	"/wxa/servicemarket/get_paid_order_list",
+	"/wxa/getdefaultamsinfo",
+	"/wxa/operationams",
+	"/product/register/check_audit_status",
+	"/tcb/modifyenv",
+	"/tcb/invokecloudfunction",
+	"/tcb/usecloudaccesstoken",
+}
+
+// actionKinds are the kinds of token by path and the query's action, where the
+// action decides. Other actions of the path are as the path is.
+var actionKinds = map[[2]string]tokenKind{
+	{"/wxa/getdefaultamsinfo", "get_share_ratio"}:               takesComponent,
+	{"/wxa/getdefaultamsinfo", "agency_get_custom_share_ratio"}: takesComponent,
+	{"/wxa/getdefaultamsinfo", "get_agency_settled_revenue"}:    takesComponent,
+	{"/wxa/getdefaultamsinfo", "get_agency_ads_stat"}:           takesAuthorizer,
+	{"/wxa/getdefaultamsinfo", "get_agency_ads_detail"}:         takesAuthorizer,
+}
+
+// oldNamePaths know the component's token as component_access_token alone, as their
+// pages write it.
+var oldNamePaths = []string{"/product/service/check_auth", "/product/register/register_shop"}
 
 // routeFor finds the endpoint of a path. What is not known is an ordinary API of an account.
-func routeFor(path string) route {
+func routeFor(path, action string) route {
 	if r, ok := routes[path]; ok {
 		return r
+	}
+	if kind, ok := actionKinds[[2]string{path, action}]; ok {
+		return route{kind, "", (*Sandbox).generic}
 	}
 	switch {
 	case within(path, componentPaths):

@@ -36,7 +36,7 @@ type Sandbox struct {
 	issued    []string             // every real credential, in order
 	media     mediaStore
 	usage     map[usageKey]int
-	clears    map[string]int // appid and month → clear_quota calls
+	clears    map[string]int // budget, appid and month → clearings of counters
 	faults    []*Fault
 
 	calls     ring[Call]

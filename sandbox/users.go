@@ -146,10 +146,10 @@ func (s *Sandbox) userAuth(x *exchange) (any, error) {
 }
 
 // ordinaryToken is every call made with an account's own secret. A third party
-// has none, so WeChat refuses.
+// has none, so WeChat refuses. A frozen secret gets no token, whatever it is.
 func (s *Sandbox) ordinaryToken(x *exchange) (any, error) {
 	appid, secret := x.query.Get("appid"), x.query.Get("secret")
-	if x.r.Method == post && appid == "" {
+	if x.route.method == post && appid == "" {
 		var body struct{ AppID, Secret, AppSecret string }
 		if err := x.decode(&body); err != nil {
 			return nil, err
@@ -165,6 +165,22 @@ func (s *Sandbox) ordinaryToken(x *exchange) (any, error) {
 		return nil, refuse(41004, "appsecret missing")
 	case s.accounts[appid] == nil:
 		return nil, refuse(40013, "invalid appid")
+	case s.accounts[appid].frozen && (x.call.Path == "/cgi-bin/token" || x.call.Path == "/cgi-bin/stable_token"):
+		return nil, refuse(40243, "AppSecret is frozen, unfreeze it and try again")
 	}
 	return nil, refuse(40125, fmt.Sprintf("invalid appsecret, %s is managed by a third party", appid))
+}
+
+// FreezeAppSecret lets an account's admin freeze its AppSecret in the console, or
+// end that: its own token calls answer 40243, calls through the platform go on.
+// The AppSecret of a platform cannot be frozen.
+func (s *Sandbox) FreezeAppSecret(appid string, frozen bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	account := s.accounts[appid]
+	if account == nil {
+		return fmt.Errorf("freezing the AppSecret of %s: no such account", appid)
+	}
+	account.frozen = frozen
+	return nil
 }
