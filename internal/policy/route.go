@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package policy decides two things about a call to the WeChat API, from its
-// method and path alone: which token the path takes ([Lookup]), and whether a
-// client may make the call ([Rights]). A path passes [Clean] first.
+// method and path, and for a few paths from the parameter action: which token the
+// path takes ([Lookup], [PathKinds]), and whether a client may make the call
+// ([Rights]). A path passes [Clean] first. Nothing depends on a body.
 //
 // The path decides about the token, never the name of the query parameter:
 // SDKs send component tokens as access_token and as component_access_token,
@@ -85,10 +86,18 @@ const (
 	APICreatePreauthcode // /cgi-bin/component/api_create_preauthcode
 )
 
+// Actions are kinds by the value of the query parameter action.
+type Actions map[string]Kind
+
 // Route says how the gateway treats a path.
 type Route struct {
 	Kind     Kind
 	Endpoint Endpoint
+
+	// Actions are the kinds that replace Kind for some values of the query
+	// parameter action, where one path serves several calls; nil for most paths.
+	// It is shared by all Routes of the path and must not be changed.
+	Actions *Actions
 
 	// Param is the query parameter that carries the real token when the call
 	// is relayed; "" where none is attached.
@@ -104,24 +113,41 @@ type Route struct {
 	Anonymous bool
 }
 
+// KindFor returns the kind of a call with this action, "" for none.
+func (r Route) KindFor(action string) Kind {
+	if r.Actions != nil {
+		if kind, ok := (*r.Actions)[action]; ok {
+			return kind
+		}
+	}
+	return r.Kind
+}
+
 // Lookup returns the route of a path that passed Clean. It ignores case,
 // because WeChat might: a path that differs from an entry by case alone has
 // the route of that entry. Clean refuses the other ways to dodge an entry.
 func Lookup(path string) Route {
-	path = strings.ToLower(path)
+	route, _ := builtIn(strings.ToLower(path))
+	return route
+}
+
+// builtIn is Lookup for a path in lower case. Known says that the table has the path,
+// or that it is in a family.
+func builtIn(path string) (route Route, known bool) {
 	if route, ok := table[path]; ok {
-		return route
+		return route, true
 	}
 	for _, f := range families {
 		if strings.HasPrefix(path, f.prefix) {
-			return f.route
+			return f.route, true
 		}
 	}
-	return authorizer
+	return authorizer, false
 }
 
 // Named reports whether the table has a path, which passed Clean, as itself and not
-// only as one of its family. What the answers to such a path hold is known.
+// only as one of its family. What the answers to such a path hold is known. What an
+// operator says of a path by PathKinds tells nothing about its answers.
 func Named(path string) bool {
 	_, named := table[strings.ToLower(path)]
 	return named

@@ -3,6 +3,7 @@
 package policy_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,14 +26,18 @@ func login(rewrite string) policy.Route {
 
 func answered(e policy.Endpoint) policy.Route { return policy.Route{Kind: policy.None, Endpoint: e} }
 
+func byOldName(r policy.Route) policy.Route { r.Param = "component_access_token"; return r }
+
 func handled(r policy.Route, e policy.Endpoint) policy.Route { r.Endpoint = e; return r }
 
 func anonymous(r policy.Route) policy.Route { r.Anonymous = true; return r }
 
-var paths = []struct {
+type specified struct {
 	path string
 	want policy.Route
-}{
+}
+
+var paths = []specified{
 	// Token endpoints: WeChat wants a secret, the gateway the client's.
 	{"/cgi-bin/token", answered(policy.Token)},
 	{"/cgi-bin/stable_token", answered(policy.StableToken)},
@@ -59,8 +64,6 @@ var paths = []struct {
 	{"/cgi-bin/component/something_new", component()},
 
 	// Authorizer paths in the component's folder.
-	{"/cgi-bin/component/get_authorizer_option", authorizer()},
-	{"/cgi-bin/component/set_authorizer_option", authorizer()},
 	{"/cgi-bin/component/getprivacysetting", authorizer()},
 	{"/cgi-bin/component/setprivacysetting", authorizer()},
 	{"/cgi-bin/component/uploadprivacyextfile", authorizer()},
@@ -69,6 +72,8 @@ var paths = []struct {
 	{"/wxa/component/fastregisterpersonalweapp", component()},
 	{"/wxa/component/fastregisterbetaweapp", component()},
 	{"/wxa/component/something_new", component()},
+	{"/wxa/component/fastnormalizebetaweapp", authorizer()},
+	{"/wxa/component/reusemchidfastnormalizebetaweapp", authorizer()},
 	{"/wxa/gettemplatedraftlist", component()},
 	{"/wxa/gettemplatelist", component()},
 	{"/wxa/addtotemplate", component()},
@@ -77,7 +82,10 @@ var paths = []struct {
 	{"/wxa/servicemarket/service/get_service_buyer_list", component()},
 	{"/wxa/servicemarket/service/get_service_buyer", component()},
 	{"/wxa/servicemarket/service/login_auth", component()},
-	{"/wxa/servicemarket/get_paid_order_list", component()},
+	{"/wxa/setdefaultamsinfo", component()},
+	{"/product/service/check_auth", byOldName(component())},
+	{"/product/register/register_shop", byOldName(component())},
+	{"/product/register/submit_basicinfo", authorizer()},
 	{"/wxa/servicemarket", authorizer()},
 	{"/wxa/servicemarketretrieve", authorizer()},
 	{"/wedata/wedata_get_login_config", component()},
@@ -89,6 +97,13 @@ var paths = []struct {
 	{"/componenttcbx/describeenvs", authorizer()},
 
 	// Both.
+	{"/cgi-bin/component/get_authorizer_option", either()},
+	{"/cgi-bin/component/set_authorizer_option", either()},
+	{"/wxa/servicemarket/get_paid_order_list", either()},
+	{"/product/register/check_audit_status", either()},
+	{"/cgi-bin/openapi/quota/clear", either()},
+	{"/cgi-bin/callback/check", either()},
+	{"/cgi-bin/changeopenid", either()},
 	{"/tcb/modifyenv", either()},
 	{"/tcb/invokecloudfunction", either()},
 	{"/tcb/usecloudaccesstoken", either()},
@@ -102,6 +117,12 @@ var paths = []struct {
 
 	// Answered from memory, or relayed.
 	{"/cgi-bin/ticket/getticket", handled(authorizer(), policy.SharedTicket)},
+
+	// By the action.
+	{"/wxa/getdefaultamsinfo", policy.Route{Kind: policy.Either, Param: "access_token", Actions: &policy.Actions{
+		"get_share_ratio": policy.Component, "agency_get_custom_share_ratio": policy.Component, "get_agency_settled_revenue": policy.Component,
+		"get_agency_ads_stat": policy.Authorizer, "get_agency_ads_detail": policy.Authorizer,
+	}}},
 
 	// End users.
 	{"/sns/jscode2session", login("/sns/component/jscode2session")},
@@ -195,6 +216,48 @@ func TestRewritesEnd(t *testing.T) {
 	}
 }
 
+// Every row of the table is one of the specification above, and carries the page
+// that it follows. A row for an action stands behind the one of its path.
+func TestEveryRowIsSpecified(t *testing.T) {
+	known := make(map[string]bool)
+	for _, row := range paths {
+		known[row.path] = true
+	}
+	seen := make(map[string]bool)
+	for _, row := range policy.Rows {
+		if !known[row.Path] {
+			t.Errorf("%s: not in the specification", row.Path)
+		}
+		if row.Page == "" {
+			t.Errorf("%s %s: follows no page", row.Path, row.Action)
+		}
+		if key := row.Path + " " + row.Action; seen[key] || row.Action != "" && !seen[row.Path+" "] {
+			t.Errorf("%s: twice, or before the row of its path", key)
+		} else {
+			seen[key] = true
+		}
+		if row.Path != strings.ToLower(row.Path) {
+			t.Errorf("%s: never found, it is not in lower case", row.Path)
+		}
+		if got := policy.Lookup(row.Path).KindFor(row.Action); got != row.Route.Kind {
+			t.Errorf("%s with action %q: kind %d, want %d", row.Path, row.Action, got, row.Route.Kind)
+		}
+	}
+}
+
+// An action that nobody knows, or none, leaves the decision to the token; an action
+// says nothing about other paths.
+func TestUnknownActionHasTheKindOfItsPath(t *testing.T) {
+	for _, action := range []string{"", "get_share_ratio2", "Get_Share_Ratio", "agency_new"} {
+		if kind := policy.Lookup("/wxa/getdefaultamsinfo").KindFor(action); kind != policy.Either {
+			t.Errorf("%q: kind %d", action, kind)
+		}
+	}
+	if kind := policy.Lookup("/cgi-bin/user/get").KindFor("get_share_ratio"); kind != policy.Authorizer {
+		t.Errorf("another path: kind %d", kind)
+	}
+}
+
 // A path that only its family knows is none that the table names.
 func TestNamed(t *testing.T) {
 	for path, want := range map[string]bool{
@@ -208,9 +271,16 @@ func TestNamed(t *testing.T) {
 }
 
 func TestLookupDoesNotAllocate(t *testing.T) {
+	kinds := make(policy.PathKinds)
+	if _, err := kinds.Add("component", "/wxa/new/path"); err != nil {
+		t.Fatal(err)
+	}
+	lower := slices.DeleteFunc(slices.Clone(paths), func(row specified) bool { return strings.ToLower(row.path) != row.path })
 	allocs := testing.AllocsPerRun(100, func() {
-		for _, row := range paths[:10] {
-			policy.Lookup(row.path)
+		for _, row := range lower {
+			policy.Lookup(row.path).KindFor("get_share_ratio")
+			kinds.Lookup(row.path)
+			policy.PathKinds(nil).Lookup(row.path)
 		}
 	})
 	if allocs != 0 {
