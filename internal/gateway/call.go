@@ -39,9 +39,9 @@ type call struct {
 }
 
 // identify finds the client and the subject of a call that is relayed, and
-// checks the client's rights. It waits for nothing, and it does not read the
-// body: Relay must still have all of it. Its errors are problems, which the
-// caller may see.
+// checks the client's rights; see login for logins. It waits for nothing, and it
+// does not read the body: Relay must still have all of it, and no decision depends
+// on it. Its errors are problems, which the caller may see.
 //
 // The method is checked first, for all kinds of paths. The client is checked
 // before its rights, so that a request without a valid credential gets no
@@ -49,8 +49,8 @@ type call struct {
 // so that an SDK with the wrong token gets the errcode that WeChat has for it.
 func (g *Gateway) identify(r *http.Request, path string, route policy.Route) (*call, error) {
 	c := &call{kind: route.Kind, Call: relay.Call{Param: route.Param, Path: path, Query: r.URL.RawQuery}}
-	if route.Rewrite != "" {
-		c.Path = route.Rewrite
+	if route.Actions != nil {
+		c.kind = route.KindFor(rewrite.First(c.Query, "action"))
 	}
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodPost && r.Method != http.MethodHead:
@@ -66,8 +66,6 @@ func (g *Gateway) identify(r *http.Request, path string, route policy.Route) (*c
 		}
 		c.Query = rewrite.Without(c.Query, g.Clients.IsCredential)
 		return c, nil
-	case route.Kind == policy.Login:
-		return c, g.login(r, c, path, route.Anonymous)
 	}
 	if err := g.caller(r, c); err != nil {
 		return nil, err
@@ -93,28 +91,49 @@ func withheldFrom(path string) []string {
 }
 
 // caller sets the client and the subject from the credential in the request: the
-// client secret in the header Authorization, or without that header the gateway
-// token in the query. A wrong header is an error even if the query has a valid
-// token: the gateway does not try one credential after the other.
+// client secret in the header Authorization, otherwise the gateway token in the
+// query. Another Authorization, such as that of a proxy in front, is ignored beside a
+// token, as WeChat ignores it, even if the token is not valid: the SDK must get to
+// know that. A valid secret decides over any token.
 //
 // SDKs send a component's token as access_token or as component_access_token,
 // and WeChat's current pages write access_token for both levels. So both names
 // are read, and the path decides which level is needed
 // (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/getting_started/how_to_call_api.html).
 func (g *Gateway) caller(r *http.Request, c *call) error {
-	if header := r.Header.Get("Authorization"); header != "" {
-		return g.bearer(r, c, header)
+	found, err := g.bearer(r, c)
+	if found || err != nil {
+		return err
 	}
-	token := rewrite.First(r.URL.RawQuery, "access_token", "component_access_token")
+	found, err = g.token(r, c, r.URL.RawQuery)
+	if found || err != nil {
+		return err
+	}
+	return missing(r, problem.ErrTokenMissing)
+}
+
+// missing returns the error for a request without a credential: for one whose
+// Authorization is no client's ErrBearer, otherwise the error that is given.
+func missing(r *http.Request, otherwise *problem.Problem) error {
+	if r.Header.Get("Authorization") != "" {
+		return problem.ErrBearer
+	}
+	return otherwise
+}
+
+// token sets the client and the subject from the gateway token in a query, and
+// reports whether there was one.
+func (g *Gateway) token(r *http.Request, c *call, query string) (found bool, err error) {
+	token := rewrite.First(query, "access_token", "component_access_token")
 	if token == "" {
-		return problem.ErrTokenMissing
+		return false, nil
 	}
 	signer, who, err := g.Clients.withToken(token, time.Now())
 	c.client, c.shown, c.Subject = signer.client, signer.shown, who
 	if err != nil {
-		return err
+		return true, err
 	}
-	return g.admit(r, c.client)
+	return true, g.admit(r, c.client)
 }
 
 // admit checks the address from which a client calls. It must be called wherever
@@ -126,38 +145,39 @@ func (g *Gateway) admit(r *http.Request, client *Client) error {
 	return client.admits(g.Address(r))
 }
 
-// bearer sets the client from the secret in the header Authorization. A secret
-// does not say for whom the client acts, so the subject is, in this order:
+// bearer sets the client from a client secret in the header Authorization, and
+// reports whether there was one. A secret does not say for whom the client acts, so
+// the subject is, in this order:
 //
 //   - the component, on component-level and login paths (a login names its
-//     account in the query), or if the header Wechat-Appid names the component;
+//     account in a parameter), or if the header Wechat-Appid names the component;
 //   - the account that Wechat-Appid names;
 //   - the client's account, if it has exactly one.
 //
 // Whether the client may act for the account is checked later, by permit. A
 // client with several accounts must send the header: a guess could send a
 // message from the wrong account.
-func (g *Gateway) bearer(r *http.Request, c *call, header string) error {
-	if c.client, c.shown = g.Clients.withBearer(header); c.client == nil {
-		return problem.ErrBearer
+func (g *Gateway) bearer(r *http.Request, c *call) (found bool, err error) {
+	if c.client, c.shown = g.Clients.authorization(r); c.client == nil {
+		return false, nil
 	}
 	if err := g.admit(r, c.client); err != nil {
-		return err
+		return true, err
 	}
 	named := r.Header.Get(openapi.AppIDHeader)
 	switch {
 	case c.kind == policy.Component || c.kind == policy.Login || named == c.client.Component:
 		c.Subject = subject.Of(c.client.Component, "")
 	case named != "" && !subject.ValidAppID(named):
-		return problem.ErrUnauthorized.Because("%s is not an appid", openapi.AppIDHeader)
+		return true, problem.ErrUnauthorized.Because("%s is not an appid", openapi.AppIDHeader)
 	case named != "":
 		c.Subject = subject.Of(c.client.Component, named)
 	case c.client.Rights.OnlyAuthorizer() != "":
 		c.Subject = subject.Of(c.client.Component, c.client.Rights.OnlyAuthorizer())
 	default:
-		return problem.ErrUnauthorized.Because("the client has several authorizers, name one in the header %s", openapi.AppIDHeader)
+		return true, problem.ErrUnauthorized.Because("the client has several authorizers, name one in the header %s", openapi.AppIDHeader)
 	}
-	return nil
+	return true, nil
 }
 
 // fits refuses a token of the wrong level for a path of this kind, with WeChat's

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"strings"
 	"time"
@@ -200,6 +201,17 @@ func (c *Clients) withBearer(header string) (*Client, secretDigest) {
 		return nil, secretDigest{}
 	}
 	return c.withSecret(strings.TrimSpace(text))
+}
+
+// authorization is withBearer for a request. Of several headers Authorization, of
+// which a proxy may have added one, the first with a client secret counts.
+func (c *Clients) authorization(r *http.Request) (*Client, secretDigest) {
+	for _, value := range r.Header["Authorization"] {
+		if client, shown := c.withBearer(value); client != nil {
+			return client, shown
+		}
+	}
+	return nil, secretDigest{}
 }
 
 // IsCredential reports whether text is a client secret, looks like a gateway

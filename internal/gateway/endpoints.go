@@ -107,18 +107,15 @@ func (g *Gateway) newEndpointCall(w http.ResponseWriter, r *http.Request, path s
 		return nil, problem.ErrNotAllowed.Because("WeChat uses GET and POST")
 	}
 	e := &endpointCall{call: call{kind: route.Kind, Call: relay.Call{Path: path}}, endpoint: route.Endpoint}
-	inForm := endpoints[e.endpoint].secret != "" && r.Header.Get("Authorization") == ""
-	if !inForm {
-		if err := g.authenticate(r, e); err != nil {
-			return nil, err
-		}
+	known, err := g.authenticate(r, e)
+	if err != nil {
+		return nil, err
 	}
-	var err error
 	if e.form, err = parameters(w, r); err != nil {
 		return nil, err
 	}
-	if inForm {
-		if err := g.authenticate(r, e); err != nil {
+	if !known {
+		if err := g.authenticateForm(r, e); err != nil {
 			return nil, err
 		}
 	}
@@ -128,39 +125,44 @@ func (g *Gateway) newEndpointCall(w http.ResponseWriter, r *http.Request, path s
 	return e, e.permit(r.Method, path)
 }
 
-// authenticate sets the client and the subject of a call. The credential is, in
-// this order: the secret in the header Authorization, the secret in the
-// parameter of the endpoint, a gateway token. An endpoint with such a parameter
-// accepts no gateway token, as WeChat's takes no token. The subject is the
-// component: the account, if any, is named by a parameter. Only a path of kind
+// authenticate sets the client and the subject of a call from its header or its
+// query: the secret in the header Authorization, or else a gateway token. Known is
+// false if the client is to be found in the parameters: an endpoint whose parameters
+// have a secret accepts no gateway token, as WeChat's takes no token. The subject is
+// the component: the account, if any, is named by a parameter. Only a path of kind
 // Either also takes a token of an account.
-//
-// e.form is read only for the secret in the parameter.
-func (g *Gateway) authenticate(r *http.Request, e *endpointCall) error {
-	parameter := endpoints[e.endpoint].secret
-	header := r.Header.Get("Authorization")
-	switch {
-	case e.kind == policy.Either:
-		return g.caller(r, &e.call)
-	case header != "":
-		if e.client, e.shown = g.Clients.withBearer(header); e.client == nil {
-			return problem.ErrBearer
-		}
-	case parameter != "":
-		if e.client, e.shown = g.Clients.withSecret(e.form.Get(parameter)); e.client == nil {
-			return problem.ErrClientSecret
-		}
-	default:
-		if err := g.caller(r, &e.call); err != nil {
-			return err
-		}
-		return e.fits(policy.Component)
+func (g *Gateway) authenticate(r *http.Request, e *endpointCall) (known bool, err error) {
+	if e.kind == policy.Either {
+		return true, g.caller(r, &e.call)
 	}
-	if err := g.admit(r, e.client); err != nil {
-		return err
+	if e.client, e.shown = g.Clients.authorization(r); e.client != nil {
+		return true, g.actAsComponent(r, e)
 	}
+	if endpoints[e.endpoint].secret != "" {
+		return false, nil
+	}
+	if err := g.caller(r, &e.call); err != nil {
+		return true, err
+	}
+	return true, e.fits(policy.Component)
+}
+
+// authenticateForm sets the client and the subject from the secret in the parameters.
+func (g *Gateway) authenticateForm(r *http.Request, e *endpointCall) error {
+	secret := e.form.Get(endpoints[e.endpoint].secret)
+	if secret == "" {
+		return missing(r, problem.ErrClientSecret)
+	}
+	if e.client, e.shown = g.Clients.withSecret(secret); e.client == nil {
+		return problem.ErrClientSecret
+	}
+	return g.actAsComponent(r, e)
+}
+
+// actAsComponent sets the subject of a client that has shown its secret.
+func (g *Gateway) actAsComponent(r *http.Request, e *endpointCall) error {
 	e.Subject = subject.Of(e.client.Component, "")
-	return nil
+	return g.admit(r, e.client)
 }
 
 // authorizer returns the account that a parameter names, or without the

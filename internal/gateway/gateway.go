@@ -34,6 +34,8 @@ import (
 type Gateway struct {
 	// Clients are the applications that may call.
 	Clients *Clients
+	// Kinds are the kinds of paths that the configuration has; nil for none.
+	Kinds policy.PathKinds
 	// Components are the configured component_appids. An anonymous login needs
 	// them: no client says which platform it is for.
 	Components map[string]struct{}
@@ -88,24 +90,33 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, r, g.Log, problem.ErrBadRequest.Because("the query has a blank or a control character, which must be escaped: %%20 for a blank"))
 		return
 	}
-	route := policy.Lookup(path)
-	if route.Endpoint != policy.Relayed && route.Endpoint != policy.SharedTicket {
+	route := g.Kinds.Lookup(path)
+	var c *call
+	var err error
+	switch {
+	case route.Endpoint != policy.Relayed && route.Endpoint != policy.SharedTicket:
 		g.serveEndpoint(w, r, path, route)
 		return
+	case route.Kind == policy.Login:
+		c, err = g.login(w, r, path, route)
+	default:
+		c, err = g.identify(r, path, route)
 	}
-	call, err := g.identify(r, path, route)
 	if err != nil {
 		g.refuse(w, r, err)
 		return
 	}
-	if call.client != nil {
-		call.Client = call.client.ID
-		g.Identified(r, call.client)
+	if c.client != nil {
+		c.Client = c.client.ID
+		g.Identified(r, c.client)
 	}
-	if route.Endpoint == policy.SharedTicket && g.serveSharedTicket(w, r, call) {
+	if route.Endpoint == policy.SharedTicket && g.serveSharedTicket(w, r, c) {
 		return
 	}
-	g.Relay.Forward(w, r, &call.Call)
+	if route.Kind == policy.Login {
+		r = asGET(r)
+	}
+	g.Relay.Forward(w, r, &c.Call)
 }
 
 // refuse answers a call with the problem of err. What is left of its body is read

@@ -3,9 +3,11 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"mime"
+	"mime/multipart"
 	"net/http"
 	"net/url"
 	"strings"
@@ -17,7 +19,7 @@ import (
 const (
 	// maxParameters is the largest body, in bytes, of a call that the gateway
 	// answers itself. The body is held in memory, also that of a caller without
-	// a valid secret.
+	// a valid secret. That of a login is one of these bodies.
 	maxParameters = 16 << 10
 	// bodyTimeout is the time in which such a body must arrive as a whole: a
 	// caller that sends a byte now and then would otherwise keep its connection,
@@ -25,19 +27,29 @@ const (
 	bodyTimeout = 10 * time.Second
 )
 
-// parameters reads the parameters of a call from the query and from the body,
-// which is JSON or a form. SDKs use all three. If both have a parameter, the
-// value in the body is used. It waits until the body has arrived, at most
-// bodyTimeout. Its errors are problems: ErrTooLarge (413) and ErrBadRequest
-// (47001).
-//
-// A body that begins with "{" is JSON even if its type says that it is a form:
-// curl -d sends that type unless it is told another one.
+// parameters reads the parameters of a call from the query and from the body. If
+// both have a parameter, the value in the body is used. It waits until the body has
+// arrived, at most bodyTimeout. Its errors are problems: ErrTooLarge (413) and
+// ErrBadRequest (47001).
 func parameters(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	form, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, problem.ErrBadRequest.Because("the query is malformed")
 	}
+	posted, err := posted(w, r)
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range posted {
+		form[name] = append(values, form[name]...)
+	}
+	return form, nil
+}
+
+// posted reads the parameters in the body of a call, which is JSON, a form or a
+// multipart form: applications and SDKs use all of them. A blank body has none. It
+// waits and fails as parameters does.
+func posted(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	// A ResponseWriter that has no deadlines returns an error. The body is then
 	// read without one.
 	control := http.NewResponseController(w)
@@ -47,22 +59,34 @@ func parameters(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 		return nil, problem.OfBody(err)
 	}
 	_ = control.SetReadDeadline(time.Time{}) // a deadline that passes now would cancel the request
-	if len(body) == 0 {
-		return form, nil
+	if body = bytes.TrimSpace(body); len(body) == 0 {
+		return nil, nil
 	}
-	var posted url.Values
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "application/x-www-form-urlencoded" && body[0] != '{' {
-		posted, err = url.ParseQuery(string(body))
-	} else {
-		posted, err = members(body)
-	}
+	values, err := decoded(body, r.Header.Get("Content-Type"))
 	if err != nil {
 		return nil, problem.ErrBadRequest.Because("the body is neither JSON nor a form")
 	}
-	for name, values := range posted {
-		form[name] = append(values, form[name]...)
+	return values, nil
+}
+
+// decoded reads a body of a content type. One that begins with "{" is JSON even if
+// its type says that it is a form: curl -d sends that type unless it is told another
+// one. Files in a multipart form are ignored.
+func decoded(body []byte, contentType string) (url.Values, error) {
+	kind, options, _ := mime.ParseMediaType(contentType)
+	switch {
+	case body[0] == '{':
+		return members(body)
+	case kind == "application/x-www-form-urlencoded":
+		return url.ParseQuery(string(body))
+	case kind == "multipart/form-data":
+		form, err := multipart.NewReader(bytes.NewReader(body), options["boundary"]).ReadForm(maxParameters)
+		if err != nil {
+			return nil, err
+		}
+		return form.Value, form.RemoveAll()
 	}
-	return form, nil
+	return members(body)
 }
 
 // members reads the members of a JSON object as texts: 5 and "5" are the same,
@@ -77,7 +101,7 @@ func members(body []byte) (url.Values, error) {
 	form := make(url.Values)
 	for name, raw := range object {
 		var text string
-		if json.Unmarshal(raw, &text) != nil {
+		if string(raw) == "null" || json.Unmarshal(raw, &text) != nil {
 			text = string(raw)
 		}
 		if text = strings.TrimSpace(text); text != "null" {

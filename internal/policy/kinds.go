@@ -3,7 +3,6 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -23,12 +22,12 @@ var kindNames = map[string]Route{"component": component, "authorizer": authorize
 // and those that the gateway answers itself, would lose what keeps credentials
 // back. It reports whether the table, or the path's family, says otherwise.
 func (k PathKinds) Add(kind, path string) (overrides bool, err error) {
-	route, known := kindNames[kind]
-	if !known {
-		return false, errors.New("want authorizer, component or either, then paths")
-	}
 	if _, ok := Clean(path); !ok {
 		return false, fmt.Errorf("%q is not a plain path, such as /wxa/new/path; wildcards are not possible", path)
+	}
+	route, known := kindNames[kind]
+	if !known {
+		return false, fmt.Errorf("%s: want the kind authorizer, component or either", path)
 	}
 	lower := strings.ToLower(path)
 	if _, twice := k[lower]; twice {

@@ -56,9 +56,9 @@ func TestPathKinds(t *testing.T) {
 
 func TestPathKindsThatAreMistakes(t *testing.T) {
 	for _, row := range []struct{ name, kind, path, err string }{
-		{"an unknown kind", "login", "/wxa/new", "want authorizer, component or either"},
-		{"a kind in other letters", "Component", "/wxa/new", "want authorizer, component or either"},
-		{"no kind", "", "/wxa/new", "want authorizer, component or either"},
+		{"an unknown kind", "login", "/wxa/new", "want the kind authorizer, component or either"},
+		{"a kind in other letters", "Component", "/wxa/new", "want the kind authorizer, component or either"},
+		{"no kind", "", "/wxa/new", "want the kind authorizer, component or either"},
 		{"a prefix", "component", "/wxa/new/*", "not a plain path"},
 		{"all paths", "component", "/*", "not a plain path"},
 		{"no path", "component", "", "not a plain path"},

@@ -43,7 +43,14 @@ func TestBearer(t *testing.T) {
 		"is no client's":               {gwtest.Bearer(gwtest.UnknownSecret, gwtest.OfficialAccount), "", none, 40125, 401},
 		"is empty":                     {gwtest.Bearer("", gwtest.OfficialAccount), "", none, 40125, 401},
 		"is of another scheme":         {http.Header{"Authorization": {"Basic " + gwtest.SoloSecret}}, "", none, 40125, 401},
-		"is wrong, and the token in the query no way out": {gwtest.Bearer(gwtest.UnknownSecret, ""), "?access_token=" + miniToken, none, 40125, 401},
+		// What is no client's is not for the gateway: WeChat ignores it, too.
+		"is no client's, and the token in the query decides":     {gwtest.Bearer(gwtest.UnknownSecret, ""), "?access_token=" + miniToken, gwtest.MiniProgram, 0, 200},
+		"is a proxy's, and the token in the query decides":       {http.Header{"Authorization": {"Basic cHJveHk6cHJveHk="}}, "?access_token=" + miniToken, gwtest.MiniProgram, 0, 200},
+		"is a proxy's, and Wechat-Appid no credential":           {http.Header{"Authorization": {"Basic cHJveHk6cHJveHk="}, "Wechat-Appid": {gwtest.OfficialAccount}}, "?access_token=" + miniToken, gwtest.MiniProgram, 0, 200},
+		"is no client's, and the token is not valid":             {gwtest.Bearer(gwtest.UnknownSecret, ""), "?access_token=" + miniToken + "x", none, 40001, 200},
+		"is no client's, and the token is empty":                 {gwtest.Bearer(gwtest.UnknownSecret, ""), "?access_token=", none, 40125, 401},
+		"is the second of two headers":                           {http.Header{"Authorization": {"Basic cHJveHk6cHJveHk=", "Bearer " + gwtest.SoloSecret}}, "", gwtest.OfficialAccount, 0, 200},
+		"is the second of two headers, and decides over a token": {http.Header{"Authorization": {"Bearer eyJhbGciOi", "Bearer " + gwtest.SoloSecret}}, "?access_token=" + miniToken, gwtest.OfficialAccount, 0, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g.WeChat.ResetCounts()

@@ -5,6 +5,7 @@ package calls_test
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ func TestTokenEndpoints(t *testing.T) {
 	json := http.Header{"Content-Type": {"application/json"}}
 	inQuery := strings.TrimPrefix(gwtest.TokenPath(gwtest.OfficialAccount, gwtest.ClientSecret), "/cgi-bin/token?")
 	inJSON := `{"grant_type":"client_credential","appid":"` + gwtest.OfficialAccount + `","secret":"` + gwtest.ClientSecret + `","force_refresh":true}`
+	multipartType, multipartBody := multipartForm(url.Values{"grant_type": {"client_credential"}, "appid": {gwtest.OfficialAccount}, "secret": {gwtest.ClientSecret}})
 	for name, row := range map[string]struct {
 		method, query, body string
 		header              http.Header
@@ -31,6 +33,8 @@ func TestTokenEndpoints(t *testing.T) {
 		"POST JSON under the name of a form":     {"POST", "", inJSON, form},
 		"POST JSON without a content type":       {"POST", "", " \n" + inJSON, nil},
 		"POST with all in the query":             {"POST", "?" + inQuery, "", nil},
+		"POST with all in the query and a blank": {"POST", "?" + inQuery, "\r\n", json},
+		"POST multipart":                         {"POST", "", multipartBody, typed(multipartType)},
 		"POST with all in the query and {}":      {"POST", "?" + inQuery, "{}", json},
 		"POST JSON without what the query names": {"POST", "?appid=" + gwtest.OfficialAccount, `{"secret":"` + gwtest.ClientSecret + `"}`, json},
 	} {
@@ -121,6 +125,21 @@ func TestWithdrawnAccountGetsNoToken(t *testing.T) {
 		if answer := g.AskGet(path); answer.Status != 200 || answer.ErrCode != 61003 {
 			t.Errorf("%s: %d %s", name, answer.Status, answer.Body)
 		}
+	}
+}
+
+// The admin of an account freezes its AppSecret, as WeChat advises: only the account's
+// own token calls notice. The gateway has never used it.
+func TestFrozenAppSecretStopsNothing(t *testing.T) {
+	g := gwtest.StartWithTokens(t, gwtest.Options{})
+	if err := g.WeChat.FreezeAppSecret(gwtest.MiniProgram, true); err != nil {
+		t.Fatal(err)
+	}
+	g.WeChat.KillTokens(gwtest.MiniProgram)
+	g.WantSuccess(t, gwtest.MiniProgram)
+	code := g.WeChat.NewUserCode(gwtest.MiniProgram, "alice")
+	if answer := g.AskGet(sessions + loginQuery(gwtest.MiniProgram, gwtest.ClientSecret, "js_code", code)); answer.ErrCode != 0 {
+		t.Errorf("a login: %s", answer.Body)
 	}
 }
 

@@ -48,7 +48,10 @@ func TestEndpointBodyOfAStrangerMustArriveInTime(t *testing.T) {
 
 	var waiting sync.WaitGroup
 	defer waiting.Wait()
-	for _, path := range []string{"/cgi-bin/token", "/cgi-bin/stable_token", "/cgi-bin/component/api_component_token", "/cgi-bin/component/api_start_push_ticket"} {
+	for _, path := range []string{
+		"/cgi-bin/token", "/cgi-bin/stable_token", "/cgi-bin/component/api_component_token", "/cgi-bin/component/api_start_push_ticket",
+		"/sns/jscode2session", "/sns/oauth2/refresh_token",
+	} {
 		for _, to := range []struct {
 			base   string
 			client *http.Client
@@ -95,9 +98,13 @@ func TestBodyOfAStrangerIsNotReadWhereItDecidesNothing(t *testing.T) {
 	var waiting sync.WaitGroup
 	defer waiting.Wait()
 	for name, head := range map[string]string{
-		"a wrong bearer secret":  "POST /cgi-bin/token HTTP/1.1\r\nAuthorization: Bearer " + gwtest.UnknownSecret + "\r\n",
-		"a forged gateway token": "POST /cgi-bin/component/api_query_auth?component_access_token=gw1.forged HTTP/1.1\r\n",
-		"no token":               "POST /cgi-bin/component/api_authorizer_token HTTP/1.1\r\n",
+		"a wrong bearer secret":            "POST /cgi-bin/component/api_query_auth HTTP/1.1\r\nAuthorization: Bearer " + gwtest.UnknownSecret + "\r\n",
+		"a login with a wrong secret":      "POST /sns/jscode2session?secret=" + gwtest.UnknownSecret + " HTTP/1.1\r\n",
+		"a login with a forged token":      "POST /sns/jscode2session?access_token=gw1.forged HTTP/1.1\r\n",
+		"a refresh with a wrong secret":    "POST /sns/oauth2/refresh_token?secret=" + gwtest.UnknownSecret + " HTTP/1.1\r\n",
+		"a path of the platform, no token": "POST /wxa/gettemplatelist HTTP/1.1\r\n",
+		"a forged gateway token":           "POST /cgi-bin/component/api_query_auth?component_access_token=gw1.forged HTTP/1.1\r\n",
+		"no token":                         "POST /cgi-bin/component/api_authorizer_token HTTP/1.1\r\n",
 	} {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(g.Proxy, "http://"))
 		if err != nil {
@@ -149,6 +156,9 @@ func TestStolenSecretIsWorthNothingElsewhere(t *testing.T) {
 		{"call, bearer", "GET", gwtest.AuthorizerPath, "", bearer},
 		{"component-level call", "GET", gwtest.ComponentPath + "?access_token=" + component, "", nil},
 		{"login, secret", "GET", code + "&secret=" + gwtest.ClientSecret, "", nil},
+		{"login, form", "POST", "/sns/jscode2session", "appid=" + gwtest.OfficialAccount + "&js_code=x&secret=" + gwtest.ClientSecret, http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}},
+		{"login, JSON", "POST", "/sns/oauth2/access_token", secretJSON("secret"), nil},
+		{"login, gateway token in a body", "POST", "/sns/jscode2session", fmt.Sprintf(`{"appid":%q,"access_token":%q}`, gwtest.OfficialAccount, token), nil},
 		{"login, bearer", "GET", code, "", gwtest.Bearer(gwtest.ClientSecret, "")},
 		{"login, gateway token", "GET", code + "&access_token=" + token, "", nil},
 	}
