@@ -69,6 +69,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		pages      <desktop url> [<url inside WeChat>]
 //		seal_key   <key> [<previous>]
 //		cache_size <n>
+//		path_kind  component|authorizer|either <path>...   # repeatable
 //	}
 //
 // Secrets may be placeholders, {env.NAME} or {file./path}. Other values are
@@ -85,6 +86,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"pages":      listOption(&a.Pages, maxPages, check.BaseURL),
 		"seal_key":   secretOption(&a.SealKeys, check.SealKey),
 		"cache_size": intOption(&a.CacheSize),
+		"path_kind*": pathKindOption(&a.PathKinds),
 	})
 }
 

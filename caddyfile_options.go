@@ -14,6 +14,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
+	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 )
 
 // errMissing is the error for an option without a value.
@@ -138,6 +139,29 @@ func plain(text string, valid func(string) error) error {
 			placeholder.FindString(text))
 	}
 	return err
+}
+
+// pathKindOption parses a kind and the paths that are of this kind. A path may occur
+// only once, in all lines together.
+func pathKindOption(into *map[string]string) option {
+	kinds := make(policy.PathKinds)
+	return func(d *caddyfile.Dispenser) error {
+		args := d.RemainingArgs()
+		if len(args) < 2 {
+			return errors.New("want authorizer, component or either, then paths")
+		}
+		if *into == nil {
+			*into = make(map[string]string)
+		}
+		for _, path := range args[1:] {
+			err := plain(path, func(string) error { _, err := kinds.Add(args[0], path); return err })
+			if err != nil {
+				return err
+			}
+			(*into)[path] = args[0]
+		}
+		return nil
+	}
 }
 
 // argument parses the arguments of a subdirective that has exactly one.

@@ -167,7 +167,7 @@ func TestWrongCaddyfileIsRefusedWithFileAndLine(t *testing.T) {
 func TestRandomCaddyfileIsReadOrRefusedWithALine(t *testing.T) {
 	words := []string{"{", "}", "\n", "\n", "{\n", "}\n", "*", "/", "\"\"", "a", "{env.A}", "1", "GET", "/cgi-bin/*",
 		"wx134c8103faa5a59e", "https://a.test", "http", "sha256:", "component", "client", "api", "pages", "seal_key", "cache_size",
-		"app_secret", "token", "encoding_aes_key", "return_url", "display_name", "secret", "authorizers", "allow", "component_api", "from", "deliver"}
+		"app_secret", "token", "encoding_aes_key", "return_url", "display_name", "secret", "authorizers", "allow", "component_api", "from", "deliver", "path_kind", "either", "/wxa/new"}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 50_000 {
 		text := strings.Builder{}
@@ -194,9 +194,9 @@ var wrongCaddyfiles = []wrongCaddyfile{
 		`client: "Shop" is not a client name: want up to 64 lower-case letters, digits and hyphens, at Caddyfile:2 import chain ['Caddyfile:7 (import shop)']`},
 
 	{"an unknown subdirective", inApp, "components wx134c8103faa5a59e",
-		`unrecognized subdirective "components", want one of api, cache_size, client, component, pages, seal_key, at Caddyfile:3`},
+		`unrecognized subdirective "components", want one of api, cache_size, client, component, pages, path_kind, seal_key, at Caddyfile:3`},
 	{"a secret on a line of its own", inApp, "seal_key {env.A}\n\t\t{{aes44}}",
-		"unrecognized subdirective a text of 44 characters, want one of api, cache_size, client, component, pages, seal_key, at Caddyfile:4"},
+		"unrecognized subdirective a text of 44 characters, want one of api, cache_size, client, component, pages, path_kind, seal_key, at Caddyfile:4"},
 	{"a component without appid", inApp, "component",
 		"component: a value is missing, at Caddyfile:3"},
 	{"a component with two appids", inApp, "component wx134c8103faa5a59e wx0123456789abcdef",
@@ -261,6 +261,32 @@ var wrongCaddyfiles = []wrongCaddyfile{
 		`cache_size: "0" is not a whole number above 0, at Caddyfile:3`},
 	{"cache_size -1", inApp, "cache_size -1",
 		`cache_size: "-1" is not a whole number above 0, at Caddyfile:3`},
+	{"path_kind alone", inApp, "path_kind",
+		"path_kind: want authorizer, component or either, then paths, at Caddyfile:3"},
+	{"path_kind without a path", inApp, "path_kind component",
+		"path_kind: want authorizer, component or either, then paths, at Caddyfile:3"},
+	{"path_kind without a kind", inApp, "path_kind /wxa/new /wxa/newer",
+		"path_kind: /wxa/newer: want the kind authorizer, component or either, at Caddyfile:3"},
+	{"path_kind of an unknown kind", inApp, "path_kind user /wxa/new",
+		"path_kind: /wxa/new: want the kind authorizer, component or either, at Caddyfile:3"},
+	{"a secret in the place of a kind", inApp, "path_kind {{aes44}} /wxa/new",
+		"path_kind: /wxa/new: want the kind authorizer, component or either, at Caddyfile:3"},
+	{"path_kind for a token endpoint", inApp, "path_kind component /wxa/new /cgi-bin/stable_token",
+		"path_kind: /cgi-bin/stable_token is a token endpoint or a login, or takes an end user's token: its kind is fixed, at Caddyfile:3"},
+	{"path_kind for a login in other letters", inApp, "path_kind either /sns/JSCode2Session",
+		"path_kind: /sns/JSCode2Session is a token endpoint or a login, or takes an end user's token: its kind is fixed, at Caddyfile:3"},
+	{"path_kind for what the gateway answers", inApp, "path_kind authorizer /cgi-bin/component/api_query_auth",
+		"path_kind: /cgi-bin/component/api_query_auth is answered by the gateway itself, because credentials pass: its kind is fixed, at Caddyfile:3"},
+	{"path_kind twice in a line", inApp, "path_kind either /wxa/new /wxa/new",
+		"path_kind: /wxa/new has a kind already, at Caddyfile:3"},
+	{"path_kind twice, in other letters", inApp, "path_kind either /wxa/new\n\t\tpath_kind component /wxa/New",
+		"path_kind: /wxa/New has a kind already, at Caddyfile:4"},
+	{"path_kind for a prefix", inApp, "path_kind component /wxa/new/*",
+		`path_kind: "/wxa/new/*" is not a plain path, such as /wxa/new/path; wildcards are not possible, at Caddyfile:3`},
+	{"path_kind with a placeholder", inApp, "path_kind component {env.PATH}",
+		"path_kind: {env.PATH} can stand for a secret only; here write {$NAME}, which is filled in when the Caddyfile is read, at Caddyfile:3"},
+	{"path_kind with a block", inApp, "path_kind component /wxa/new {\n\t\t/wxa/newer\n\t\t}",
+		"path_kind: takes no block, at Caddyfile:4"},
 	{"cache_size abc", inApp, "cache_size abc",
 		`cache_size: "abc" is not a whole number above 0, at Caddyfile:3`},
 	{"cache_size without value", inApp, "cache_size",

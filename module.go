@@ -35,6 +35,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/gateway"
 	"github.com/caddy-wechat/caddy-wechat/internal/logging"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
+	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 	"github.com/caddy-wechat/caddy-wechat/internal/push"
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
@@ -80,6 +81,15 @@ type App struct {
 	// Default: 100000.
 	CacheSize int `json:"cache_size,omitempty"`
 
+	// PathKinds are kinds by path: whose token WeChat wants at a path that is newer
+	// than this gateway. component, which needs component_api of the client;
+	// authorizer; or either, where the caller's token decides. A path is complete,
+	// without wildcards, and its case does not count. If the gateway knows the path
+	// as another kind, PathKinds wins, with a warning at load. Token endpoints,
+	// logins and what the gateway answers itself have no other kind. Default: none;
+	// paths that nobody knows are of kind authorizer.
+	PathKinds map[string]string `json:"path_kinds,omitempty"`
+
 	// The fields below are set by Provision and not changed afterwards, so all
 	// goroutines may read them.
 
@@ -89,6 +99,7 @@ type App struct {
 	closeIdle    func() // connections to WeChat's component API; not the transport itself, which a dump of the App would read while it is used
 	components   map[string]*component
 	applications *applications
+	pathKinds    policy.PathKinds
 	hosts        []*url.URL // of WeChat's API
 	pageURLs     []*url.URL // of WeChat's authorisation pages
 	pushes       *push.Receiver
@@ -134,6 +145,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if a.applications, err = newApplications(a.Clients, a.components, resolve); err != nil {
 		return err
+	}
+	var overridden []string
+	if a.pathKinds, overridden, err = policy.NewPathKinds(a.PathKinds); err != nil {
+		return fmt.Errorf("path_kinds: %w", err)
+	}
+	for _, path := range overridden {
+		a.log.Warn("path_kind says otherwise than the gateway's own table, and wins", zap.String("path", path), zap.String("kind", a.PathKinds[path]),
+			zap.String("remedy", "keep the line only if WeChat refuses the path without it, with 61014 or 61015"))
 	}
 	events, err := newEmitter(ctx)
 	if err != nil {
@@ -195,7 +214,7 @@ func (a *App) newGateway(calls *relay.Relay) *gateway.Gateway {
 		components[appid] = struct{}{}
 	}
 	return &gateway.Gateway{
-		Clients: clients, Components: components,
+		Clients: clients, Components: components, Kinds: a.pathKinds,
 		Tokens: a.state.keeper, Relay: calls, Log: calls.Log, Identified: identified, Address: clientAddress,
 	}
 }

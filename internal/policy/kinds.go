@@ -4,6 +4,8 @@ package policy
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -15,6 +17,23 @@ type PathKinds map[string]Route
 
 // kindNames are the kinds that an operator may give to a path.
 var kindNames = map[string]Route{"component": component, "authorizer": authorizer, "either": either}
+
+// NewPathKinds returns PathKinds from the names of kinds by path, and the paths of
+// which the table, or their family, says otherwise. It goes in the order of the paths,
+// so that of several errors the same one is always returned.
+func NewPathKinds(named map[string]string) (kinds PathKinds, overridden []string, err error) {
+	kinds = make(PathKinds)
+	for _, path := range slices.Sorted(maps.Keys(named)) {
+		overrides, err := kinds.Add(named[path], path)
+		if err != nil {
+			return nil, nil, err
+		}
+		if overrides {
+			overridden = append(overridden, path)
+		}
+	}
+	return kinds, overridden, nil
+}
 
 // Add adds a path, whose kind is named as in a configuration. It fails for an
 // unknown kind, for a path that has a kind already in any spelling, and for a path
