@@ -3,6 +3,7 @@
 package calls_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -67,6 +68,9 @@ func TestEveryRouteWithBothTokens(t *testing.T) {
 						if answer.ErrCode != refusal || answer.Slug == "" || len(calls) != 0 {
 							t.Errorf("answered %q %s, want %d; WeChat saw %d calls", answer.Slug, answer.Body, refusal, len(calls))
 						}
+						if code := withRealToken(t, g, shown, method, row, body); (refusal == 61014 || refusal == 61015) && code != refusal && kind != policy.None {
+							t.Errorf("refused with %d, but WeChat answers %d to the real token", refusal, code)
+						}
 						return
 					}
 					if answer.ErrCode == 61014 || answer.ErrCode == 61015 || answer.ErrCode == 48001 {
@@ -85,6 +89,29 @@ func TestEveryRouteWithBothTokens(t *testing.T) {
 			}
 		}
 	}
+}
+
+// withRealToken calls WeChat past the gateway with a real token, and returns the errcode.
+func withRealToken(t *testing.T, g *gwtest.Gateway, kind, method string, row policy.Row, body string) int {
+	t.Helper()
+	real := url.Values{"access_token": {g.WeChat.ValidToken(kind, gwtest.OfficialAccount)}, "component_access_token": {g.WeChat.ValidToken(kind, gwtest.OfficialAccount)}}
+	if row.Action != "" {
+		real.Set("action", row.Action)
+	}
+	r, err := http.NewRequest(method, g.API+row.Path+"?"+real.Encode(), strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var answer gwtest.Reply
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	return answer.ErrCode
 }
 
 // A client that says by header for whom it acts gets the token that the action takes;

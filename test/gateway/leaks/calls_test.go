@@ -93,6 +93,9 @@ func logins(t *testing.T, g *gwtest.Gateway) {
 	g.AskGet("/sns/userinfo?access_token=" + user.Token + "&openid=" + user.OpenID)
 	g.AskGet("/sns/auth?access_token=" + user.Token + "&openid=another")
 	g.AskGet("/sns/oauth2/refresh_token?grant_type=refresh_token&appid=" + both[0] + "&refresh_token=" + user.Refresh)
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	g.Ask(http.MethodPost, "/sns/oauth2/access_token", query[1:]+g.WeChat.NewUserCode(both[0], "bob"), form)
+	g.Ask(http.MethodPost, "/sns/oauth2/access_token?appid="+both[1], query[1:]+"x", form) // another account than the body's
 }
 
 // refusedCalls makes calls that the gateway refuses.
