@@ -62,6 +62,14 @@ func TestAnswersLookLikeWeChats(t *testing.T) {
 	if response, _ := w.do("GET", ipPath+component, ""); response.Header.Get("Content-Type") == "text/plain" {
 		t.Error("TextPlain is for errors")
 	}
+	w.SetSwitches(sandbox.Switches{ErrorType: "image/jpeg", ErrMsgFirst: true, ErrorBOM: true})
+	if contentType, body := errorAt("/x?access_token=junk"); contentType != "image/jpeg" || !strings.HasPrefix(body, "\uFEFF"+`{"errmsg":"invalid access_token rid: `) || !strings.HasSuffix(body, `,"errcode":40014}`) {
+		t.Errorf("switched: %s %s", contentType, body)
+	}
+	w.SetSwitches(sandbox.Switches{ErrorType: "none"})
+	if contentType, body := errorAt("/x?access_token=junk"); contentType != "" || !strings.HasPrefix(body, `{"errcode":40014`) {
+		t.Errorf("switched: %s %s", contentType, body)
+	}
 	w.SetSwitches(sandbox.Switches{Gzip: true})
 	response, body := w.do("GET", ipPath+component, "", "Accept-Encoding", "gzip")
 	zipped, err := gzip.NewReader(strings.NewReader(body))

@@ -119,6 +119,13 @@ type Switches struct {
 	ExpiresIn int `json:"expires_in,omitempty"`
 	// TextPlain: every error comes as text/plain; /sns/ always does.
 	TextPlain bool `json:"text_plain,omitempty"`
+	// ErrorType is the Content-Type of every error, such as image/jpeg or
+	// application/json:UTF-8; "none" for no such header.
+	ErrorType string `json:"error_type,omitempty"`
+	// ErrMsgFirst: errmsg stands before errcode.
+	ErrMsgFirst bool `json:"errmsg_first,omitempty"`
+	// ErrorBOM: errors begin with a byte order mark.
+	ErrorBOM bool `json:"error_bom,omitempty"`
 	// Gzip: answers are compressed for callers that accept it.
 	Gzip bool `json:"gzip,omitempty"`
 	// OldAuthorizationAppID: api_get_authorizer_info names the account

@@ -50,9 +50,16 @@ func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if answer == nil && err == nil {
 		answer, err = s.handle(x)
 	}
+	if fault.Early == "no" {
+		_, _ = io.Copy(io.Discard, x.body)
+	}
 	response := s.render(x, answer, err)
 	w = fault.spoil(x, w)
 	s.note(x) // before the answer leaves, so that who has it finds the call in the history
+	if fault.Early == "read" || fault.Early == "close" {
+		fault.sendEarly(x, w, response)
+		return
+	}
 	response.send(w)
 	if fault.Surplus {
 		surplus(w)

@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -14,7 +15,8 @@ import (
 
 // Fault is something that goes wrong. Its effects combine: first Latency, then
 // Never or Reset; then an answer of its own (Echo, Status, HTML, Empty, ErrCode) or
-// WeChat's, after it has acted; then DropAfter, CutHalf or Surplus spoil it.
+// WeChat's, after it has acted, sent as Early says; then DropAfter, CutHalf or
+// Surplus spoil it.
 type Fault struct {
 	// Path is the beginning of the paths concerned; empty means every path.
 	Path string `json:"path,omitempty"`
@@ -42,6 +44,12 @@ type Fault struct {
 	// "percent", "json", "html", "base64", "hex", "gzip", "deflate", several of
 	// which may follow each other ("gzip gzip").
 	Echo string `json:"echo,omitempty"`
+	// Early says when an answer is sent for which no body is needed, such as that to a
+	// dead token: "no" after the body was read to its end, "read" before, and the body
+	// is read on, "close" before, and the connection is closed. Without Early,
+	// net/http decides: it reads a small body first, and closes the connection before
+	// a large one.
+	Early string `json:"early,omitempty"`
 	// DropAfter loses the answer: WeChat has acted, the caller never learns.
 	DropAfter bool `json:"drop_after,omitempty"`
 	// CutHalf closes the connection in the middle of the answer.
@@ -135,6 +143,31 @@ func (f Fault) spoil(x *exchange, w http.ResponseWriter) http.ResponseWriter {
 	}
 	return w
 }
+
+// sendEarly sends the response at once, and does with the rest of the body what
+// Early says. In HTTP/2 a connection is not closed; the body is read no further.
+func (f Fault) sendEarly(x *exchange, w http.ResponseWriter, response *response) {
+	control := http.NewResponseController(w)
+	_ = control.EnableFullDuplex() // HTTP/2 is so by itself
+	response.send(w)
+	_ = control.Flush() // if it fails, the caller is gone
+	if f.Early == "read" {
+		_, _ = io.Copy(io.Discard, x.body)
+		return
+	}
+	conn, _, err := control.Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	// If more of the body comes, Close throws away what of the answer is not sent yet.
+	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		time.Sleep(earlyPause)
+	}
+}
+
+// earlyPause is how long an early answer has to get out before its connection is closed.
+const earlyPause = 20 * time.Millisecond
 
 // cutWriter cuts the connection at the first byte of the answer, or half way
 // through what Content-Length announces.

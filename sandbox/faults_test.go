@@ -190,3 +190,47 @@ func TestSurplusFollowsTheAnswer(t *testing.T) {
 		}
 	}
 }
+
+// A refusal that needs no body comes before the body has arrived.
+func TestEarlyAnswers(t *testing.T) {
+	for _, early := range []string{"no", "read", "close"} {
+		t.Run(early, func(t *testing.T) {
+			w := newWorld(t, sandbox.Config{})
+			w.Inject(sandbox.Fault{Early: early})
+			server := httptest.NewServer(w.Sandbox)
+			defer server.Close()
+			conn, err := net.Dial("tcp", server.Listener.Addr().String())
+			w.must(err)
+			defer conn.Close()
+			_, err = io.WriteString(conn, "POST /cgi-bin/some/thing HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+			w.must(err)
+			in := bufio.NewReader(conn)
+			if early == "no" {
+				_, err = io.WriteString(conn, "67890")
+				w.must(err)
+			}
+			response, err := http.ReadResponse(in, nil)
+			w.must(err)
+			if body, err := io.ReadAll(response.Body); err != nil || !strings.Contains(string(body), `"errcode":41001`) {
+				t.Fatalf("answered %s, %v", body, err)
+			}
+			if early == "no" {
+				if call := w.Calls()[0]; call.BodySize != 10 {
+					t.Errorf("answered after %d bytes", call.BodySize)
+				}
+				return
+			}
+			if early == "close" {
+				if rest, err := io.ReadAll(in); len(rest) > 0 || err != nil && !errors.Is(err, syscall.ECONNRESET) {
+					t.Errorf("not closed: %q, %v", rest, err)
+				}
+				return
+			}
+			_, err = io.WriteString(conn, "67890GET /cgi-bin/other HTTP/1.1\r\nHost: x\r\n\r\n")
+			w.must(err)
+			if _, err := http.ReadResponse(in, nil); err != nil {
+				t.Errorf("the next call: %v", err)
+			}
+		})
+	}
+}

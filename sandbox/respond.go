@@ -107,20 +107,29 @@ func (s *Sandbox) renderJSON(out *response, x *exchange, answer any, err error) 
 	if err != nil {
 		answer = s.errorBody(x, switches, err)
 	}
+	body := marshal(answer)
+	if err != nil && switches.ErrorBOM {
+		body = "\uFEFF" + body
+	}
 	contentType := "application/json; encoding=utf-8"
 	if strings.HasPrefix(x.call.Path, "/sns/") || (x.call.ErrCode != 0 && switches.TextPlain) {
 		contentType = "text/plain"
 	}
-	body := marshal(answer)
+	if x.call.ErrCode != 0 && switches.ErrorType != "" {
+		contentType = switches.ErrorType
+	}
 	if switches.Gzip && strings.Contains(x.r.Header.Get("Accept-Encoding"), "gzip") {
 		out.header.Set("Content-Encoding", "gzip")
 		body = compress(body)
 	}
 	out.set(contentType, body)
+	if contentType == "none" {
+		out.header["Content-Type"] = nil // or net/http would guess one
+	}
 }
 
 // errorBody is WeChat's error object; the rid in its text is what rid/get explains.
-func (s *Sandbox) errorBody(x *exchange, switches Switches, err error) object {
+func (s *Sandbox) errorBody(x *exchange, switches Switches, err error) any {
 	var no *refusal
 	if !errors.As(err, &no) {
 		no = refuse(-1, "system error: "+err.Error())
@@ -131,7 +140,14 @@ func (s *Sandbox) errorBody(x *exchange, switches Switches, err error) object {
 	if switches.StringErrCodes {
 		code = strconv.Itoa(no.code)
 	}
-	return object{"errcode": code, "errmsg": no.text + " rid: " + x.call.RID}
+	text := no.text + " rid: " + x.call.RID
+	if switches.ErrMsgFirst {
+		return struct {
+			Errmsg  string `json:"errmsg"`
+			Errcode any    `json:"errcode"`
+		}{text, code}
+	}
+	return object{"errcode": code, "errmsg": text}
 }
 
 // marshal is JSON as WeChat writes it: raw UTF-8, and no \u003c for angle
