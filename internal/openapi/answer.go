@@ -40,7 +40,7 @@ func judge(data []byte) (verdict, error) {
 }
 
 // unmarshal reads an answer into a pointer to a struct. It is as tolerant as
-// the SDKs had to become: raw control characters and invalid UTF-8 stand in
+// the SDKs had to become: a byte order mark comes first, raw control characters and invalid UTF-8 stand in
 // nicknames, numbers come as strings, and a field of an unexpected type must
 // not cost us the token next to it: encoding/json leaves it out and goes on
 // with the others. The caller checks the fields that it cannot do without.
@@ -52,7 +52,7 @@ func unmarshal(data []byte, into any) error {
 			return ' ' // between tokens it is a blank already
 		}
 		return r
-	}, data)
+	}, bytes.TrimPrefix(data, []byte("\uFEFF")))
 	if !bytes.HasPrefix(bytes.TrimLeft(data, " "), []byte("{")) {
 		return errMalformed
 	}
