@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
+	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 )
 
 // dialTimeout is the time to make a TCP connection for the component API. It is
@@ -60,6 +61,7 @@ func (p *Proxy) provisionTransport(ctx caddy.Context) (direct bool, err error) {
 	if t.Transport.TLSHandshakeTimeout == 0 {
 		t.Transport.TLSHandshakeTimeout = handshakeTimeout
 	}
+	upstream.KeepEarlyAnswers(t.Transport)
 	return direct, nil
 }
 

@@ -287,6 +287,7 @@ func (h *host) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	raw = impatient(raw)
 	socket := newSocket(raw)
 	if h.tls == nil {
 		return newConn(h, socket, socket), nil

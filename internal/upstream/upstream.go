@@ -16,7 +16,8 @@
 // Entry points: [New], then [Transport.RoundTrip]. In host.go is the pool of
 // the connections to one host, in conn.go one connection, in framing.go when it may
 // be used again, in socket.go and poll_unix.go the check whether an idle connection
-// is still usable.
+// is still usable. In patient.go is what the http.Transport needs for long requests
+// that are answered early.
 package upstream
 
 import (
