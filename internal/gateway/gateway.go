@@ -87,7 +87,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !policy.CleanQuery(r.URL.RawQuery) {
-		problem.Write(w, r, g.Log, problem.ErrBadRequest.Because("the query has a blank or a control character, which must be escaped: %%20 for a blank"))
+		g.refuse(w, r, problem.ErrBadRequest.Because("the query has a blank or a control character, which must be escaped: %%20 for a blank"))
 		return
 	}
 	route := g.Kinds.Lookup(path)
@@ -120,7 +120,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // refuse answers a call with the problem of err. What is left of its body is read
-// for at most bodyTimeout.
+// for at most bodyTimeout, see problem.Refuse.
 //
 // A wrong credential is a warning as well, a line a minute for each address:
 // somebody is trying secrets, or an application was forgotten when its secret
@@ -138,5 +138,5 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 			g.Log.With(zap.String("slug", problem.Of(err).Slug), zap.String("address", shown)).Warn("credential refused", zap.Error(err))
 		}
 	}
-	problem.Write(w, r, g.Log, err)
+	problem.Refuse(w, r, g.Log, err, problem.Unread(w, r))
 }

@@ -54,11 +54,13 @@ func posted(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	// read without one.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+	r.Header.Del("Expect") // the first Read answers it
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxParameters))
 	if err != nil {
 		return nil, problem.OfBody(err)
 	}
 	_ = control.SetReadDeadline(time.Time{}) // a deadline that passes now would cancel the request
+	r.Body = http.NoBody                     // nothing is left, see problem.Unread
 	if body = bytes.TrimSpace(body); len(body) == 0 {
 		return nil, nil
 	}
