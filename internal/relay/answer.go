@@ -5,7 +5,6 @@ package relay
 import (
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
@@ -16,12 +15,13 @@ import (
 const peekSize = 1 << 10
 
 // peekErrcode returns the errcode at the beginning of an answer, 0 if there is
-// none. It reads the first bytes of small JSON and text answers, and waits for
-// them until the errcode is known or cannot come any more; of other answers it
-// reads nothing, so that downloads stream. The body of the response becomes p,
-// which begins with what was read.
+// none. It reads the first bytes of answers that are small, or whose size is not
+// known, and waits for them until the errcode is known or cannot come any more; of
+// others it reads nothing, so that downloads stream. What an answer says that it is
+// does not matter: WeChat sends refusals as text, as pictures and as files. The body
+// of the response becomes p, which begins with what was read.
 func (p *peekedBody) peekErrcode(response *http.Response) (code int) {
-	if !mayRefuse(response) {
+	if response.StatusCode != http.StatusOK || response.Body == nil || p.size > peekSize {
 		return 0
 	}
 	p.ReadCloser, p.bytes = response.Body, peeks.Get().(*[peekSize]byte)
@@ -30,7 +30,7 @@ func (p *peekedBody) peekErrcode(response *http.Response) (code int) {
 		n, p.err = p.ReadCloser.Read(p.bytes[p.end:])
 		p.end += n
 		complete := p.err == io.EOF || int64(p.end) == response.ContentLength
-		code, decided = rewrite.Errcode(p.bytes[:p.end], complete)
+		code, decided = rewrite.Errcode(p.bytes[:p.end], complete, p.size >= 0)
 	}
 	response.Body = p
 	return code
@@ -41,6 +41,7 @@ func (p *peekedBody) peekErrcode(response *http.Response) (code int) {
 // may be called again.
 type peekedBody struct {
 	io.ReadCloser
+	size       int64           // of the answer as it was sent, maybe compressed; -1 for unknown
 	begin, end int             // of what is in bytes and to be read again
 	err        error           // of reading that
 	bytes      *[peekSize]byte // from peeks
@@ -66,15 +67,4 @@ func (p *peekedBody) Close() error {
 		p.bytes, p.begin, p.end = nil, 0, 0
 	}
 	return p.ReadCloser.Close()
-}
-
-// mayRefuse reports whether an answer could be a refusal: a small one in JSON
-// or text, or of unknown size.
-func mayRefuse(response *http.Response) bool {
-	if response.StatusCode != http.StatusOK || response.ContentLength > peekSize || response.Body == nil {
-		return false
-	}
-	kind, _, _ := strings.Cut(response.Header.Get("Content-Type"), ";")
-	kind = strings.ToLower(strings.TrimSpace(kind))
-	return kind == "" || strings.HasPrefix(kind, "text/") || strings.HasSuffix(kind, "json")
 }

@@ -128,7 +128,6 @@ func (l *Relay) sendAndJudge(r *http.Request, call *Call, token *tokens.Token) (
 	if err != nil {
 		return nil, nil, err
 	}
-	call.answer = peekedBody{}
 	code := call.answer.peekErrcode(response)
 	by := tokens.Caller{Client: call.Client, Path: call.Path}
 	switch {
@@ -212,6 +211,7 @@ func (l *Relay) send(r *http.Request, call *Call, query string) (*http.Response,
 			response.Body.Close()
 			return nil, problem.ErrUnreachable.Because("it switches protocols unasked")
 		case err == nil:
+			call.answer = peekedBody{size: response.ContentLength}
 			if err := readable(r.Method, response, zipped); err != nil {
 				response.Body.Close()
 				return nil, err

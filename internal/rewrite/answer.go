@@ -9,16 +9,19 @@ import (
 )
 
 // Errcode reads the errcode of WeChat's answer, 0 if it has none, out of the
-// first bytes of the body; complete says that they are the whole body. Known
+// first bytes of the body. Complete says that they are the whole body, short that
+// the whole body is known to be short, so that its end may be waited for. Known
 // false means that more bytes are needed.
 //
-// WeChat's error answers begin with the errcode, whatever their content type.
-// So an incomplete body is undecided only while it could still turn out to
-// begin so: one that is streamed is never held back. In a complete one the
-// errcode may be any member of the outermost object; the first counts. It may
+// The errcode may be any member of the outermost object; the first counts. It may
 // be a number or a number in a string. The rest need not be valid JSON, as
 // WeChat's is not always (control characters in nicknames).
-func Errcode(prefix []byte, complete bool) (code int, known bool) {
+//
+// A body of unknown length is never held back for what cannot be a refusal: those
+// of WeChat are flat, texts and numbers alone. So it is decided with the first
+// member whose value is an object or a list, and with the first byte if that
+// begins no object.
+func Errcode(prefix []byte, complete, short bool) (code int, known bool) {
 	p := skipSpace(bytes.TrimPrefix(prefix, byteOrderMark))
 	if len(p) == 0 || p[0] != '{' {
 		return 0, complete || !bytes.HasPrefix(byteOrderMark, p)
@@ -29,11 +32,25 @@ func Errcode(prefix []byte, complete bool) (code int, known bool) {
 			code, ended := number(value)
 			return code, ended || complete
 		}
-		if !complete {
-			return 0, !bytes.HasPrefix(errcodeName, p)
+		if !complete && !short && !maybeFlat(p) {
+			return 0, true
 		}
 	}
-	return 0, true
+	return 0, complete || len(p) > 0
+}
+
+// maybeFlat reports whether a member, of which more may follow, is none yet or has
+// a value that is neither an object nor a list.
+func maybeFlat(p []byte) bool {
+	if len(p) == 0 || p[0] != '"' {
+		return len(p) == 0
+	}
+	p = skipSpace(p[min(endOfString(p, 0)+1, len(p)):])
+	if len(p) == 0 || p[0] != ':' {
+		return len(p) == 0
+	}
+	p = skipSpace(p[1:])
+	return len(p) == 0 || p[0] != '{' && p[0] != '['
 }
 
 var (
@@ -60,8 +77,9 @@ func number(p []byte) (n int, ended bool) {
 	return n, end < len(p)
 }
 
-// skipMember skips a member of an object up to the comma after it; false if
-// there is none.
+// skipMember skips a member of an object up to the comma after it. It returns false
+// if there is none: with the end of the object, or with nothing if that has not
+// arrived.
 func skipMember(p []byte) (rest []byte, ok bool) {
 	depth := 0
 	for i := 0; i < len(p); i++ {
@@ -72,7 +90,7 @@ func skipMember(p []byte) (rest []byte, ok bool) {
 			depth++
 		case '}', ']':
 			if depth--; depth < 0 {
-				return nil, false
+				return p[i:], false
 			}
 		case ',':
 			if depth == 0 {

@@ -56,7 +56,7 @@ func TestErrcodeOfACompleteBody(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got, known := rewrite.Errcode([]byte(tt.body), true); got != tt.want || !known {
+			if got, known := rewrite.Errcode([]byte(tt.body), true, false); got != tt.want || !known {
 				t.Errorf("Errcode(%s) = %d, %v, want %d, true", tt.body, got, known, tt.want)
 			}
 		})
@@ -77,8 +77,14 @@ func TestErrcodeDecidesAtOnce(t *testing.T) {
 		{"a refusal in a string", `{"errcode":"40001`, `"`, 40001},
 		{"a refusal with a byte order mark", "\ufeff" + `{"errcode":-1`, `}`, -1},
 		{"a success", `{"errcode":0`, `,`, 0},
-		{"another name", `{"err`, `m`, 0},
-		{"a longer name", `{"errcode`, `s`, 0},
+		{"behind the text", `{"errmsg":"a, {\"b\": [","errcode":42001`, `}`, 42001},
+		{"behind several members", `{ "errmsg" : "" , "n":-1.5,"t":true,"rid":null,"errcode":"40001`, `"`, 40001},
+		{"an object in the first member", `{"data" :`, `{`, 0},
+		{"a list in the second member", `{"total":1,"list": `, `[`, 0},
+		{"an object whose name is that of a list", `{"[":1,"a\"":`, `[`, 0},
+		{"without an errcode", `{"openid":"o1","n":1`, `}`, 0},
+		{"a value in place of a name", `{`, `1`, 0},
+		{"no colon behind another name", `{"a" `, `"`, 0},
 		{"no name", `{`, `}`, 0},
 		{"not a number", `{"errcode":`, `n`, 0},
 		{"no colon", `{"errcode" `, `1`, 0},
@@ -90,11 +96,39 @@ func TestErrcodeDecidesAtOnce(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for n := range len(tt.open) + 1 {
-				if _, known := rewrite.Errcode([]byte(tt.open[:n]), false); known {
+				if _, known := rewrite.Errcode([]byte(tt.open[:n]), false, false); known {
 					t.Fatalf("decided after %q", tt.open[:n])
 				}
 			}
-			if got, known := rewrite.Errcode([]byte(tt.open+tt.decides), false); got != tt.want || !known {
+			if got, known := rewrite.Errcode([]byte(tt.open+tt.decides), false, false); got != tt.want || !known {
+				t.Errorf("Errcode(%q) = %d, %v, want %d, true", tt.open+tt.decides, got, known, tt.want)
+			}
+		})
+	}
+}
+
+// A body that is known to be short is waited for, whatever stands before the
+// errcode; but nothing that is no object is.
+func TestErrcodeOfAShortBody(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		open    string
+		decides string
+		want    int
+	}{
+		{"behind an object", `{"data":{"errcode":1,"a":[{}]},"list":[],"errcode":40001`, `,`, 40001},
+		{"behind the text", `{"errmsg":"x","errcode":42001`, `}`, 42001},
+		{"without an errcode", `{"data":{"errcode":40001}`, `}`, 0},
+		{"a list", ``, `[`, 0},
+		{"an image", ``, "\x89", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for n := range len(tt.open) + 1 {
+				if _, known := rewrite.Errcode([]byte(tt.open[:n]), false, true); known {
+					t.Fatalf("decided after %q", tt.open[:n])
+				}
+			}
+			if got, known := rewrite.Errcode([]byte(tt.open+tt.decides), false, true); got != tt.want || !known {
 				t.Errorf("Errcode(%q) = %d, %v, want %d, true", tt.open+tt.decides, got, known, tt.want)
 			}
 		})
@@ -111,23 +145,25 @@ func FuzzErrcode(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got, known := rewrite.Errcode(body, true)
+		got, known := rewrite.Errcode(body, true, false)
 		if !known {
 			t.Fatalf("Errcode(%q) of a complete body is undecided", body)
 		}
 		if want, ok := jsonErrcode(body); ok && got != want {
 			t.Errorf("Errcode(%q) = %d, encoding/json finds %d", body, got, want)
 		}
-		decided, before := false, 0
-		for n := range min(len(body), 256) + 1 {
-			code, known := rewrite.Errcode(body[:n], false)
-			if decided && (!known || code != before) {
-				t.Fatalf("Errcode(%q) = %d, %v after it had decided %d", body[:n], code, known, before)
+		for _, short := range []bool{false, true} {
+			decided, before := false, 0
+			for n := range min(len(body), 256) + 1 {
+				code, known := rewrite.Errcode(body[:n], false, short)
+				if decided && (!known || code != before) {
+					t.Fatalf("Errcode(%q) = %d, %v after it had decided %d", body[:n], code, known, before)
+				}
+				if known && (code != 0 || short) && code != got {
+					t.Fatalf("Errcode(%q) = %d, but %d with the rest", body[:n], code, got)
+				}
+				decided, before = known, code
 			}
-			if known && code != 0 && code != got {
-				t.Fatalf("Errcode(%q) = %d, but %d with the rest", body[:n], code, got)
-			}
-			decided, before = known, code
 		}
 	})
 }
@@ -165,7 +201,7 @@ func jsonErrcode(body []byte) (code int, ok bool) {
 
 func TestErrcodeDoesNotAllocate(t *testing.T) {
 	body := []byte(refusal)
-	if n := testing.AllocsPerRun(100, func() { rewrite.Errcode(body, true) }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { rewrite.Errcode(body, true, false) }); n > 0 {
 		t.Errorf("%v allocations, want none", n)
 	}
 }
@@ -180,7 +216,7 @@ func BenchmarkErrcode(b *testing.B) {
 			data := []byte(body)
 			b.ReportAllocs()
 			for b.Loop() {
-				rewrite.Errcode(data, true)
+				rewrite.Errcode(data, true, false)
 			}
 		})
 	}
@@ -188,7 +224,7 @@ func BenchmarkErrcode(b *testing.B) {
 		data := []byte(`{"list":[{"a":1},{"a":2}`)
 		b.ReportAllocs()
 		for b.Loop() {
-			rewrite.Errcode(data, false)
+			rewrite.Errcode(data, false, false)
 		}
 	})
 }

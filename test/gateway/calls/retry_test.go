@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -48,6 +49,15 @@ func tokenIn(t *testing.T, r gwtest.SeenRequest) string {
 	return u.Query().Get("access_token")
 }
 
+// byteByByte answers with a body whose length is announced.
+func byteByByte(contentType, body string) http.HandlerFunc {
+	chunked := gwtest.Answer(contentType, body, true)
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		chunked(w, r)
+	}
+}
+
 // WeChat rejects the real token, in whatever form: the client never learns of
 // it. The token is renewed once, and the same call made once more.
 func TestRejectedTokenIsRenewed(t *testing.T) {
@@ -71,6 +81,17 @@ func TestRejectedTokenIsRenewed(t *testing.T) {
 		{"chunked, byte by byte", gwtest.Answer(json, `{"errcode":40001,`+errmsg, true)},
 		{"compressed and chunked", gwtest.Answer(json, gwtest.Gzipped(`{"errcode":40001,`+errmsg), true)},
 		{"with nothing behind the number", gwtest.Answer(json, `{"errcode":40001`, true)},
+		{"as a type that is none", gwtest.Answer("application/json:UTF-8", `{"errcode":40001,`+errmsg, false)},
+		{"as a picture", gwtest.Answer("image/jpeg", `{"errcode":40001,`+errmsg, false)},
+		{"as a file", gwtest.Answer("application/octet-stream", `{"errcode":42001,`+errmsg, true)},
+		{"as a page", gwtest.Answer("text/html; charset=utf-8", `{"errcode":42001,`+errmsg, false)},
+		{"as a picture, compressed, behind the text", gwtest.Answer("image/png", gwtest.Gzipped(`{"errmsg":"invalid credential","errcode":40001}`), false)},
+		{"compressed, behind the text", gwtest.Answer(json, gwtest.Gzipped(`{"errmsg":"invalid credential","errcode":40001}`), false)},
+		{"compressed and chunked, behind the text", gwtest.Answer(json, gwtest.Gzipped(`{"errmsg":"invalid credential","errcode":40001}`), true)},
+		{"chunked, byte by byte, behind the text", gwtest.Answer(json, `{"rid":"1-2","errmsg":"{\"a\":[","errcode":40001}`, true)},
+		{"compressed, behind an object", gwtest.Answer(json, gwtest.Gzipped(`{"data":{"a":[1]},"errcode":40001}`), false)},
+		{"byte by byte, behind an object", byteByByte(json, `{"data":{"a":[1]},"errcode":40001}`)},
+		{"compressed, with a byte order mark", gwtest.Answer("image/jpeg", gwtest.Gzipped("\uFEFF"+`{"errmsg":"x","errcode":"40014"}`), true)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			upstream := &rejecting{rejection: row.rejection}
@@ -117,8 +138,11 @@ func TestOtherAnswersPass(t *testing.T) {
 		{"in a list", json, `[{"errcode":40001}]`, false, 200},
 		{"in a large answer", json, `{"errcode":40001,"pad":"` + pad + `"}`, false, 200},
 		{"in the middle of a large answer", json, `{"list":[],"errcode":40001,"pad":"` + pad + `"}`, true, 200},
-		{"in a picture", "image/png", `{"errcode":40001}`, false, 200},
-		{"in a download", "application/octet-stream", `{"errcode":40001}`, false, 200},
+		{"in a picture", "image/png", "\x89PNG" + `{"errcode":40001}`, false, 200},
+		{"in a list, as a download", "application/octet-stream", `[{"errcode":40001}]`, true, 200},
+		{"in a file that begins like one", "application/octet-stream", `{"a":{"errcode":40001}}`, false, 200},
+		{"behind a list of unknown length", json, `{"list":[],"errcode":0}`, true, 200},
+		{"in a large download", "image/jpeg", `{"errcode":40001,"pad":"` + pad + `"}`, false, 200},
 		{"in a page", "text/html", `<html>{"errcode":40001}</html>`, false, 200},
 		{"with another status", json, `{"errcode":40001}`, false, 500},
 		{"nothing", json, "", false, 200},

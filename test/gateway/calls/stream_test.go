@@ -192,7 +192,8 @@ func TestAnswersAreNotHeldBack(t *testing.T) {
 		"compressed JSON": write("application/json", "gzip", beginning),
 		"text":            write("text/plain", "", []byte(`h`)),
 		"a picture":       write("image/png", "", []byte{0x89}),
-		"bytes like JSON": write("application/octet-stream", "", []byte(`{`)),
+		"bytes like JSON": write("application/octet-stream", "", []byte(`{"data":{`)),
+		"a file":          write("application/octet-stream", "", []byte(`{!`)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			begin, rest = first, nil
