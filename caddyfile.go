@@ -70,6 +70,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		seal_key   <key> [<previous>]
 //		cache_size <n>
 //		path_kind  component|authorizer|either <path>...   # repeatable
+//		replay_memory <size>
 //	}
 //
 // Secrets may be placeholders, {env.NAME} or {file./path}. Other values are
@@ -80,13 +81,14 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Err("wechat takes no value, only a block { ... } with components and clients")
 	}
 	return parseBlock(d, map[string]option{
-		"component*": blockOption(&a.Components, check.AppID, (*Component).unmarshal),
-		"client*":    blockOption(&a.Clients, check.ClientID, (*Client).unmarshal),
-		"api":        listOption(&a.API, 8, check.BaseURL),
-		"pages":      listOption(&a.Pages, maxPages, check.BaseURL),
-		"seal_key":   secretOption(&a.SealKeys, check.SealKey),
-		"cache_size": intOption(&a.CacheSize),
-		"path_kind*": pathKindOption(&a.PathKinds),
+		"component*":    blockOption(&a.Components, check.AppID, (*Component).unmarshal),
+		"client*":       blockOption(&a.Clients, check.ClientID, (*Client).unmarshal),
+		"api":           listOption(&a.API, 8, check.BaseURL),
+		"pages":         listOption(&a.Pages, maxPages, check.BaseURL),
+		"seal_key":      secretOption(&a.SealKeys, check.SealKey),
+		"cache_size":    intOption(&a.CacheSize),
+		"path_kind*":    pathKindOption(&a.PathKinds),
+		"replay_memory": sizeOption(&a.ReplayMemory, minReplayMemory, maxReplayMemory, "1MiB and 16GiB, such as 64MiB"),
 	})
 }
 
@@ -211,7 +213,7 @@ func (p *Proxy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Err("wechat_proxy takes no value but a matcher; where WeChat is, api in the global option wechat tells")
 	}
 	return parseBlock(d, map[string]option{
-		"max_replay_body": sizeOption(&p.MaxReplayBody),
+		"max_replay_body": sizeOption(&p.MaxReplayBody, 1, maxReplayBody, "1 byte and 64MiB, such as 16MiB"),
 		"transport":       p.unmarshalTransport,
 	})
 }

@@ -216,16 +216,17 @@ func intOption(into *int) option {
 	}
 }
 
-// sizeOption parses a size such as 64KiB, from 1 byte to maxReplayBody.
-func sizeOption(into *int64) option {
+// sizeOption parses a size such as 64KiB, from least to most bytes. want says so in
+// words, for the error.
+func sizeOption(into *int64, least, most uint64, want string) option {
 	return func(d *caddyfile.Dispenser) error {
 		arg, err := argument(d)
 		if err != nil {
 			return err
 		}
 		n, err := humanize.ParseBytes(arg)
-		if err != nil || n < 1 || n > maxReplayBody {
-			return fmt.Errorf("%s is not a size between 1 byte and 64MiB, such as 64KiB", check.Quote(arg))
+		if err != nil || n < least || n > most {
+			return fmt.Errorf("%s is not a size between %s", check.Quote(arg), want)
 		}
 		*into = int64(n)
 		return nil

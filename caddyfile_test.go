@@ -166,7 +166,7 @@ func TestWrongCaddyfileIsRefusedWithFileAndLine(t *testing.T) {
 // file and a line. (No fuzz target: instrumenting all of Caddy takes minutes.)
 func TestRandomCaddyfileIsReadOrRefusedWithALine(t *testing.T) {
 	words := []string{"{", "}", "\n", "\n", "{\n", "}\n", "*", "/", "\"\"", "a", "{env.A}", "1", "GET", "/cgi-bin/*",
-		"wx134c8103faa5a59e", "https://a.test", "http", "sha256:", "component", "client", "api", "pages", "seal_key", "cache_size",
+		"wx134c8103faa5a59e", "https://a.test", "http", "sha256:", "component", "client", "api", "pages", "seal_key", "cache_size", "replay_memory",
 		"app_secret", "token", "encoding_aes_key", "return_url", "display_name", "secret", "authorizers", "allow", "component_api", "from", "deliver", "path_kind", "either", "/wxa/new"}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 50_000 {
@@ -194,9 +194,9 @@ var wrongCaddyfiles = []wrongCaddyfile{
 		`client: "Shop" is not a client name: want up to 64 lower-case letters, digits and hyphens, at Caddyfile:2 import chain ['Caddyfile:7 (import shop)']`},
 
 	{"an unknown subdirective", inApp, "components wx134c8103faa5a59e",
-		`unrecognized subdirective "components", want one of api, cache_size, client, component, pages, path_kind, seal_key, at Caddyfile:3`},
+		`unrecognized subdirective "components", want one of api, cache_size, client, component, pages, path_kind, replay_memory, seal_key, at Caddyfile:3`},
 	{"a secret on a line of its own", inApp, "seal_key {env.A}\n\t\t{{aes44}}",
-		"unrecognized subdirective a text of 44 characters, want one of api, cache_size, client, component, pages, path_kind, seal_key, at Caddyfile:4"},
+		"unrecognized subdirective a text of 44 characters, want one of api, cache_size, client, component, pages, path_kind, replay_memory, seal_key, at Caddyfile:4"},
 	{"a component without appid", inApp, "component",
 		"component: a value is missing, at Caddyfile:3"},
 	{"a component with two appids", inApp, "component wx134c8103faa5a59e wx0123456789abcdef",
@@ -295,6 +295,18 @@ var wrongCaddyfiles = []wrongCaddyfile{
 		"cache_size: 2 values, want exactly one, at Caddyfile:3"},
 	{"cache_size with a block", inApp, "cache_size 1 {\n\t\t\tmore\n\t\t}",
 		"cache_size: takes no block, at Caddyfile:4"},
+	{"replay_memory without value", inApp, "replay_memory",
+		"replay_memory: a value is missing, at Caddyfile:3"},
+	{"replay_memory with two values", inApp, "replay_memory 64MiB 1MiB",
+		"replay_memory: 2 values, want exactly one, at Caddyfile:3"},
+	{"replay_memory twice", inApp, "replay_memory 64MiB\n\t\treplay_memory 64MiB",
+		"replay_memory: already specified, it may stand only once, at Caddyfile:4"},
+	{"replay_memory nonsense", inApp, "replay_memory lots",
+		`replay_memory: "lots" is not a size between 1MiB and 16GiB, such as 64MiB, at Caddyfile:3`},
+	{"replay_memory too small", inApp, "replay_memory 1048575",
+		`replay_memory: "1048575" is not a size between 1MiB and 16GiB, such as 64MiB, at Caddyfile:3`},
+	{"replay_memory too large", inApp, "replay_memory 17GiB",
+		`replay_memory: "17GiB" is not a size between 1MiB and 16GiB, such as 64MiB, at Caddyfile:3`},
 
 	{"an unknown subdirective", inComponent, "secret {env.A}",
 		`unrecognized subdirective "secret", want one of app_secret, display_name, encoding_aes_key, return_url, token, at Caddyfile:4`},
@@ -437,11 +449,11 @@ var wrongCaddyfiles = []wrongCaddyfile{
 	{"max_replay_body without value", inSite, "wechat_proxy {\n\t\tmax_replay_body\n\t}",
 		"max_replay_body: a value is missing, at Caddyfile:6"},
 	{"max_replay_body nonsense", inSite, "wechat_proxy {\n\t\tmax_replay_body lots\n\t}",
-		`max_replay_body: "lots" is not a size between 1 byte and 64MiB, such as 64KiB, at Caddyfile:6`},
+		`max_replay_body: "lots" is not a size between 1 byte and 64MiB, such as 16MiB, at Caddyfile:6`},
 	{"max_replay_body 0", inSite, "wechat_proxy {\n\t\tmax_replay_body 0\n\t}",
-		`max_replay_body: "0" is not a size between 1 byte and 64MiB, such as 64KiB, at Caddyfile:6`},
+		`max_replay_body: "0" is not a size between 1 byte and 64MiB, such as 16MiB, at Caddyfile:6`},
 	{"max_replay_body too large", inSite, "wechat_proxy {\n\t\tmax_replay_body 1GiB\n\t}",
-		`max_replay_body: "1GiB" is not a size between 1 byte and 64MiB, such as 64KiB, at Caddyfile:6`},
+		`max_replay_body: "1GiB" is not a size between 1 byte and 64MiB, such as 16MiB, at Caddyfile:6`},
 	{"a transport other than http", inSite, "wechat_proxy {\n\t\ttransport fastcgi\n\t}",
 		"transport: want http and a block { ... }: WeChat is reached over HTTP alone, at Caddyfile:6"},
 	{"transport without value", inSite, "wechat_proxy {\n\t\ttransport\n\t}",

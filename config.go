@@ -172,4 +172,7 @@ const (
 	maxPages       = 2          // for desktop browsers, and for the browser inside WeChat
 	maxCacheSize   = 10_000_000 // tokens
 	maxReplayBody  = 64 << 20   // bytes, of each call in progress
+
+	minReplayMemory = 1 << 20  // bytes, of all calls in progress together
+	maxReplayMemory = 16 << 30 // bytes
 )

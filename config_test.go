@@ -271,6 +271,12 @@ func TestWrongJSONIsRefusedWhenLoaded(t *testing.T) {
 			"cache_size: -1 is not between 1 and 10000000"},
 		{"a cache that no memory holds", `"wechat":{"components":{"wx134c8103faa5a59e":{$GOOD}},"cache_size":1000000000000}`,
 			"cache_size: 1000000000000 is not between 1 and 10000000"},
+		{"too little replay memory", `"wechat":{"components":{"wx134c8103faa5a59e":{$GOOD}},"replay_memory":1048575}`,
+			"replay_memory: 1048575 is not between 1048576 and 17179869184 bytes"},
+		{"negative replay memory", `"wechat":{"components":{"wx134c8103faa5a59e":{$GOOD}},"replay_memory":-1}`,
+			"replay_memory: -1 is not between 1048576 and 17179869184 bytes"},
+		{"replay memory that no machine has", `"wechat":{"components":{"wx134c8103faa5a59e":{$GOOD}},"replay_memory":17179869185}`,
+			"replay_memory: 17179869185 is not between 1048576 and 17179869184 bytes"},
 		{"an API URL with a user name", `"wechat":{"components":{"wx134c8103faa5a59e":{$GOOD}},"api":["https://api.weixin.qq.com","https://{{short}}@b.example"]}`,
 			"api: value 2 is a URL with a user name, want https://host or https://host:port"},
 		{"a kind that is none", `"wechat":{"components":{"wx134c8103faa5a59e":{$GOOD}},"path_kinds":{"/wxa/new":"login"}}`,
@@ -366,6 +372,33 @@ func TestUnencryptedURLIsWarnedOfUnlessLoopback(t *testing.T) {
 			if got := warnedURL(t, logs, option); got != row.warned {
 				t.Errorf("%s %s: warned of %q, want %q", option, row.url, got, row.warned)
 			}
+		}
+	}
+}
+
+// Bodies that are longer than what one client gets of the memory are never kept.
+func TestReplayBodyLargerThanAClientsShareIsWarnedOf(t *testing.T) {
+	goodSecrets(t)
+	for _, row := range []struct {
+		memory, body string
+		warned       bool
+	}{
+		{"", "", false},
+		{"replay_memory 64MiB", "max_replay_body 16MiB", false},
+		{"replay_memory 64MiB", "max_replay_body 16777217", true},
+		{"replay_memory 67108863", "", true},
+	} {
+		logs := filepath.Join(t.TempDir(), "log")
+		text := strings.Replace(goodCaddyfile, "seal_key", row.memory+"\n seal_key", 1) + "\n:8080 {\nwechat_proxy {\n" + row.body + "\n}\n}\n"
+		if err := provisioned(t, mustAdaptText(t, text), logs); err != nil {
+			t.Fatal(err)
+		}
+		content, err := os.ReadFile(logs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if warned := strings.Contains(string(content), "max_replay_body is larger than"); warned != row.warned {
+			t.Errorf("%s, %s: warned: %v", row.memory, row.body, warned)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
@@ -203,7 +204,9 @@ type Proxy struct {
 
 	// MaxReplayBody is the size in bytes up to which the body of a request is
 	// kept in memory, so that the call can be repeated once if WeChat has
-	// rejected the real token. Default: 65536.
+	// rejected the real token. What is longer than 64 KiB is kept while it is
+	// sent, if it fits into the app's replay_memory. 1 to 67108864. Default:
+	// 16777216.
 	MaxReplayBody int64 `json:"max_replay_body,omitempty"`
 
 	app     *App
@@ -223,7 +226,11 @@ func (p *Proxy) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	if p.MaxReplayBody == 0 {
-		p.MaxReplayBody = 64 << 10
+		p.MaxReplayBody = 16 << 20
+	}
+	if share := p.app.ReplayMemory / relay.Shares; p.MaxReplayBody > share {
+		ctx.Logger().Warn("max_replay_body is larger than what one client gets of replay_memory, a quarter: longer bodies are not kept",
+			zap.Int64("max_replay_body", p.MaxReplayBody), zap.Int64("a_quarter", share))
 	}
 	direct, err := p.provisionTransport(ctx)
 	if err != nil {

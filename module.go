@@ -89,6 +89,12 @@ type App struct {
 	// logins and what the gateway answers itself have no other kind. Default: none;
 	// paths that nobody knows are of kind authorizer.
 	PathKinds map[string]string `json:"path_kinds,omitempty"`
+	// ReplayMemory is how many bytes the request bodies may take together that
+	// are kept while they are sent, so that their calls can be repeated, of all
+	// handlers wechat_proxy; see their max_replay_body. Of it one client gets a
+	// quarter. A body that does not fit is sent all the same. Bodies up to 64 KiB
+	// are always kept and do not count. 1048576 to 17179869184. Default: 67108864.
+	ReplayMemory int64 `json:"replay_memory,omitempty"`
 
 	// The fields below are set by Provision and not changed afterwards, so all
 	// goroutines may read them.
@@ -164,7 +170,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	transport := newAPITransport()
 	a.closeIdle = transport.CloseIdleConnections
 	a.settings = &settings{
-		cacheSize: a.CacheSize, rings: rings, storage: vault.NewConfigStorage(ctx, ctx.Storage()),
+		cacheSize: a.CacheSize, replayMemory: a.ReplayMemory, rings: rings, storage: vault.NewConfigStorage(ctx, ctx.Storage()),
 		tokens: a.newTokenSettings(upstream.Standard(transport), events.emit), deliveries: a.deliveries(),
 	}
 	a.drain = newDrain(func() { a.state.retire(a.settings) })
@@ -208,7 +214,8 @@ func (a *App) build() {
 // provisioned.
 func (a *App) newGateway(calls *relay.Relay) *gateway.Gateway {
 	clients := a.applications.clients
-	calls.Tokens, calls.Hosts, calls.IsCredential, calls.HasCredential = a.state.keeper, a.hosts, clients.IsCredential, clients.Contains
+	calls.Tokens, calls.Memory, calls.Hosts = a.state.keeper, a.state.bodies, a.hosts
+	calls.IsCredential, calls.HasCredential = clients.IsCredential, clients.Contains
 	components := make(map[string]struct{})
 	for appid := range a.components {
 		components[appid] = struct{}{}
@@ -230,6 +237,9 @@ func (a *App) defaults() {
 	if a.CacheSize == 0 {
 		a.CacheSize = 100_000
 	}
+	if a.ReplayMemory == 0 {
+		a.ReplayMemory = 64 << 20
+	}
 }
 
 // Validate checks the options that are no secrets. Secrets are checked by
@@ -248,6 +258,9 @@ func (a *App) Validate() error {
 	}
 	if a.CacheSize < 1 || a.CacheSize > maxCacheSize {
 		return fmt.Errorf("cache_size: %d is not between 1 and %d", a.CacheSize, maxCacheSize)
+	}
+	if a.ReplayMemory < minReplayMemory || a.ReplayMemory > maxReplayMemory {
+		return fmt.Errorf("replay_memory: %d is not between %d and %d bytes", a.ReplayMemory, minReplayMemory, int64(maxReplayMemory))
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/push"
+	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
@@ -28,11 +29,12 @@ const poolKey = "wechat"
 // settings is what the state takes from one configuration. It is not changed
 // after Provision. As one pointer, it can be replaced in one step.
 type settings struct {
-	tokens     *tokens.Settings
-	deliveries delivery.Settings // for the courier
-	cacheSize  int
-	storage    *vault.ConfigStorage
-	rings      map[string]*vault.Keyring // component_appid → seal keys
+	tokens       *tokens.Settings
+	deliveries   delivery.Settings // for the courier
+	cacheSize    int
+	replayMemory int64 // bytes
+	storage      *vault.ConfigStorage
+	rings        map[string]*vault.Keyring // component_appid → seal keys
 }
 
 // keepIn makes records the vault of these settings. It is part of Provision.
@@ -42,7 +44,8 @@ func (in *settings) keepIn(records *vault.Vault) {
 
 // state is what survives a reload: the tokens in memory, records that storage
 // has not taken, rejected tokens and codes, the delays after
-// failed renewals, the replay window of pushes, the limits of the public pages.
+// failed renewals, the replay window of pushes, the limits of the public pages, and
+// what the request bodies that are kept take together.
 // If they did not survive, a captured push could be sent again after each
 // reload, and renewals that have just failed would be tried again at once.
 //
@@ -59,6 +62,7 @@ type state struct {
 	memory  *memory // the keeper's, for resize
 	replays *push.Replays
 	limits  *authorize.Limits
+	bodies  *relay.Memory // of the calls of all configurations: requests of an old one go on
 
 	courier   *delivery.Courier // delivers authorisation events
 	deliverer *http.Transport   // for deliveries of events and of messages
@@ -82,7 +86,7 @@ func newState(first *settings) (*state, error) {
 	}
 	s := &state{
 		storage: vault.NewReloadable(first.storage), memory: memory, replays: push.NewReplays(),
-		limits: authorize.NewLimits(), deliverer: newDeliverer(),
+		limits: authorize.NewLimits(), bodies: relay.NewMemory(first.replayMemory), deliverer: newDeliverer(),
 	}
 	s.vault = newVault(s.storage, s.settings.Load)
 	first.keepIn(s.vault)
@@ -157,6 +161,7 @@ func (s *state) apply() {
 	s.settings.Store(newest)
 	s.storage.Use(newest.storage)
 	s.memory.resize(newest.cacheSize)
+	s.bodies.Resize(newest.replayMemory)
 	s.courier.Serve(newest.deliveries.Targets)
 }
 

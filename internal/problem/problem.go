@@ -80,6 +80,7 @@ var (
 	ErrRefused        = &Problem{http.StatusServiceUnavailable, -1, "refused", "WeChat refuses to issue a token"}
 	ErrPathRejects    = &Problem{http.StatusOK, 48001, "rejected", "WeChat rejects on this path a token that is alive"}
 	ErrRejected       = &Problem{http.StatusServiceUnavailable, -1, "rejected", "WeChat rejects the token and there is no newer one yet, try again later"}
+	ErrNotKept        = &Problem{http.StatusServiceUnavailable, -1, "not_kept", "the token was renewed, but the request body was not kept to be sent once more, try again"}
 	ErrRationed       = &Problem{http.StatusServiceUnavailable, -1, "rationed", "too many unknown authorizers were asked for, try again later"}
 	ErrBadRequest     = &Problem{http.StatusOK, 47001, "bad_request", "data format error"}
 	ErrTooLarge       = &Problem{http.StatusRequestEntityTooLarge, 47001, "too_large", "request body too large"}

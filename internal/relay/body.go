@@ -4,72 +4,65 @@ package relay
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net/http"
-	"sync/atomic"
-
-	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 )
 
-// body is a request body that can be sent again if it was small enough to keep.
-// The goroutine of the call and, while the body streams, that of the transport use
-// it.
+// body is a request body. It belongs to the goroutine of the call.
 type body struct {
-	kept       []byte
-	rest       io.Reader // what follows kept; nil when that is all
-	length     int64     // -1 for unknown
-	replayable bool
-	stopped    atomic.Bool
+	kept   []byte  // all of it, if it is small
+	upload *upload // all of it, if it is not; else nil
+	length int64   // -1 for unknown
+	err    error   // of reading kept
 }
 
-// stop ends the reading of a body that nobody waits for any more: the
-// transport may be at it when the request it came with is over.
-func (b *body) stop() { b.stopped.Store(true) }
+// alwaysKept is the length in bytes up to which bodies are in memory before
+// anything is sent, if MaxReplayBody allows. Larger ones stream.
+const alwaysKept = 64 << 10
 
-var errStopped = errors.New("reading the body of a request that is over")
-
-// Read reads what follows kept.
-func (b *body) Read(p []byte) (int, error) {
-	if b.stopped.Load() {
-		return 0, errStopped
+// keep reads a small body into memory, before anything is sent. Of a longer one that
+// announces its length it reads nothing; of a longer one that does not, the first
+// bytes. An error is the caller's, see failure.
+func (l *Relay) keep(r *http.Request, call *Call) error {
+	b, most := &call.body, min(alwaysKept, l.MaxReplayBody)
+	limit := l.MaxReplayBody
+	if call.Subject == "" {
+		limit = 0 // WeChat gets no token of ours, so it is never repeated
 	}
-	return b.rest.Read(p)
-}
-
-// keep reads a body of at most limit bytes into memory, before anything is sent.
-// Of a longer one that announces its length it reads nothing; of a longer one that
-// does not, the first limit+1 bytes. An error is the caller's: a body that broke
-// off, or that a limit set in Caddy has cut.
-func (b *body) keep(r *http.Request, limit int64) (err error) {
 	b.length = r.ContentLength
-	if b.length > limit {
-		b.rest = r.Body
+	if b.length > most {
+		b.upload = newUpload(r.Body, b.length, limit, l.Memory, call.Client)
 		return nil
 	}
 	if b.length >= 0 {
-		b.kept, err = readAll(r.Body, b.length)
+		b.kept, b.err = readAll(r.Body, b.length)
 	} else {
-		b.kept, err = io.ReadAll(io.LimitReader(r.Body, limit+1))
+		b.kept, b.err = io.ReadAll(io.LimitReader(r.Body, most+1))
 	}
-	if err != nil {
-		return problem.OfBody(err)
-	}
-	if int64(len(b.kept)) > limit {
-		b.rest = r.Body
+	switch {
+	case b.err == io.EOF:
+		b.err = io.ErrUnexpectedEOF // nothing came of what was announced
+		return b.err
+	case b.err != nil:
+		return b.err
+	case int64(len(b.kept)) > most:
+		b.upload = newUpload(io.MultiReader(bytes.NewReader(b.kept), r.Body), b.length, limit, l.Memory, call.Client)
+		b.upload.begun = true
+		b.kept = nil
 		return nil
 	}
-	b.length, b.replayable = int64(len(b.kept)), true
+	b.length = int64(len(b.kept))
 	return nil
 }
 
 // next returns a reader over the whole body, which the server and not the
 // transport closes, and the transfer encoding to send it with, nil for what
-// net/http thinks right.
+// net/http thinks right. If there was one before, it yields no more; a second is
+// asked for only if the body is repeatable, or if nothing was read.
 func (b *body) next(method string) (content io.ReadCloser, encoding []string) {
 	switch {
-	case b.rest != nil:
-		return io.NopCloser(io.MultiReader(bytes.NewReader(b.kept), b)), nil
+	case b.upload != nil:
+		return io.NopCloser(b.upload.next()), nil
 	case len(b.kept) > 0:
 		return io.NopCloser(bytes.NewReader(b.kept)), nil
 	case isIdempotent(method):
@@ -77,6 +70,46 @@ func (b *body) next(method string) (content io.ReadCloser, encoding []string) {
 	default:
 		return http.NoBody, nil
 	}
+}
+
+// repeatable reports whether the body can be sent once more.
+func (b *body) repeatable() bool { return b.upload == nil || b.upload.repeatable() }
+
+// release lets go of what is kept: the call is not made once more.
+func (b *body) release() {
+	if b.upload != nil {
+		b.upload.release()
+	}
+}
+
+// stop ends the reading of a body that nobody waits for any more: the transport may
+// be at it when the request it came with is over.
+func (b *body) stop() {
+	if b.upload != nil {
+		b.upload.stop()
+	}
+}
+
+// failure is why the body did not arrive as a whole, nil if it did or still may.
+func (b *body) failure() error {
+	if b.upload == nil {
+		return b.err
+	}
+	return b.upload.failure()
+}
+
+// rest returns a reader of what the caller has not sent yet, nil for nothing. It is for
+// problem.Discard: a caller that was told to send is not waiting for that any more, so
+// its header Expect is removed.
+func (b *body) rest(r *http.Request) io.Reader {
+	if b.upload == nil {
+		return nil
+	}
+	rest, begun := b.upload.rest()
+	if begun {
+		r.Header.Del("Expect")
+	}
+	return rest
 }
 
 // framedOtherwise reports whether servers disagree about where a request with this

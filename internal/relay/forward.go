@@ -3,8 +3,10 @@
 package relay
 
 import (
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
@@ -17,25 +19,29 @@ import (
 //
 // A body that is small enough is read before anything is sent, so that it can be
 // sent again; a larger one streams. Forward returns when the answer has been
-// written, or an error of the gateway's own in its place. It panics with
-// [http.ErrAbortHandler] where an answer breaks off: the caller then sees a broken
-// connection, not a short answer that looks whole.
+// written, or an error of the gateway's own in its place, and the caller sends no
+// more. It panics with [http.ErrAbortHandler] where an answer breaks off: the caller
+// then sees a broken connection, not a short answer that looks whole.
 func (l *Relay) Forward(w http.ResponseWriter, r *http.Request, call *Call) {
 	call.timed.limitTime(w, r)
 	defer call.timed.stop()
-	if err := call.body.keep(r, l.MaxReplayBody); err != nil {
-		l.fail(w, r, err)
-		return
-	}
 	defer call.body.stop()
-	response, err := l.roundTrip(r, call)
+	err := l.keep(r, call)
+	var response *http.Response
+	if err == nil {
+		response, err = l.roundTrip(r, call)
+	}
 	if err != nil {
-		l.fail(w, r, err)
+		l.fail(w, r, call, err)
 		return
 	}
 	defer response.Body.Close()
 	metrics.RelayedCalls.Inc()
 	responseHeader(w.Header(), response.Header)
+	early := call.body.rest(r) != nil
+	if early {
+		problem.CloseAfter(w, r)
+	}
 	w.WriteHeader(response.StatusCode)
 	if err := stream(w, response); err != nil {
 		// Without a flush the client has received nothing, and many make a GET again
@@ -43,20 +49,48 @@ func (l *Relay) Forward(w http.ResponseWriter, r *http.Request, call *Call) {
 		flush(w)
 		panic(http.ErrAbortHandler)
 	}
+	if early {
+		discard(w, r, call)
+	}
+}
+
+// discard sends the answer and reads what the caller still sends.
+func discard(w http.ResponseWriter, r *http.Request, call *Call) {
+	call.body.stop()
+	call.timed.stop() // problem.Discard has limits of its own
+	if rest := call.body.rest(r); rest != nil {
+		problem.Discard(w, r, rest)
+	}
 }
 
 // statusClientGone stands in access logs for a caller that did not wait for
 // the answer, as in those of Caddy's reverse_proxy.
 const statusClientGone = 499
 
-// fail answers with the problem that err is. A caller that has gone gets no answer
-// and is no failure of WeChat's, so nothing is counted or logged.
-func (l *Relay) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
+// fail answers with the problem that err is. A caller that has gone, or that has ended
+// its body too early, gets no answer and is no failure of WeChat's, so nothing is
+// counted or logged.
+func (l *Relay) fail(w http.ResponseWriter, r *http.Request, call *Call, err error) {
+	call.body.stop()
+	call.timed.stop()
+	cause := call.body.failure()
+	if r.Context().Err() != nil || brokenOff(r, cause) {
 		w.WriteHeader(statusClientGone)
 		return
 	}
-	problem.Write(w, r, l.Log, err)
+	if cause != nil {
+		err = problem.OfBody(cause)
+	}
+	problem.Refuse(w, r, l.Log, err, call.body.rest(r))
+}
+
+// brokenOff reports whether the error of a body says that the caller has sent less
+// than it has announced. Over HTTP/1 the caller is gone then. Over HTTP/2 and later it
+// can end a body like any other, and the server has no error of its own for that, so
+// this is any but those that the gateway's own limits cause.
+func brokenOff(r *http.Request, err error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) || err != nil && r.ProtoMajor > 1 &&
+		!errors.As(err, new(*http.MaxBytesError)) && !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // stream passes the body of an answer on, each piece as soon as it has arrived.

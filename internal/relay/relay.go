@@ -58,8 +58,10 @@ type Relay struct {
 	HasCredential func(string) bool
 
 	// MaxReplayBody is up to how many bytes of a request body are kept, so that
-	// the call can be made once more.
+	// the call can be made once more. Memory is where larger bodies than alwaysKept
+	// are kept; it may be shared with other Relays.
 	MaxReplayBody int64
+	Memory        *Memory
 
 	Log *zap.Logger
 }
@@ -89,9 +91,13 @@ func (e DialError) Error() string { return e.Err.Error() }
 func (e DialError) Unwrap() error { return e.Err }
 
 // roundTrip makes a call at WeChat. If WeChat rejects the real token and another one
-// can be had, the call is made once more, provided that the body was kept. Nothing
-// else is ever sent twice, except to the next host if no connection could be made: a
-// message must not be sent twice, nor a code be spent twice.
+// can be had, the call is made once more, provided that the body was kept. WeChat may
+// do so before all of the body has come; the rest then comes for the second attempt.
+// Nothing else is ever sent twice, except to the next host if no connection could be
+// made: a message must not be sent twice, nor a code be spent twice.
+//
+// A rejection is not passed on: the gateway token is good, and there are SDKs that
+// answer 40001 by sending an empty file, or half of it.
 func (l *Relay) roundTrip(r *http.Request, call *Call) (*http.Response, error) {
 	if call.Subject == "" {
 		return l.send(r, call, call.Query)
@@ -104,13 +110,13 @@ func (l *Relay) roundTrip(r *http.Request, call *Call) (*http.Response, error) {
 	if err != nil || rejection == nil {
 		return response, err
 	}
-	newer, err := l.Tokens.Replace(r.Context(), call.Subject, *rejection)
-	if err == nil && !call.body.replayable {
-		return response, nil // the client's own retry meets the new token
-	}
 	response.Body.Close()
-	if err != nil {
+	newer, err := l.Tokens.Replace(r.Context(), call.Subject, *rejection)
+	switch {
+	case err != nil:
 		return nil, err
+	case !call.body.repeatable():
+		return nil, problem.ErrNotKept // the client's own repetition meets the new token
 	}
 	metrics.RepeatedCalls.Inc()
 	response, rejection, err = l.sendAndJudge(r, call, newer)
@@ -139,6 +145,7 @@ func (l *Relay) sendAndJudge(r *http.Request, call *Call, token *tokens.Token) (
 	case code != -1 && response.StatusCode == http.StatusOK:
 		l.Tokens.Accepted(call.Subject, token, by)
 	}
+	call.body.release()
 	return response, nil, nil
 }
 
@@ -183,7 +190,7 @@ func (l *Relay) send(r *http.Request, call *Call, query string) (*http.Response,
 		return nil, err
 	}
 	transport := l.Standard
-	if call.body.rest == nil && len(call.body.kept)+len(query) <= upstream.Short {
+	if call.body.upload == nil && len(call.body.kept)+len(query) <= upstream.Short {
 		transport = l.Direct
 	}
 	zipped := l.Gzip && r.Method != http.MethodHead && header["Range"] == nil

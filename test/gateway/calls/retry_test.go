@@ -168,8 +168,8 @@ func TestOtherAnswersPass(t *testing.T) {
 	}
 }
 
-// A body that was not kept is not sent again: WeChat's answer passes, and the
-// client's own next attempt meets the new token.
+// A body that was not kept is not sent again, and the client is not told that its
+// token is bad, which would be wrong. Its own next attempt meets the new token.
 func TestBodiesAreReplayedUpToTheLimit(t *testing.T) {
 	rejection := gwtest.Answer("application/json", `{"errcode":40001,"errmsg":"invalid credential"}`, false)
 	const limit = 20 << 10
@@ -211,10 +211,17 @@ func TestBodiesAreReplayedUpToTheLimit(t *testing.T) {
 				return gwtest.Reply{Status: response.StatusCode, Slug: response.Header.Get("Wechat-Gateway-Error"), Body: string(text)}
 			}
 			answer := send()
-			if rejected := strings.Contains(answer.Body, "40001"); rejected == row.replayed || answer.Slug != "" {
+			want := gwtest.Reply{Status: 200}
+			if !row.replayed {
+				want = gwtest.Reply{Status: 503, Slug: "not_kept"}
+			}
+			if answer.Status != want.Status || answer.Slug != want.Slug || strings.Contains(answer.Body, `"errcode":0`) != row.replayed || strings.Contains(answer.Body, "40001") {
 				t.Errorf("answered %d %q %s", answer.Status, answer.Slug, answer.Body)
 			}
 			if !row.replayed {
+				if !strings.Contains(answer.Body, `"errcode":-1,`) {
+					t.Errorf("answered %s", answer.Body)
+				}
 				if answer := send(); !strings.Contains(answer.Body, `"errcode":0`) {
 					t.Errorf("the next call: %s", answer.Body)
 				}
