@@ -202,7 +202,7 @@ func TestExampleKeepsCredentialsOutOfLogs(t *testing.T) {
 	r := startRunning(t)
 	address := freeAddress(t)
 	text := strings.NewReplacer(
-		"http://127.0.0.1:8080", "http://"+address,
+		":8080 {", "http://"+address+" {",
 		"open.example.com {", "http://"+freeAddress(t)+" {",
 		"\twechat_proxy {", "\terror /fails 503\n\tredir /moves /moved?{query}\n\twechat_proxy {",
 		"\tlog default {\n", "\tlog default {\n\t\toutput file "+r.logs()+" {\n\t\t\troll_disabled\n\t\t}\n",

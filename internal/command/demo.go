@@ -163,22 +163,21 @@ func (d *demo) caddyfile(folder string) string {
 		pages %[7]s
 	}
 }
-http://%[8]s {
-	bind %[9]s
+%[8]s
 	wechat_platform /wechat
 }
-http://%[10]s {
-	bind %[11]s
+%[9]s
 	wechat_proxy
 }
-`, folder, d.weChat.Component(), appSecret, token, aesKey, demoClientSecret, d.api, d.platformAt, hostOf(d.platformAt), d.proxyAt, hostOf(d.proxyAt))
+`, folder, d.weChat.Component(), appSecret, token, aesKey, demoClientSecret, d.api, site(d.platformAt), site(d.proxyAt))
 }
 
-// hostOf returns the host part of an address. Without it in the directive bind,
-// a site would listen at all addresses of the machine.
-func hostOf(address string) string {
-	host, _, _ := net.SplitHostPort(address)
-	return host
+// site returns the beginning of a site block that listens at an address and
+// answers every Host. Without bind, a site would listen at all addresses of
+// the machine.
+func site(address string) string {
+	host, port, _ := net.SplitHostPort(address)
+	return fmt.Sprintf("http://:%s {\n\tbind %s", port, host)
 }
 
 // walk does the steps of a new deployment one after the other, and prints each

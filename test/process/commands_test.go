@@ -5,6 +5,7 @@ package process_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -44,6 +45,28 @@ func TestDemoWalksThroughEveryStep(t *testing.T) {
 	for _, token := range gatewayToken.FindAllString(printed, -1) {
 		if len(token) > 48 {
 			t.Errorf("a whole gateway token is printed: %s", token)
+		}
+	}
+}
+
+// What the demo invites to try works under every name of this machine.
+func TestDemoAnswersEveryHost(t *testing.T) {
+	proxy, platform := caddy.FreeAddress(t), caddy.FreeAddress(t)
+	p := caddy.Launch(t, "wechat", "demo", "--proxy", proxy, "--platform", platform, "--wechat", caddy.FreeAddress(t))
+	p.Until("inviting to try", func() bool { return strings.Contains(p.Printed(), "It stays up") })
+	for url, want := range map[string]string{"http://" + proxy + "/cgi-bin/user/get": "41001", "http://" + platform + "/wechat/authorize": "<html"} {
+		request, err := http.NewRequest(http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = "localhost"
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if body, err := io.ReadAll(response.Body); err != nil || !strings.Contains(string(body), want) {
+			t.Errorf("%s is answered %d %q (%v) to localhost, want %s", url, response.StatusCode, body, err, want)
 		}
 	}
 }
