@@ -15,6 +15,7 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +30,7 @@ import (
 const (
 	uploadPath    = "/cgi-bin/media/upload"
 	forbiddenPath = "/cgi-bin/material/add_material" // uploads, too
+	hastyPath     = "/cgi-bin/media/uploadimg"       // WeChat refuses uploads before it has read them, see hasty
 
 	// text has what encodings get wrong.
 	text = "您的订单已发货 🎉 <b>&amp;</b>"
@@ -73,14 +75,16 @@ var steps = []struct {
 	{"uploads 3 MB while WeChat kills the token", uploadsWithKilledToken},
 	{"downloads what it has uploaded", downloads},
 	{"outlives its gateway token in an upload of 10 MiB", outlivesToken},
-	{"outlives the end of its secret's token in an upload of 10 MiB", outlivesUnknownToken},
+	{"outlives a token of a former secret in an upload of 10 MiB", outlivesUnknownToken},
 	{"shows that an upload of 10 MiB is forbidden", showsDenial},
+	{"shows what WeChat answers before it has read an upload of 10 MiB", showsHastyAnswer},
 	{"logs users in", logsIn},
 	{"goes on after all that", makesGet},
 }
 
 func TestCallers(t *testing.T) {
-	g := gwtest.Start(t, gwtest.Options{Clients: client, Sites: ":18083 {\nroute {\ncallers_record\nwechat_proxy\n}\n}"})
+	g := gwtest.StartWithRoutes(t, gwtest.Options{Clients: client, Sites: ":18083 {\nroute {\ncallers_record\nwechat_proxy\n}\n}"},
+		map[string]http.HandlerFunc{hastyPath: hasty})
 	for _, setup := range setups {
 		t.Run(setup.name, func(t *testing.T) {
 			p := start(t, append([]string{setup.command(t)}, setup.arguments...)...)
@@ -264,12 +268,26 @@ func (r *run) outlives(t *testing.T, token, slug string) {
 func (r *run) refused(slug string) int { return strings.Count(r.Logs(), `"call refused: `+slug+`"`) }
 
 func showsDenial(t *testing.T, r *run) {
-	_, err := r.do("upload", forbiddenPath, r.write(t, "图片.jpg", picture(10<<20)))
-	if err == nil || !strings.Contains(err.Error(), "48001") {
-		t.Errorf("the caller says: %v, want 48001", err)
-	}
+	r.showsError(t, forbiddenPath, "48001")
 	if n := len(r.calls(forbiddenPath)); n != 0 {
 		t.Errorf("WeChat saw %d calls", n)
+	}
+}
+
+func showsHastyAnswer(t *testing.T, r *run) { r.showsError(t, hastyPath, "45001") }
+
+// hasty answers before it has read the body; the server then closes the connection.
+func hasty(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, `{"errcode":45001,"errmsg":"media size out of limit"}`)
+}
+
+// showsError fails the test unless an upload of 10 MiB shows this errcode.
+func (r *run) showsError(t *testing.T, path, errcode string) {
+	t.Helper()
+	_, err := r.do("upload", path, r.write(t, "图片.jpg", picture(10<<20)))
+	if err == nil || !strings.Contains(err.Error(), errcode) {
+		t.Errorf("the caller says: %v, want %s", err, errcode)
 	}
 }
 

@@ -25,7 +25,7 @@ public class Caller {
 
     /** HttpURLConnection: writes the whole request, and only then reads the answer. */
     static byte[] withURLConnection(String method, String url, String type, byte[] body) throws Exception {
-        HttpURLConnection connection = (HttpURLConnection) new URL(url).openConnection();
+        HttpURLConnection connection = (HttpURLConnection) URI.create(url).toURL().openConnection();
         connection.setRequestMethod(method);
         if (type != null || method.equals("POST")) {
             if (type != null) {
