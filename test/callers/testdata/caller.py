@@ -22,19 +22,19 @@ class Requests:
     def __init__(self):
         self.session = requests.Session()
 
-    def ask(self, method, url, json=None, form=None, file=None):
+    def ask(self, method, url, text=None, form=None, file=None):
         if file:
             with open(file, "rb") as opened:
                 return self.session.request(method, url, files={"media": opened}).content
-        if json is not None:  # json= would escape Chinese, which WeChat stores as it comes
-            return self.session.request(method, url, data=json.encode(), headers={"Content-Type": "application/json"}).content
+        if text is not None:  # json= of requests would escape Chinese, and WeChat shows the escapes
+            return self.session.request(method, url, data=text.encode(), headers={"Content-Type": "application/json"}).content
         return self.session.request(method, url, data=form).content
 
 
 class HTTPClient:
     """http.client: writes the whole request, and only then reads the answer."""
 
-    def ask(self, method, url, json=None, form=None, file=None):
+    def ask(self, method, url, text=None, form=None, file=None):
         body, headers = None, {}
         if file:
             boundary = uuid.uuid4().hex
@@ -42,8 +42,8 @@ class HTTPClient:
             with open(file, "rb") as opened:
                 body = head.encode() + opened.read() + f"\r\n--{boundary}--\r\n".encode()
             headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
-        elif json is not None:
-            body, headers["Content-Type"] = json.encode(), "application/json"
+        elif text is not None:
+            body, headers["Content-Type"] = text.encode(), "application/json"
         elif form is not None:
             body, headers["Content-Type"] = urlencode(form), "application/x-www-form-urlencoded"
         parts = urlsplit(url)
@@ -86,7 +86,7 @@ class Caller:
 
     def send(self, text):
         message = {"touser": "o-follower", "msgtype": "text", "text": {"content": text}}
-        checked(self.call("POST", "/cgi-bin/message/custom/send", json=json.dumps(message, ensure_ascii=False)))
+        checked(self.call("POST", "/cgi-bin/message/custom/send", text=json.dumps(message, ensure_ascii=False)))
 
     def upload(self, path, file):
         return checked(self.call("POST", f"{path}?type=image", file=file))["media_id"]
@@ -105,9 +105,9 @@ class Caller:
         answer = {
             "query": lambda: self.http.ask("GET", query),
             "form": lambda: self.http.ask("POST", url, form=given),
-            "json": lambda: self.http.ask("POST", url, json=json.dumps(given)),
+            "json": lambda: self.http.ask("POST", url, text=json.dumps(given)),
             "empty": lambda: self.http.ask("POST", query),
-            "stray": lambda: self.http.ask("GET", query, json="{}"),
+            "stray": lambda: self.http.ask("GET", query, text="{}"),
         }[how]()
         return checked(answer)["openid"]
 
