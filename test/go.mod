@@ -8,9 +8,10 @@ require (
 	github.com/caddyserver/certmagic v0.25.6
 	github.com/chromedp/cdproto v0.0.0-20250724212937-08a3db8b4327
 	github.com/chromedp/chromedp v0.14.2
-	github.com/faabiosr/cachego v0.15.0
+	github.com/faabiosr/cachego v0.16.1
 	github.com/fastwego/miniprogram v1.0.0-beta.4
 	github.com/fastwego/offiaccount v1.0.1
+	github.com/fastwego/wxopen v1.0.0-beta.3
 	github.com/google/go-cmp v0.7.0
 	github.com/medivhzhan/weapp/v2 v2.4.2
 	github.com/pberkel/caddy-storage-redis v1.8.1

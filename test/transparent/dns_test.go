@@ -12,7 +12,7 @@ import (
 )
 
 // In this process DNS is that of a network where the gateway plays WeChat: the
-// name of the API leads to 127.0.0.1, and no other name leads anywhere.
+// names of the API lead to 127.0.0.1, and no other name leads anywhere.
 func init() {
 	net.DefaultResolver = &net.Resolver{
 		PreferGo: true,
@@ -58,7 +58,7 @@ func answerName(packed []byte) ([]byte, error) {
 		Questions: message.Questions,
 	}
 	switch {
-	case question.Name.String() != host+".":
+	case question.Name.String() != host+"." && question.Name.String() != fileHost+".":
 		answer.RCode = dnsmessage.RCodeNameError
 	case question.Type == dnsmessage.TypeA:
 		answer.Answers = []dnsmessage.Resource{{

@@ -21,30 +21,36 @@ type login struct {
 	Code                    any
 }
 
-// logIn lets alice log in with oauth.js under the secret. Credentials go
-// through standard input: arguments are everybody's to read.
+// logIn lets alice log in with oauth.js under the secret.
 func logIn(t *testing.T, g *gwtest.Gateway, secret string, environment ...string) (got login) {
 	t.Helper()
-	node := need.Command(t, "install Node.js 18 or newer (apt-get install nodejs npm)", "node")
-	need.File(t, "run npm ci in test/transparent", "node_modules/co-wechat-oauth")
-	input, err := json.Marshal(map[string]string{
+	runNode(t, "oauth.js", &got, map[string]string{
 		"appid": gwtest.OfficialAccount, "secret": secret, "code": g.WeChat.NewUserCode(gwtest.OfficialAccount, "alice"),
-	})
+	}, append(environment, "GATEWAY="+g.Sites)...)
+	return got
+}
+
+// runNode runs a program, and decodes what it prints. Credentials go through
+// standard input: arguments are everybody's to read.
+func runNode(t *testing.T, program string, printed any, given map[string]string, environment ...string) {
+	t.Helper()
+	node := need.Command(t, "install Node.js 18 or newer (apt-get install nodejs npm)", "node")
+	need.File(t, "run npm ci in test/transparent", "node_modules/nest-wechat")
+	input, err := json.Marshal(given)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var complaints bytes.Buffer
-	command := exec.CommandContext(t.Context(), node, "--no-deprecation", "--require=./redirect.js", "oauth.js")
-	command.Env = append(append(os.Environ(), "GATEWAY="+g.Sites), environment...)
+	command := exec.CommandContext(t.Context(), node, "--no-deprecation", "--require=./redirect.js", program)
+	command.Env = append(append(os.Environ(), "no_proxy="+host), environment...)
 	command.Stdin, command.Stderr = bytes.NewReader(input), &complaints
 	output, err := command.Output()
 	if err != nil {
-		t.Fatalf("oauth.js: %v\n%s", err, &complaints)
+		t.Fatalf("%s: %v\n%s", program, err, &complaints)
 	}
-	if err := json.Unmarshal(output, &got); err != nil {
-		t.Fatalf("oauth.js printed %q: %v", output, err)
+	if err := json.Unmarshal(output, printed); err != nil {
+		t.Fatalf("%s printed %q: %v", program, output, err)
 	}
-	return got
 }
 
 // trust is how Node is told to trust the gateway.

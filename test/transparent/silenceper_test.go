@@ -48,12 +48,7 @@ func lead(t *testing.T, g *gwtest.Gateway, trusted *x509.CertPool) {
 	transport := &http.Transport{
 		ForceAttemptHTTP2: true,
 		TLSClientConfig:   &tls.Config{RootCAs: trusted},
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			if address != host+":443" {
-				return nil, fmt.Errorf("the SDK calls %s", address)
-			}
-			return new(net.Dialer).DialContext(ctx, network, g.Sites)
-		},
+		DialContext:       dialer(g),
 	}
 	before := util.DefaultHTTPClient
 	util.DefaultHTTPClient = &http.Client{Transport: transport}
@@ -61,6 +56,16 @@ func lead(t *testing.T, g *gwtest.Gateway, trusted *x509.CertPool) {
 		util.DefaultHTTPClient = before
 		transport.CloseIdleConnections()
 	})
+}
+
+// dialer leads the name of WeChat's API to the gateway, and no other name anywhere.
+func dialer(g *gwtest.Gateway) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address != host+":443" {
+			return nil, fmt.Errorf("the SDK calls %s", address)
+		}
+		return new(net.Dialer).DialContext(ctx, network, g.Sites)
+	}
 }
 
 func TestSilenceper(t *testing.T) {

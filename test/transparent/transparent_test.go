@@ -21,6 +21,7 @@ import (
 
 const (
 	host     = "api.weixin.qq.com"
+	fileHost = "file.api.weixin.qq.com" // off at WeChat, and still called by SDKs
 	sendPath = "/cgi-bin/message/custom/send"
 	greeting = "您的订单已发货 🎉 <b>&amp;</b>"
 )
@@ -39,16 +40,16 @@ func start(t *testing.T, o gwtest.Options) *gwtest.Gateway {
 	t.Helper()
 	o.Global, o.Sites = global, "https://"+host+":18083 {\ntls internal\nlog\nwechat_proxy\n}"
 	g := gwtest.Start(t, o)
-	awaitCertificate(t, g, g.Sites)
+	awaitCertificate(t, g, host, g.Sites)
 	g.WeChat.ResetCounts()
 	return g
 }
 
-// awaitCertificate waits until the gateway shows a good certificate: Caddy
-// makes it in the background.
-func awaitCertificate(t *testing.T, g *gwtest.Gateway, address string) {
+// awaitCertificate waits until the gateway shows a good certificate of the name:
+// Caddy makes it in the background.
+func awaitCertificate(t *testing.T, g *gwtest.Gateway, name, address string) {
 	t.Helper()
-	config := &tls.Config{ServerName: host, RootCAs: roots(t, g)}
+	config := &tls.Config{ServerName: name, RootCAs: roots(t, g)}
 	await(t, g, "the certificate", func() bool {
 		conn, err := tls.Dial("tcp", address, config)
 		if err == nil {

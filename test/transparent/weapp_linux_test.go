@@ -48,7 +48,7 @@ func TestWeapp(t *testing.T) {
 	}
 	keepPromises(t, "HTTP/1.1", func(t *testing.T) (*gwtest.Gateway, client) {
 		g := gwtest.Start(t, gwtest.Options{Global: global, Sites: "https://" + host + " {\nbind 127.0.0.1\ntls internal\nlog\nwechat_proxy\n}"})
-		awaitCertificate(t, g, "127.0.0.1:443")
+		awaitCertificate(t, g, host, "127.0.0.1:443")
 		g.WeChat.ResetCounts()
 		return g, sdkWeapp{}
 	})
