@@ -30,6 +30,8 @@ column is how many calls the SDK made, and how often it asked for a token.
 Of an answer whose status is not 200 some SDKs show the status alone; the reason is in the gateway's log. And where an SDK does
 not look at what its request for a token is answered, the error is that of the call which it then makes without one.
 
+An SDK that has no token of an account, and only logs users in, meets the refusals of token endpoints at its login.
+
 This file is written by ` + "`go test ./sdk -run TestErrors -update`" + ` in the folder test, and checked without ` + "`-update`" + `.
 `
 	tableHead = `
@@ -112,22 +114,32 @@ func errorsOf(t *testing.T, d driver, refusals []refusal) string {
 	s := d.start(t, target{url: f.url, secret: gwtest.ClientSecret, appid: d.account, gateway: g})
 	var table strings.Builder
 	for _, refusal := range refusals {
-		err := meet(t, s, f, refusal, issue(t, g, d.account, time.Now().Add(-time.Minute)))
+		where := "call"
+		var err error
+		switch c, calls := s.(caller); {
+		case calls:
+			if refusal.atToken {
+				where = "token"
+			}
+			err = meet(t, c, f, refusal, issue(t, g, d.account, time.Now().Add(-time.Minute)))
+		case refusal.atToken: // a login has a secret too
+			where, refusal.atToken = "login", false
+			err = meetLogin(s.(loginer), f, refusal, g.WeChat.NewUserCode(d.account, "alice"))
+		default:
+			continue
+		}
 		if err == nil {
 			t.Errorf("%s: the SDK shows no error", refusal.slug)
 			continue
 		}
 		calls, fetches := f.counts()
-		most := 2
+		most := 3 // some HTTP clients repeat by themselves what is answered 5xx
 		if refusal.slug == "token_expired" || refusal.slug == "token_unknown" {
 			most = 4 // another token would heal these, and some SDKs try more than one
 		}
-		if calls > most || fetches > most || calls+fetches == 0 {
+		// A platform may ask for two tokens where others ask for one.
+		if calls > most || fetches > 2*most || calls+fetches == 0 {
 			t.Errorf("%s: the SDK made %d calls and asked for %d tokens, want no more than %d", refusal.slug, calls, fetches, most)
-		}
-		where := "call"
-		if refusal.atToken {
-			where = "token"
 		}
 		fmt.Fprintf(&table, "| `%s` | %s | %d | %s | %d + %d |\n", refusal.slug, where, refusal.status, shorten(err), calls, fetches)
 	}
@@ -136,7 +148,7 @@ func errorsOf(t *testing.T, d driver, refusals []refusal) string {
 
 // meet lets an SDK meet a refusal. One of a token endpoint it meets when the
 // token it has is old, by its own clock or because the gateway says so.
-func meet(t *testing.T, s session, f *front, r refusal, expired string) error {
+func meet(t *testing.T, s caller, f *front, r refusal, expired string) error {
 	t.Helper()
 	_, err := s.token()
 	ok(t, err)
@@ -148,6 +160,14 @@ func meet(t *testing.T, s session, f *front, r refusal, expired string) error {
 	f.refuse(&r)
 	defer f.refuse(nil)
 	_, err = s.get()
+	return err
+}
+
+// meetLogin lets an SDK that does nothing else meet a refusal at a login.
+func meetLogin(s loginer, f *front, r refusal, code string) error {
+	f.refuse(&r)
+	defer f.refuse(nil)
+	_, err := s.login(code)
 	return err
 }
 

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	sendPath    = "/cgi-bin/message/custom/send"
-	renewalPath = "/cgi-bin/component/api_authorizer_token"
+	sendPath     = "/cgi-bin/message/custom/send"
+	messagePaths = "/cgi-bin/message/" // where all messages go
+	renewalPath  = "/cgi-bin/component/api_authorizer_token"
 
 	// lifetime is that of a gateway token. Some SDKs count in whole seconds.
 	lifetime = 2*time.Hour + time.Second
@@ -31,42 +32,58 @@ type run struct {
 	*world
 	driver  driver
 	session session
+
+	// The same session, as far as it can do these; otherwise nil.
+	caller  caller
+	sender  sender
+	filer   filer
+	loginer loginer
 }
 
-// steps are what the matrix asks of every SDK.
+// steps are what the matrix asks of every SDK that can do it.
 var steps = []struct {
 	name string
+	can  func(session) bool
 	take func(*testing.T, *run)
 }{
-	{"fetches a gateway token", fetchesGatewayToken},
-	{"makes a GET", makesGet},
-	{"sends Chinese and emoji as JSON", sendsText},
-	{"uploads", uploads},
-	{"downloads what it has uploaded", downloads},
-	{"does not notice that WeChat kills the token", doesNotNoticeKilledToken},
-	{"outlives its gateway token", outlivesGatewayToken},
-	{"shows a denial and lets it be", showsDenial},
+	{"fetches a gateway token", can[caller], fetchesGatewayToken},
+	{"makes a GET", can[caller], makesGet},
+	{"sends Chinese and emoji as JSON", can[sender], sendsText},
+	{"uploads", can[filer], uploads},
+	{"downloads what it has uploaded", can[filer], downloads},
+	{"does not notice that WeChat kills the token", can[caller], doesNotNoticeKilledToken},
+	{"outlives its gateway token", can[caller], outlivesGatewayToken},
+	{"shows a denial and lets it be", can[caller], showsDenial},
+	{"logs a user in", can[loginer], logsUserIn},
+	{"logs a user in though WeChat kills the component's token", can[loginer], logsInWithKilledToken},
 }
 
+// can reports whether a session has the functions of T.
+func can[T any](s session) bool {
+	_, is := s.(T)
+	return is
+}
+
+// Each SDK has a gateway and accounts of its own: how often the token of one
+// account is renewed because WeChat has rejected it is bounded.
 func TestMatrix(t *testing.T) {
 	for _, d := range drivers() {
 		t.Run(d.name, func(t *testing.T) {
 			r := &run{world: startWorld(t), driver: d}
-			r.session = d.start(t, target{url: r.Proxy, secret: gwtest.ClientSecret, appid: d.account, gateway: r.Gateway})
-			take := func(name string, step func(*testing.T, *run)) {
-				t.Run(name, func(t *testing.T) {
-					r.WeChat.ResetCounts()
-					step(t, r)
-					for _, leak := range r.tap.taken() {
-						t.Errorf("WeChat saw %s", leak)
-					}
-				})
-			}
+			r.session = d.start(t, target{url: r.url, secret: gwtest.ClientSecret, appid: d.account, gateway: r.Gateway})
+			r.caller, _ = r.session.(caller)
+			r.sender, _ = r.session.(sender)
+			r.filer, _ = r.session.(filer)
+			r.loginer, _ = r.session.(loginer)
 			for _, step := range steps {
-				take(step.name, step.take)
-			}
-			if _, logs := r.session.(loginer); logs {
-				take("logs a user in", logsUserIn)
+				if !step.can(r.session) {
+					continue
+				}
+				t.Run(step.name, func(t *testing.T) {
+					r.reset()
+					step.take(t, r)
+					r.wantIntact(t)
+				})
 			}
 		})
 	}
@@ -85,6 +102,9 @@ func ok(t *testing.T, err error) {
 func (r *run) wantRealToken(t *testing.T) {
 	t.Helper()
 	calls := r.calls()
+	if can[ticketer](r.session) && len(calls) == 0 {
+		return // the gateway has the ticket
+	}
 	if len(calls) == 0 {
 		t.Fatal("WeChat saw no call")
 	}
@@ -103,7 +123,7 @@ func (r *run) wantRealToken(t *testing.T) {
 }
 
 func fetchesGatewayToken(t *testing.T, r *run) {
-	token, err := r.session.token()
+	token, err := r.caller.token()
 	ok(t, err)
 	if !strings.HasPrefix(token, "gw1.") {
 		t.Errorf("the SDK holds %.8s…, want a gateway token", token)
@@ -116,19 +136,21 @@ func fetchesGatewayToken(t *testing.T, r *run) {
 }
 
 func makesGet(t *testing.T, r *run) {
-	answer, err := r.session.get()
+	answer, err := r.caller.get()
 	ok(t, err)
 	if answer == "" {
 		t.Error("the SDK returns nothing")
 	}
 	r.wantRealToken(t)
-	if call := r.calls()[0]; call.Method != "GET" {
-		t.Errorf("WeChat saw a %s", call.Method)
+	for _, call := range r.calls() {
+		if call.Method != "GET" {
+			t.Errorf("WeChat saw a %s", call.Method)
+		}
 	}
 }
 
 func sendsText(t *testing.T, r *run) {
-	ok(t, r.session.send(text))
+	ok(t, r.sender.send(text))
 	r.wantRealToken(t)
 	r.wantOneMessage(t)
 }
@@ -136,14 +158,31 @@ func sendsText(t *testing.T, r *run) {
 // wantOneMessage fails the test unless WeChat took the text, once.
 func (r *run) wantOneMessage(t *testing.T) {
 	t.Helper()
-	sent := r.WeChat.SentMessages()
-	if len(sent) != 1 || sent[0].AppID != r.driver.account || sent[0].ToUser != "o-follower" {
-		t.Fatalf("WeChat took %d messages: %+v", len(sent), sent)
+	var taken []sandbox.Call
+	for _, call := range r.calls() {
+		if strings.HasPrefix(call.Path, messagePaths) && call.ErrCode == 0 {
+			taken = append(taken, call)
+		}
 	}
-	var got struct{ Text struct{ Content string } }
-	if err := json.Unmarshal(sent[0].Body, &got); err != nil || got.Text.Content != text {
-		t.Errorf("WeChat took %s (%v), want the text %q", sent[0].Body, err, text)
+	if len(taken) != 1 || taken[0].TokenAppID != r.driver.account {
+		t.Fatalf("WeChat took %d messages: %+v", len(taken), taken)
 	}
+	var message map[string]any
+	body := r.tap.arrived.lastBody(taken[0].Path)
+	if err := json.Unmarshal(body, &message); err != nil || message["touser"] != "o-follower" || !holds(message, text) {
+		t.Errorf("WeChat took %s (%v), want the text %q", body, err, text)
+	}
+}
+
+// holds reports whether a text is among the values of a message, in one of
+// those within it too: kinds of messages have it at different places.
+func holds(message map[string]any, text string) bool {
+	for _, value := range message {
+		if within, is := value.(map[string]any); value == text || is && holds(within, text) {
+			return true
+		}
+	}
+	return false
 }
 
 // picture is larger than any buffer on the way.
@@ -156,7 +195,7 @@ func picture() []byte {
 }
 
 func uploads(t *testing.T, r *run) {
-	id, err := r.session.upload("图片.jpg", picture())
+	id, err := r.filer.upload("图片.jpg", picture())
 	ok(t, err)
 	if id == "" {
 		t.Error("the SDK returns no media_id")
@@ -165,34 +204,20 @@ func uploads(t *testing.T, r *run) {
 }
 
 func downloads(t *testing.T, r *run) {
-	id, err := r.session.upload("图片.jpg", picture())
+	id, err := r.filer.upload("图片.jpg", picture())
 	ok(t, err)
 	r.WeChat.ResetCounts()
-	got, err := r.session.download(id)
-	ok(t, err)
-	if !bytes.Equal(got, picture()) {
-		t.Errorf("downloaded %d bytes (%.80q…), want the %d bytes uploaded", len(got), got, len(picture()))
-	}
+	r.wantPicture(t, id)
 	r.wantRealToken(t)
 }
 
-// The real token dies behind the gateway's back, as when a second process
-// renews it: the message arrives all the same, and once.
-func doesNotNoticeKilledToken(t *testing.T, r *run) {
-	before, err := r.session.token()
+// wantPicture fails the test unless WeChat has the whole picture under this media_id.
+func (r *run) wantPicture(t *testing.T, id string) {
+	t.Helper()
+	got, err := r.filer.download(id)
 	ok(t, err)
-	r.WeChat.KillTokens(r.driver.account)
-	ok(t, r.session.send(text))
-	r.wantRealToken(t)
-	r.wantOneMessage(t)
-	if after, err := r.session.token(); err != nil || after != before {
-		t.Errorf("the SDK's token changed (%v)", err)
-	}
-	if n := r.WeChat.Count(sendPath); n != 2 {
-		t.Errorf("WeChat saw %d sends, want the refused one and its repetition", n)
-	}
-	if n := r.WeChat.Count(renewalPath); n != 1 {
-		t.Errorf("%d renewals, want 1", n)
+	if !bytes.Equal(got, picture()) {
+		t.Errorf("downloaded %d bytes (%.80q…), want the %d bytes uploaded", len(got), got, len(picture()))
 	}
 }
 
@@ -202,9 +227,9 @@ func doesNotNoticeKilledToken(t *testing.T, r *run) {
 // another one when it has had a token for as long as the gateway said.
 func outlivesGatewayToken(t *testing.T, r *run) {
 	expired := issue(t, r.Gateway, r.driver.account, time.Now().Add(-time.Minute))
-	ok(t, r.session.hold(expired))
+	ok(t, r.caller.hold(expired))
 	before := r.refused("token_expired")
-	_, err := r.session.get()
+	_, err := r.caller.get()
 	if n := r.refused("token_expired") - before; n != 1 {
 		t.Errorf("the gateway saw %d calls with the expired token, want 1", n)
 	}
@@ -218,20 +243,20 @@ func outlivesGatewayToken(t *testing.T, r *run) {
 		t.Errorf("the SDK says: %v, want the errcode", err)
 	}
 	clock.later(lifetime)
-	fetched, err := r.session.token()
+	fetched, err := r.caller.token()
 	ok(t, err)
 	clock.later(lifetime)
-	_, err = r.session.get()
+	_, err = r.caller.get()
 	ok(t, err)
 	r.wantRealToken(t)
-	if now, err := r.session.token(); err != nil || now == fetched || fetched == expired {
+	if now, err := r.caller.token(); err != nil || now == fetched || fetched == expired {
 		t.Errorf("the SDK goes on with a token that is too old (%v)", err)
 	}
 }
 
 func showsDenial(t *testing.T, r *run) {
 	before := r.refused("not_allowed")
-	if err := r.session.denied(); err == nil {
+	if err := r.caller.denied(); err == nil {
 		t.Error("the SDK shows no error")
 	}
 	if n := r.refused("not_allowed") - before; n < 1 || n > 2 {
@@ -246,7 +271,7 @@ func showsDenial(t *testing.T, r *run) {
 // code becomes the component's form, with the component's token. The token that
 // a web user gets is the application's own and passes untouched.
 func logsUserIn(t *testing.T, r *run) {
-	openid, err := r.session.(loginer).login(r.WeChat.NewUserCode(r.driver.account, "alice"))
+	openid, err := r.loginer.login(r.WeChat.NewUserCode(r.driver.account, "alice"))
 	ok(t, err)
 	if openid != r.WeChat.OpenID(r.driver.account, "alice") {
 		t.Errorf("logged %q in", openid)

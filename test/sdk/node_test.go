@@ -25,8 +25,16 @@ func nodeDrivers() []driver {
 		nodeDriver("wechat-api 1.35.1, official account", gwtest.OfficialAccount, byClock),
 		nodeDriver("node-easywechat 3.6.2, official account", gwtest.OfficialAccount, byClockWithLogin),
 		nodeDriver("node-easywechat 3.6.2, mini program", gwtest.MiniProgram, byClockWithLogin),
-		nodePlatform("node-easywechat 3.6.2, open platform, official account", gwtest.OfficialAccount),
-		nodePlatform("node-easywechat 3.6.2, open platform, mini program", gwtest.MiniProgram),
+		nodePlatform("node-easywechat 3.6.2, open platform, official account", gwtest.OfficialAccount, byClockWithLogin),
+		nodePlatform("node-easywechat 3.6.2, open platform, mini program", gwtest.MiniProgram, byClockWithLogin),
+		nodePlatform("co-wxapp-open-api 1.1.50, mini program", gwtest.MiniProgram, byClockWithLogin),
+		nodeDriver("nest-wechat 0.2.50, official account", gwtest.OfficialAccount, byClockForTickets),
+		nodeDriver("nest-wechat 0.2.50, mini program", gwtest.MiniProgram, byClockWithoutFiles),
+		nodePlatform("nest-wechat 0.2.50, open platform", gwtest.OfficialAccount, byClockCallsOnly),
+		nodeDriver("wechat-jssdk 5.1.0, official account", gwtest.OfficialAccount, byClockForTicketsOnly),
+		nodeDriver("wechat-jssdk 5.1.0, mini program", gwtest.MiniProgram, loginOnly),
+		nodeDriver("wechat-oauth 1.5.0, official account", gwtest.OfficialAccount, loginOnly),
+		nodeDriver("wechat-oauth 1.5.0, mini program", gwtest.MiniProgram, loginOnly),
 	}
 }
 
@@ -37,7 +45,7 @@ func nodeDriver(name, account string, as func(*node) session) driver {
 
 // nodePlatform makes a driver of a third-party platform. Before it acts for
 // its account it makes every call that only platforms make.
-func nodePlatform(name, account string) driver {
+func nodePlatform(name, account string, as func(*node) session) driver {
 	return driver{name, account, func(t *testing.T, at target) session {
 		t.Helper()
 		code, err := at.gateway.WeChat.Authorize(t.Context(), at.appid)
@@ -50,13 +58,56 @@ func nodePlatform(name, account string) driver {
 			t.Fatalf("%s: %v", name, err)
 		}
 		at.gateway.SearchCredentials("what the platform was answered", []byte(answers))
-		return byClockWithLogin(n)
+		return as(n)
 	}}
 }
 
 func plain(n *node) session            { return n }
 func byClock(n *node) session          { return clockSession{n} }
 func byClockWithLogin(n *node) session { return loginSession{clockSession{n}} }
+
+// What of it the SDK has no functions for is left out of these.
+func byClockForTickets(n *node) session {
+	all := loginSession{clockSession{n}}
+	return struct {
+		caller
+		ownClock
+		ticketer
+		sender
+		loginer
+	}{all, all, ticketSession{}, all, all}
+}
+
+func byClockForTicketsOnly(n *node) session {
+	all := loginSession{clockSession{n}}
+	return struct {
+		caller
+		ownClock
+		ticketer
+		loginer
+	}{all, all, ticketSession{}, all}
+}
+
+func byClockWithoutFiles(n *node) session {
+	all := loginSession{clockSession{n}}
+	return struct {
+		caller
+		ownClock
+		sender
+		loginer
+	}{all, all, all, all}
+}
+
+func byClockCallsOnly(n *node) session {
+	return struct {
+		caller
+		ownClock
+	}{n, clockSession{n}}
+}
+
+func loginOnly(n *node) session {
+	return struct{ loginer }{loginSession{clockSession{n}}}
+}
 
 // nodeLimit is how long a step may take before the SDK is taken to hang.
 const nodeLimit = time.Minute
@@ -186,3 +237,8 @@ func (s loginSession) login(code string) (openid string, err error) {
 	err = s.do("login", fields{"code": code}, &openid)
 	return openid, err
 }
+
+// ticketSession marks an SDK whose GET asks for a ticket.
+type ticketSession struct{}
+
+func (ticketSession) asksForTicket() {}

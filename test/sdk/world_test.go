@@ -5,8 +5,8 @@ package sdk_test
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -23,15 +23,17 @@ import (
 const clients = `client shop {
 	secret      ` + gwtest.ClientSecret + `
 	authorizers *
-	allow       /cgi-bin/user/* /cgi-bin/message/* /cgi-bin/media/* /datacube/* /wxaapi/* /wxa/getwxacodeunlimit
-	allow       /cgi-bin/component/* /sns/*
+	allow       /cgi-bin/user/* /cgi-bin/message/* /cgi-bin/media/* /cgi-bin/ticket/* /cgi-bin/account/*
+	allow       /datacube/* /wxaapi/* /wxa/getwxacodeunlimit /cgi-bin/component/* /sns/*
 	component_api
 }`
 
-// world is a gateway whose way to WeChat is tapped.
+// world is a gateway whose ways from the SDK and to WeChat are tapped.
 type world struct {
 	*gwtest.Gateway
-	tap *wiretap
+	url  string // what the SDK is told in place of https://api.weixin.qq.com
+	sent *letters
+	tap  *wiretap
 }
 
 func startWorld(t *testing.T) *world {
@@ -41,7 +43,41 @@ func startWorld(t *testing.T) *world {
 	tap.wechat.Store(g.WeChat)
 	g.Authorize()
 	g.Settle()
-	return &world{g, tap}
+	sent := new(letters)
+	gateway := passTo(t, g)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		one, err := readLetter(r)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		sent.add(one)
+		gateway.ServeHTTP(w, r)
+	}))
+	t.Cleanup(front.Close)
+	return &world{g, front.URL, sent, tap}
+}
+
+// reset forgets what came before a step.
+func (w *world) reset() {
+	w.WeChat.ResetCounts()
+	w.sent.reset()
+	w.tap.arrived.reset()
+	w.tap.taken()
+}
+
+// wantIntact fails the test if WeChat saw something of the gateway's own, or if
+// what it saw is not what the SDK has sent, byte for byte.
+func (w *world) wantIntact(t *testing.T) {
+	t.Helper()
+	for _, leak := range w.tap.taken() {
+		t.Errorf("WeChat saw %s", leak)
+	}
+	sent := w.sent.list()
+	for _, arrived := range w.tap.arrived.list() {
+		if !slices.ContainsFunc(sent, arrived.equal) {
+			t.Errorf("WeChat saw %s, which the SDK has not sent: %s", arrived, sent)
+		}
+	}
 }
 
 // startGateway starts a gateway that is not tapped.
@@ -62,17 +98,21 @@ func (w *world) refused(slug string) int {
 	return strings.Count(w.Logs(), `"slug":"`+slug+`"`)
 }
 
+// livenessPath is what the gateway asks with a token that was rejected.
+const livenessPath = "/cgi-bin/get_api_domain_ip"
+
 // calls is what WeChat saw of the SDK's calls, without the gateway's own.
 func (w *world) calls() []sandbox.Call {
 	return slices.DeleteFunc(w.WeChat.Calls(), func(c sandbox.Call) bool {
-		return strings.HasPrefix(c.Path, "/cgi-bin/component/")
+		return strings.HasPrefix(c.Path, "/cgi-bin/component/") || c.Path == livenessPath
 	})
 }
 
 // wiretap passes all calls to WeChat and notes what of the gateway's own is in
 // them: in the address, in a header, or in the body.
 type wiretap struct {
-	wechat atomic.Pointer[sandbox.Sandbox] // nil until the gateway runs
+	wechat  atomic.Pointer[sandbox.Sandbox] // nil until the gateway runs
+	arrived letters
 
 	mu    sync.Mutex
 	leaks []string
@@ -80,19 +120,21 @@ type wiretap struct {
 
 func (w *wiretap) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	wechat := w.wechat.Load()
-	body, err := io.ReadAll(r.Body)
+	one, err := readLetter(r)
 	if wechat == nil || err != nil {
 		panic(http.ErrAbortHandler)
 	}
 	header, _ := json.Marshal(r.Header)
-	for where, content := range map[string][]byte{"address": []byte(r.RequestURI), "header": header, "body": body} {
+	for where, content := range map[string][]byte{"address": []byte(r.RequestURI), "header": header, "body": one.body} {
 		for what, ours := range map[string]string{"gateway token": "gw1.", "refresh label": "gwr1.", "client secret": gwtest.ClientSecret} {
 			if bytes.Contains(content, []byte(ours)) {
 				w.note("a " + what + " in the " + where + " of " + r.Method + " " + r.URL.Path)
 			}
 		}
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
+	if !exchanged(r.URL.Path) {
+		w.arrived.add(one)
+	}
 	wechat.ServeHTTP(rw, r)
 }
 

@@ -15,7 +15,7 @@ const RealDate = Date;
 let passed = 0; // milliseconds
 
 // The SDKs' clock: the real one, and what the step "later" has added to it.
-globalThis.Date = class extends RealDate {
+globalThis.Date = class Date extends RealDate {
   constructor(...given) {
     super(...(given.length ? given : [Date.now()]));
   }
