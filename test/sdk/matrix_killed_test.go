@@ -29,6 +29,22 @@ func doesNotNoticeKilledToken(t *testing.T, r *run) {
 	}
 }
 
+// The same in the middle of the largest thing that SDKs send. Many of them
+// cannot send it again themselves: they have read their file to its end.
+func uploadsWithKilledToken(t *testing.T, r *run) {
+	before, err := r.caller.token()
+	ok(t, err)
+	r.WeChat.KillTokens(r.driver.account)
+	id, err := r.filer.upload("图片.jpg", picture())
+	ok(t, err)
+	r.wantRealToken(t)
+	r.wantRepeated(t)
+	r.wantPicture(t, id)
+	if after, err := r.caller.token(); err != nil || after != before {
+		t.Errorf("the SDK's token changed (%v)", err)
+	}
+}
+
 // The component's token dies behind the gateway's back: the code is taken all
 // the same, once.
 func logsInWithKilledToken(t *testing.T, r *run) {

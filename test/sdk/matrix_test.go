@@ -52,6 +52,7 @@ var steps = []struct {
 	{"uploads", can[filer], uploads},
 	{"downloads what it has uploaded", can[filer], downloads},
 	{"does not notice that WeChat kills the token", can[caller], doesNotNoticeKilledToken},
+	{"does not notice that WeChat kills the token of an upload", can[filer], uploadsWithKilledToken},
 	{"outlives its gateway token", can[caller], outlivesGatewayToken},
 	{"shows a denial and lets it be", can[caller], showsDenial},
 	{"logs a user in", can[loginer], logsUserIn},

@@ -57,6 +57,7 @@ func provokeAll(t *testing.T) []refusal {
 		{startElsewhere, (*provoker).byAddress},
 		{startGateway, (*provoker).byAccounts},
 		{startGateway, (*provoker).byWeChat},
+		{startForgetful, (*provoker).byLength},
 		{startImpatient, (*provoker).bySilence},
 		{startWithoutTicket, (*provoker).byEmptiness},
 		{startLooped, (*provoker).byItself},
@@ -71,6 +72,11 @@ func provokeAll(t *testing.T) []refusal {
 // startImpatient starts a gateway that waits for no answer of WeChat's to a call.
 func startImpatient(t *testing.T) *gwtest.Gateway {
 	return gwtest.Start(t, gwtest.Options{Proxy: "transport http {\nresponse_header_timeout 50ms\n}"})
+}
+
+// startForgetful starts a gateway that keeps no larger bodies than it must.
+func startForgetful(t *testing.T) *gwtest.Gateway {
+	return gwtest.StartSettled(t, gwtest.Options{Proxy: "max_replay_body 64KiB"})
 }
 
 // startElsewhere starts a gateway whose client may call from another address only.
@@ -212,6 +218,12 @@ func (p *provoker) byWeChat() {
 	p.forget("component.json")
 	p.WeChat.Inject(sandbox.Fault{Path: componentTokenPath, ErrCode: 45009})
 	p.atCall("component_token", p.call(mini))
+}
+
+// byLength provokes what there is to say when a call cannot be made again.
+func (p *provoker) byLength() {
+	p.WeChat.KillTokens(gwtest.OfficialAccount)
+	p.atCall("not_kept", p.ask(http.MethodPost, "/cgi-bin/media/upload?type=image&access_token="+p.Token(gwtest.OfficialAccount), strings.Repeat(" ", 100<<10), nil))
 }
 
 // forget lets the gateway start anew without the records that are called so.
