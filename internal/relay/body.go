@@ -16,15 +16,12 @@ type body struct {
 	err    error   // of reading kept
 }
 
-// alwaysKept is the length in bytes up to which bodies are in memory before
-// anything is sent, if MaxReplayBody allows. Larger ones stream.
-const alwaysKept = 64 << 10
-
-// keep reads a small body into memory, before anything is sent. Of a longer one that
+// keep reads a small body, of up to smallBody bytes if MaxReplayBody allows, into
+// memory, before anything is sent. Of a longer one that
 // announces its length it reads nothing; of a longer one that does not, the first
 // bytes. An error is the caller's, see failure.
 func (l *Relay) keep(r *http.Request, call *Call) error {
-	b, most := &call.body, min(alwaysKept, l.MaxReplayBody)
+	b, most := &call.body, min(smallBody, l.MaxReplayBody)
 	limit := l.MaxReplayBody
 	if call.Subject == "" {
 		limit = 0 // WeChat gets no token of ours, so it is never repeated

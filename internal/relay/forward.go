@@ -24,8 +24,7 @@ import (
 // then sees a broken connection, not a short answer that looks whole.
 func (l *Relay) Forward(w http.ResponseWriter, r *http.Request, call *Call) {
 	call.timed.limitTime(w, r)
-	defer call.timed.stop()
-	defer call.body.stop()
+	defer call.stop()
 	err := l.keep(r, call)
 	var response *http.Response
 	if err == nil {
@@ -54,10 +53,16 @@ func (l *Relay) Forward(w http.ResponseWriter, r *http.Request, call *Call) {
 	}
 }
 
+// stop ends all that is done with the body for WeChat. What is still read of it is for
+// problem.Discard, whose deadline holds then.
+func (c *Call) stop() {
+	c.timed.stop()
+	c.body.stop()
+}
+
 // discard sends the answer and reads what the caller still sends.
 func discard(w http.ResponseWriter, r *http.Request, call *Call) {
-	call.body.stop()
-	call.timed.stop() // problem.Discard has limits of its own
+	call.stop()
 	if rest := call.body.rest(r); rest != nil {
 		problem.Discard(w, r, rest)
 	}
@@ -71,8 +76,7 @@ const statusClientGone = 499
 // its body too early, gets no answer and is no failure of WeChat's, so nothing is
 // counted or logged.
 func (l *Relay) fail(w http.ResponseWriter, r *http.Request, call *Call, err error) {
-	call.body.stop()
-	call.timed.stop()
+	call.stop()
 	cause := call.body.failure()
 	if r.Context().Err() != nil || brokenOff(r, cause) {
 		w.WriteHeader(statusClientGone)

@@ -58,7 +58,7 @@ type Relay struct {
 	HasCredential func(string) bool
 
 	// MaxReplayBody is up to how many bytes of a request body are kept, so that
-	// the call can be made once more. Memory is where larger bodies than alwaysKept
+	// the call can be made once more. Memory is where larger bodies than smallBody
 	// are kept; it may be shared with other Relays.
 	MaxReplayBody int64
 	Memory        *Memory
