@@ -193,7 +193,7 @@ func TestQueryAllocations(t *testing.T) {
 func FuzzSplice(f *testing.F) {
 	for _, query := range []string{
 		"access_token=gw&type=image", "a=1;access%5Ftoken=x&b", "COMPONENT_ACCESS_TOKEN=x;;&&", "access_token[]=1&a=%zz+",
-		"key=s3cr3t&s3cr3t;x=s3cr3t", "=&;=", "%61%63cess_token%", "a=b;s3cr3t",
+		"key=s3cr3t&s3cr3t;x=s3cr3t", "s3cr3t=1&t;=s3cr3t", "=&;=", "%61%63cess_token%", "a=b;s3cr3t",
 	} {
 		f.Add(query, "T", "s3cr3t")
 	}
@@ -220,18 +220,18 @@ func FuzzSplice(f *testing.F) {
 	})
 }
 
-// survivors lists the parameters of a query that are neither token nor secret.
+// survivors lists the parameters of a query that are neither token nor secret, in
+// name or value. What is left between two "&" is looked at as one parameter, too.
 func survivors(query, hidden string) []string {
+	goes := func(piece string) bool {
+		name, value, _ := strings.Cut(piece, "=")
+		return isToken(decode(name)) || hidden != "" && (unescaped(name) == hidden || unescaped(value) == hidden)
+	}
 	var kept []string
 	for segment := range strings.SplitSeq(query, "&") {
-		if hidden != "" && valueOf(segment) == hidden {
-			continue
-		}
-		for _, piece := range pieces(segment) {
-			name, _, _ := strings.Cut(piece, "=")
-			if !isToken(decode(name)) && (hidden == "" || valueOf(piece) != hidden) {
-				kept = append(kept, piece)
-			}
+		left := strings.Join(slices.DeleteFunc(strings.Split(segment, ";"), goes), ";")
+		if !goes(left) {
+			kept = append(kept, pieces(left)...)
 		}
 	}
 	return kept
@@ -245,15 +245,11 @@ func pieces(query string) []string {
 	return all
 }
 
-func valueOf(piece string) string {
-	name, value, found := strings.Cut(piece, "=")
-	if !found {
-		value = name
-	}
-	if decoded, err := url.QueryUnescape(value); err == nil {
+func unescaped(text string) string {
+	if decoded, err := url.QueryUnescape(text); err == nil {
 		return decoded
 	}
-	return value
+	return text
 }
 
 var (
