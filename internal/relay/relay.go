@@ -12,6 +12,7 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -208,6 +209,14 @@ func (l *Relay) send(r *http.Request, call *Call, query string) (*http.Response,
 		out.URL, out.Host, out.RequestURI, out.Header = &out.url, host.Host, "", header
 		out.Body, out.TransferEncoding = call.body.next(r.Method)
 		out.ContentLength, out.GetBody, out.Trailer, out.Close = call.body.length, nil, nil, framedOtherwise(r.Method, call.body.length)
+		if transport == l.Standard && r.Method == http.MethodPost {
+			// net/http asks for it where a connection that is used again turns out to be
+			// closed before a byte of the call was written.
+			out.GetBody = func() (io.ReadCloser, error) {
+				again, _ := call.body.next(r.Method)
+				return again, nil
+			}
+		}
 		var response *http.Response
 		response, err = transport.RoundTrip(&out.Request)
 		switch {
