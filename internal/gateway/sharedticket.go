@@ -11,12 +11,9 @@ import (
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
+	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 )
-
-// statusClientGone stands in access logs for a caller that did not wait for the
-// answer, as in those of Caddy's reverse_proxy.
-const statusClientGone = 499
 
 // serveSharedTicket answers a call for a ticket with which applications sign, for the
 // JS-SDK or for cards, in the form of WeChat's own answer
@@ -37,7 +34,7 @@ func (g *Gateway) serveSharedTicket(w http.ResponseWriter, r *http.Request, c *c
 	ticket, err := g.Tokens.SharedTicket(r.Context(), c.Subject, c.client.ID, kind)
 	switch {
 	case err != nil && r.Context().Err() != nil:
-		w.WriteHeader(statusClientGone) // nobody's failure, so nothing is counted or logged
+		w.WriteHeader(relay.StatusClientGone) // nobody's failure, so nothing is counted or logged
 		return true
 	case err != nil:
 		g.finish(w, r, nil, err)

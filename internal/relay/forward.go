@@ -68,9 +68,9 @@ func discard(w http.ResponseWriter, r *http.Request, call *Call) {
 	}
 }
 
-// statusClientGone stands in access logs for a caller that did not wait for
+// StatusClientGone stands in access logs for a caller that did not wait for
 // the answer, as in those of Caddy's reverse_proxy.
-const statusClientGone = 499
+const StatusClientGone = 499
 
 // fail answers with the problem that err is. A caller that has gone, or that has ended
 // its body too early, gets no answer and is no failure of WeChat's, so nothing is
@@ -79,7 +79,7 @@ func (l *Relay) fail(w http.ResponseWriter, r *http.Request, call *Call, err err
 	call.stop()
 	cause := call.body.failure()
 	if r.Context().Err() != nil || brokenOff(r, cause) {
-		w.WriteHeader(statusClientGone)
+		w.WriteHeader(StatusClientGone)
 		return
 	}
 	if cause != nil {
