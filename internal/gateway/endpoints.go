@@ -111,7 +111,7 @@ func (g *Gateway) newEndpointCall(w http.ResponseWriter, r *http.Request, path s
 	if err != nil {
 		return nil, err
 	}
-	if e.form, err = parameters(w, r); err != nil {
+	if e.form, err = g.parameters(w, r); err != nil {
 		return nil, err
 	}
 	if !known {

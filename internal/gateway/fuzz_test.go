@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -89,7 +90,8 @@ func FuzzParameters(f *testing.F) {
 		r := httptest.NewRequest(http.MethodPost, "/cgi-bin/token", strings.NewReader(string(body)))
 		r.URL.RawQuery = query
 		r.Header.Set("Content-Type", kind)
-		form, err := parameters(httptest.NewRecorder(), r)
+		g := &Gateway{Address: func(*http.Request) netip.Addr { return netip.Addr{} }}
+		form, err := g.parameters(httptest.NewRecorder(), r)
 		if err != nil {
 			if form != nil {
 				t.Errorf("parameters came with the error %v", err)

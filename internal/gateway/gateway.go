@@ -48,6 +48,8 @@ type Gateway struct {
 	// can cause one, so it must be a logger of logging.Throttle.
 	Log *zap.Logger
 
+	bodies relay.Bodies // of calls that are answered here, by address
+
 	// Identified is called with the client of a call, after the client is found
 	// and before the call is answered; not for calls without a client, nor for
 	// those that are refused earlier. The call waits for it. It must not be nil

@@ -49,7 +49,7 @@ func (g *Gateway) login(w http.ResponseWriter, r *http.Request, path string, rou
 		return nil, err
 	}
 	if r.ContentLength != 0 {
-		body, err := posted(w, r)
+		body, err := g.posted(w, r)
 		if err != nil {
 			return nil, err
 		}

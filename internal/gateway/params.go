@@ -31,12 +31,12 @@ const (
 // both have a parameter, the value in the body is used. It waits until the body has
 // arrived, at most bodyTimeout. Its errors are problems: ErrTooLarge (413) and
 // ErrBadRequest (47001).
-func parameters(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+func (g *Gateway) parameters(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	form, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, problem.ErrBadRequest.Because("the query is malformed")
 	}
-	posted, err := posted(w, r)
+	posted, err := g.posted(w, r)
 	if err != nil {
 		return nil, err
 	}
@@ -49,13 +49,18 @@ func parameters(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 // posted reads the parameters in the body of a call, which is JSON, a form or a
 // multipart form: applications and SDKs use all of them. A blank body has none. It
 // waits and fails as parameters does.
-func posted(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+func (g *Gateway) posted(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	// A ResponseWriter that has no deadlines returns an error. The body is then
 	// read without one.
+	from := g.Address(r).String()
+	if !g.bodies.Begin(from) {
+		panic(http.ErrAbortHandler)
+	}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 	r.Header.Del("Expect") // the first Read answers it
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxParameters))
+	g.bodies.End(from)
 	if err != nil {
 		return nil, problem.OfBody(err)
 	}

@@ -61,7 +61,7 @@ func (g *Gateway) sharedKind(w http.ResponseWriter, r *http.Request) string {
 	}
 	body, seen := r.Body, new(bytes.Buffer)
 	r.Body = io.NopCloser(io.TeeReader(body, seen))
-	form, err := parameters(w, r)
+	form, err := g.parameters(w, r)
 	r.Body = struct {
 		io.Reader
 		io.Closer

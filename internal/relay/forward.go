@@ -25,7 +25,13 @@ import (
 func (l *Relay) Forward(w http.ResponseWriter, r *http.Request, call *Call) {
 	call.timed.limitTime(w, r)
 	defer call.stop()
+	if r.ContentLength != 0 && !l.bodies.Begin(call.Client) {
+		panic(http.ErrAbortHandler)
+	}
 	err := l.keep(r, call)
+	if r.ContentLength != 0 {
+		l.bodies.End(call.Client)
+	}
 	var response *http.Response
 	if err == nil {
 		response, err = l.roundTrip(r, call)

@@ -65,6 +65,8 @@ type Relay struct {
 	Memory        *Memory
 
 	Log *zap.Logger
+
+	bodies Bodies
 }
 
 // Call is one call as it is to be made at WeChat.

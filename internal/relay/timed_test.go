@@ -69,3 +69,24 @@ func TestReadAllTakesWhatArrives(t *testing.T) {
 		t.Errorf("one byte of 64 KiB takes %d bytes", allocated)
 	}
 }
+
+// A caller that begins bodies without an end takes a bounded memory, and no other's
+// place.
+func TestUnfinishedBodiesOfOneCallerAreBounded(t *testing.T) {
+	var bodies Bodies
+	for i := range 2 * maxBodies {
+		if got := bodies.Begin("villain"); got != (i < maxBodies) {
+			t.Fatalf("%d: %v", i, got)
+		}
+	}
+	if !bodies.Begin("honest") {
+		t.Error("another caller waits for it")
+	}
+	bodies.End("honest")
+	for range maxBodies {
+		bodies.End("villain")
+	}
+	if len(bodies.of) != 0 || !bodies.Begin("villain") {
+		t.Errorf("%d callers are remembered", len(bodies.of))
+	}
+}
