@@ -41,6 +41,7 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
 // maxAnswer is the size in bytes of the largest answer that is read from a
@@ -55,8 +56,23 @@ var errAnswerTooLarge = errors.New("reading the answer: larger than 64 KiB")
 // token and key for them. Its fields never change, so it is safe for concurrent
 // use.
 type Target struct {
-	// Client is the client's name, for queues and logs.
-	Client string
+	// Component is the component_appid of the client, Client its name, Name that of
+	// the target. Together they name the queue.
+	Component, Client, Name string
+	// Transport makes the requests. It belongs to this target alone, so that one
+	// that is stuck uses up nobody else's connections.
+	Transport http.RoundTripper
+	// NoReply: the target's answer is never the reply to a follower.
+	NoReply bool
+	// Timeout is the time of one attempt from the queue.
+	Timeout time.Duration
+	// RetryFor is how long a queued item is tried, from its arrival on; then it
+	// becomes a dead letter.
+	RetryFor time.Duration
+	// Concurrency is how many accounts are served from the queue at a time.
+	Concurrency int
+	// MaxWaiting is how many items may wait in the queue; more become dead letters.
+	MaxWaiting int
 	// URL is http or https. Its query is sent too; the parameters of a delivery
 	// replace those with the same names.
 	URL *url.URL
@@ -68,6 +84,15 @@ type Target struct {
 	// means plain mode.
 	Key bizmsg.Key
 }
+
+// Queue returns the name of the target's queue.
+func (t *Target) Queue() vault.Queue {
+	return vault.Queue{Component: t.Component, Client: t.Client, Target: t.Name}
+}
+
+// Wants reports whether the target gets an item of an account for which its client
+// may act.
+func (t *Target) Wants(Item) bool { return true }
 
 // push is one request to a target.
 type push struct {

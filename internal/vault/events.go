@@ -25,7 +25,7 @@ const maxDead = 1000
 // Queue names the queue of the events of one component, a component_appid, for
 // one client, which has this name in the configuration.
 type Queue struct {
-	Component, Client string
+	Component, Client, Target string
 }
 
 // EventKey names one event in a queue. It becomes the storage key, so it can be
