@@ -3,7 +3,6 @@
 package wechat
 
 import (
-	"errors"
 	"slices"
 	"strings"
 
@@ -12,7 +11,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
@@ -60,9 +58,8 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			allow         [<method>] <path>...     # repeatable
 //			component_api
 //			from          <address or CIDR range>...
-//			deliver       <url> {
-//				token            <token>
-//				encoding_aes_key <key>
+//			deliver       <url> {                  # repeatable, see Deliver.unmarshal
+//				...
 //			}
 //		}
 //		api        <url>...
@@ -111,26 +108,15 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 		"authorizers":   listOption(&c.Authorizers, maxAuthorizers, check.Authorizer),
 		"component_api": boolOption(&c.ComponentAPI),
 		"from":          listOption(&c.From, maxFrom, check.From),
-		"deliver": func(d *caddyfile.Dispenser) error {
-			c.Deliver = new(Deliver)
-			return c.Deliver.unmarshal(d)
+		"deliver*": func(d *caddyfile.Dispenser) error {
+			c.Deliver = append(c.Deliver, new(Deliver))
+			return c.Deliver[len(c.Deliver)-1].unmarshal(d)
 		},
 		"allow*": func(d *caddyfile.Dispenser) error {
 			rules, err := policy.ParseRules(d.RemainingArgs()...)
 			c.Allow = append(c.Allow, rules...)
 			return err
 		},
-	})
-}
-
-// unmarshal parses the URL and the block of deliver.
-func (d *Deliver) unmarshal(from *caddyfile.Dispenser) error {
-	if err := stringOption(&d.URL, check.DeliverURL)(from); err != nil {
-		return err
-	}
-	return parseBlock(from, map[string]option{
-		"token":            singleSecretOption(&d.Token, check.PushToken),
-		"encoding_aes_key": singleSecretOption(&d.EncodingAESKey, check.AESKey),
 	})
 }
 
@@ -214,21 +200,8 @@ func (p *Proxy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	return parseBlock(d, map[string]option{
 		"max_replay_body": sizeOption(&p.MaxReplayBody, 1, maxReplayBody, "1 byte and 64MiB, such as 16MiB"),
-		"transport":       p.unmarshalTransport,
+		"transport":       transportOption(&p.Transport, "WeChat is reached over HTTP alone"),
 	})
-}
-
-// unmarshalTransport parses the subdirective transport, which has the syntax of
-// reverse_proxy. Errors in its block already name file and line.
-func (p *Proxy) unmarshalTransport(d *caddyfile.Dispenser) error {
-	if !d.NextArg() || d.Val() != "http" || d.CountRemainingArgs() > 0 {
-		return errors.New("want http and a block { ... }: WeChat is reached over HTTP alone")
-	}
-	p.Transport = new(reverseproxy.HTTPTransport)
-	if err := p.Transport.UnmarshalCaddyfile(d.NewFromNextSegment()); err != nil {
-		return located{err}
-	}
-	return nil
 }
 
 var (

@@ -93,21 +93,6 @@ func secretOption(into *[]string, valid func(string) error) option {
 	}
 }
 
-// singleSecretOption parses a secret that has no previous value.
-func singleSecretOption(into *string, valid func(string) error) option {
-	return func(d *caddyfile.Dispenser) error {
-		var values []string
-		if err := secretOption(&values, valid)(d); err != nil {
-			return err
-		}
-		if len(values) > 1 {
-			return fmt.Errorf("%d values, want exactly one", len(values))
-		}
-		*into = values[0]
-		return nil
-	}
-}
-
 // listOption parses one or more values that are no secrets. If the subdirective
 // is repeated, its values are added. most is the largest number of values in
 // all.

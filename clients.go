@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/gateway"
@@ -47,9 +49,10 @@ type Client struct {
 	// the trusted_proxies of Caddy's server yield. Default: all addresses.
 	From []string `json:"from,omitempty"`
 
-	// Deliver is the address to which messages of the client's accounts and
-	// authorisation events are sent. Default: none are sent.
-	Deliver *Deliver `json:"deliver,omitempty"`
+	// Deliver are the addresses to which messages of the client's accounts and
+	// authorisation events are sent, at most 64. All that want a message or an event
+	// get it at once. Default: none are sent.
+	Deliver Deliveries `json:"deliver,omitempty"`
 }
 
 // applications are the clients of one configuration. They do not change after
@@ -62,32 +65,32 @@ type applications struct {
 // receiver is a client that gets deliveries.
 type receiver struct {
 	*gateway.Client
-	target *delivery.Target
+	targets []*delivery.Target // one or more
 }
 
 // newApplications returns the clients of a configuration, with their secrets
 // resolved. They are made in the order of their names, so that of several
 // errors the same one is always reported. The error names the client and never
 // a secret.
-func newApplications(config map[string]*Client, components map[string]*component, resolve resolver) (*applications, error) {
+func newApplications(ctx caddy.Context, config map[string]*Client, components map[string]*component, resolve resolver) (*applications, error) {
 	apps := &applications{clients: gateway.NewClients()}
 	for _, id := range slices.Sorted(maps.Keys(config)) {
-		client, target, err := config[id].provision(id, components, resolve.within("client", id))
+		client, targets, err := config[id].provision(ctx, id, components, resolve.within("client", id))
 		if err != nil {
 			return nil, fmt.Errorf("client %s: %w", id, err)
 		}
 		if err := apps.clients.Add(client); err != nil {
 			return nil, err
 		}
-		if target != nil {
-			apps.receivers = append(apps.receivers, receiver{client, target})
+		if len(targets) > 0 {
+			apps.receivers = append(apps.receivers, receiver{client, targets})
 		}
 	}
 	return apps, nil
 }
 
-// provision returns the client, and its target for deliveries or nil.
-func (c *Client) provision(id string, components map[string]*component, resolve resolver) (*gateway.Client, *delivery.Target, error) {
+// provision returns the client, and its targets for deliveries.
+func (c *Client) provision(ctx caddy.Context, id string, components map[string]*component, resolve resolver) (*gateway.Client, []*delivery.Target, error) {
 	if c == nil {
 		c = new(Client)
 	}
@@ -102,11 +105,12 @@ func (c *Client) provision(id string, components map[string]*component, resolve 
 	if err != nil {
 		return nil, nil, err
 	}
-	var target *delivery.Target
-	if c.Deliver != nil {
-		if target, err = c.Deliver.provision(id, resolve.within("block", "deliver")); err != nil {
-			return nil, nil, fmt.Errorf("deliver: %w", err)
-		}
+	targets, err := c.Deliver.provision(ctx, resolve)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, target := range targets {
+		target.Component, target.Client = under.appid, id
 	}
 	secrets, err := resolve.secrets("secret", c.Secrets, check.ClientSecret)
 	if err != nil {
@@ -123,7 +127,17 @@ func (c *Client) provision(id string, components map[string]*component, resolve 
 		}
 		client.From = append(client.From, prefix)
 	}
-	return client, target, nil
+	return client, targets, nil
+}
+
+// cleanup closes the idle connections to the targets. Deliveries in progress go on,
+// and their connections are closed when they have ended.
+func (a *applications) cleanup() {
+	for _, c := range a.receivers {
+		for _, target := range c.targets {
+			_ = target.Transport.(deliverTransport).Cleanup() // never fails
+		}
+	}
 }
 
 // under returns the component that the client uses.

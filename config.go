@@ -123,12 +123,18 @@ func (r resolver) secrets(option string, raw []string, valid func(string) error)
 			return nil, fmt.Errorf("%s: %w", option, err)
 		}
 		if value == text && !strings.HasPrefix(text, check.HashedSecret) {
-			r.log.Warn("a secret stands in the configuration as text", zap.String("option", option), zap.Int("value", i+1),
-				zap.String("remedy", "write {env.NAME} or {file./path} in its place, not {$NAME}, and replace the secret: Caddy has shown and saved it"))
+			r.warnOfText(option, i+1)
 		}
 		out = append(out, secret.New(value))
 	}
 	return out, nil
+}
+
+// warnOfText warns of a secret that stands in the configuration. value is its number
+// among the values of the option, from 1.
+func (r resolver) warnOfText(option string, value int) {
+	r.log.Warn("a secret stands in the configuration as text", zap.String("option", option), zap.Int("value", value),
+		zap.String("remedy", "write {env.NAME} or {file./path} in its place, not {$NAME}, and replace the secret: Caddy has shown and saved it"))
 }
 
 // placeholder is the form of the two placeholders that a secret may have.
@@ -168,6 +174,7 @@ func checkReturnURL(text string) error {
 // memory.
 const (
 	maxAuthorizers = 100_000    // accounts named for one client; WeChat allows no component more
+	maxTargets     = 64         // for one client; all get a message at once
 	maxFrom        = 1000       // ranges of addresses for one client; all are looked through at a call
 	maxPages       = 2          // for desktop browsers, and for the browser inside WeChat
 	maxCacheSize   = 10_000_000 // tokens

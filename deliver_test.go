@@ -40,7 +40,7 @@ func TestDeliverInTheCaddyfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &wechat.Deliver{URL: "https://shop.test/wechat", Token: "{env.T}", EncodingAESKey: "{env.K}"}
+	want := wechat.Deliveries{{URL: "https://shop.test/wechat", Tokens: []string{"{env.T}"}, EncodingAESKeys: []string{"{env.K}"}}}
 	if diff := cmp.Diff(want, app.Clients["shop"].Deliver); diff != "" {
 		t.Error(diff)
 	}
@@ -53,7 +53,6 @@ func TestDeliverMistakesAreFoundWhenTheConfigIsRead(t *testing.T) {
 		"another scheme":     {"deliver ftp://a.test", "not a URL to deliver to"},
 		"no host":            {"deliver /wechat", "not a URL to deliver to"},
 		"a password in it":   {"deliver http://u:SECRET@a.test", "not a URL to deliver to"},
-		"twice":              {"deliver http://a.test\n deliver http://b.test", "already specified"},
 		"an unknown option":  {"deliver http://a.test {\n tokn abc\n }", `unrecognized subdirective "tokn"`},
 		"a token of 2":       {"deliver http://a.test {\n token SECRET-2\n }", "3 to 32 letters"},
 		"a 42-character key": {"deliver http://a.test {\n token abc\n encoding_aes_key " + "SECRET" + strings.Repeat("a", 36) + "\n }", "want 43"},

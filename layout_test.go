@@ -145,7 +145,7 @@ func TestPackagesImportWhatTheLayoutAllows(t *testing.T) {
 // The root is Caddy's face, and not the room where new things land because there
 // is no other.
 func TestRootStaysSmall(t *testing.T) {
-	const maxFiles, maxLines = 16, 3000
+	const maxFiles, maxLines = 17, 3200
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)

@@ -26,8 +26,9 @@ var mayReveal = map[string]string{
 	"bizmsg":    "signs, opens and seals pushes",
 	"gwtoken":   "derives signing keys",
 	"vault":     "seals records",
+	"delivery":  "signs deliveries with a webhook secret, and sends the headers that are configured",
 	"gateway":   "takes the digest of a client secret",
-	"wechat":    "reads a seal key out of the configuration",
+	"wechat":    "reads a seal key and a webhook secret out of the configuration",
 }
 
 // A search for Reveal is the audit of what happens to secrets, so it is called in

@@ -149,7 +149,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.applications, err = newApplications(a.Clients, a.components, resolve); err != nil {
+	if a.applications, err = newApplications(ctx, a.Clients, a.components, resolve); err != nil {
 		return err
 	}
 	var overridden []string
@@ -197,7 +197,7 @@ func (a *App) build() {
 	s := a.state
 	a.pushes = &push.Receiver{
 		Codecs: make(map[string]*bizmsg.Codec), Recipients: a.applications.recipients(),
-		Tokens: s.keeper, Courier: s.courier, Transport: s.deliverer, Replays: s.replays, Address: clientAddress, Log: a.sparing,
+		Tokens: s.keeper, Courier: s.courier, Replays: s.replays, Address: clientAddress, Log: a.sparing,
 	}
 	a.pages = &authorize.Pages{
 		Platforms: make(map[string]*authorize.Platform), URLs: a.pageURLs,
@@ -298,6 +298,7 @@ func (a *App) Cleanup() error {
 	a.state.stop(a.settings)
 	a.tally.Stop()
 	a.closeIdle()
+	a.applications.cleanup()
 	_, err := pool.Delete(poolKey)
 	return err
 }

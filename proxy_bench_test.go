@@ -36,7 +36,7 @@ func benchApp(tb testing.TB) *App {
 		benchComponent: {appid: benchComponent, appSecrets: []secret.Secret{secret.New(benchAppSecret)}},
 	}, hosts: []*url.URL{{Scheme: "https", Host: "api.weixin.qq.com"}}}
 	var err error
-	app.applications, err = newApplications(map[string]*Client{"bench": {
+	app.applications, err = newApplications(caddy.Context{Context: tb.Context()}, map[string]*Client{"bench": {
 		Secrets:     []string{benchSecret},
 		Authorizers: []string{benchAuthorizer, "wxbbbbbbbbbbbbbbbb"},
 		Allow:       []Rule{{Method: "GET", Path: "/wxa/*"}, {Path: "/cgi-bin/*"}},

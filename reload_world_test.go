@@ -119,7 +119,7 @@ func (p *process) start() {
 	c.settings.tokens.Log = p.log
 	c.settings.tokens.API = &openapi.Client{Transport: roundTrip(p.call)}
 	c.settings.deliveries = delivery.Settings{Log: p.log, Targets: map[vault.Queue]*delivery.Target{
-		p.queue: {Client: p.queue.Client, URL: target, Token: secret.New("clienttoken")},
+		p.queue: {Client: p.queue.Client, URL: target, Tokens: []secret.Secret{secret.New("clienttoken")}},
 	}}
 	if p.state == nil {
 		p.state, err = newState(c.settings)

@@ -4,7 +4,6 @@ package wechat
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -64,8 +63,7 @@ type state struct {
 	limits  *authorize.Limits
 	bodies  *relay.Memory // of the calls of all configurations: requests of an old one go on
 
-	courier   *delivery.Courier // delivers authorisation events
-	deliverer *http.Transport   // for deliveries of events and of messages
+	courier *delivery.Courier // delivers authorisation events
 
 	settings atomic.Pointer[settings] // the current ones; never nil
 
@@ -86,13 +84,13 @@ func newState(first *settings) (*state, error) {
 	}
 	s := &state{
 		storage: vault.NewReloadable(first.storage), memory: memory, replays: push.NewReplays(),
-		limits: authorize.NewLimits(), bodies: relay.NewMemory(first.replayMemory), deliverer: newDeliverer(),
+		limits: authorize.NewLimits(), bodies: relay.NewMemory(first.replayMemory),
 	}
 	s.vault = newVault(s.storage, s.settings.Load)
 	first.keepIn(s.vault)
 	s.settings.Store(first)
 	s.keeper = tokens.NewKeeper(func() *tokens.Settings { return s.settings.Load().tokens }, memory)
-	s.courier = delivery.NewCourier(s.deliverer, func() delivery.Settings { return s.settings.Load().deliveries })
+	s.courier = delivery.NewCourier(nil, func() delivery.Settings { return s.settings.Load().deliveries })
 	return s, nil
 }
 
@@ -172,7 +170,6 @@ func (s *state) apply() {
 // stored yet.
 func (s *state) Destruct() error {
 	s.courier.Close()
-	s.deliverer.CloseIdleConnections()
 	s.keeper.Close()
 	return nil
 }

@@ -3,6 +3,7 @@
 package wechat
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 )
@@ -63,6 +65,55 @@ func (p *Proxy) provisionTransport(ctx caddy.Context) (direct bool, err error) {
 	}
 	upstream.KeepEarlyAnswers(t.Transport)
 	return direct, nil
+}
+
+// newTransport returns the transport of one target, with defaults as
+// [Deliver.Transport] tells. The number of connections is limited, so that an
+// application that does not answer cannot use up all file descriptors. The time to
+// connect is short, because WeChat waits for the reply to a message. The time for the
+// answer is limited by the context of each delivery.
+func (d *Deliver) newTransport(ctx caddy.Context) (deliverTransport, error) {
+	t := d.Transport
+	if t == nil {
+		t = new(reverseproxy.HTTPTransport)
+	}
+	switch {
+	case t.ProxyProtocol != "":
+		return deliverTransport{}, errors.New("transport: proxy_protocol is not possible: a delivery is made for no connection of a visitor")
+	case t.TLS != nil && strings.Contains(t.TLS.ServerName, "{"):
+		return deliverTransport{}, errors.New("transport: tls_server_name takes no placeholder: there is no request from which it could be filled in")
+	case t.TLS != nil && strings.HasPrefix(d.URL, "http:"):
+		return deliverTransport{}, errors.New("transport: has options of TLS, but the URL begins with http: and not with https:")
+	case slices.Contains(t.Versions, "3"):
+		return deliverTransport{}, errors.New("transport: HTTP/3 is not possible: a reload would break off the deliveries in progress")
+	}
+	if t.KeepAlive == nil {
+		t.KeepAlive = new(reverseproxy.KeepAlive)
+	}
+	t.DialTimeout = cmp.Or(t.DialTimeout, caddy.Duration(2*time.Second))
+	t.MaxConnsPerHost = cmp.Or(t.MaxConnsPerHost, 256)
+	t.KeepAlive.MaxIdleConnsPerHost = cmp.Or(t.KeepAlive.MaxIdleConnsPerHost, 64)
+	t.KeepAlive.IdleConnTimeout = cmp.Or(t.KeepAlive.IdleConnTimeout, caddy.Duration(90*time.Second))
+	t.MaxResponseHeaderSize = cmp.Or(t.MaxResponseHeaderSize, maxResponseHeader)
+	if err := t.Provision(ctx); err != nil {
+		return deliverTransport{}, fmt.Errorf("transport: %w", err)
+	}
+	t.Transport.TLSHandshakeTimeout = cmp.Or(t.Transport.TLSHandshakeTimeout, 2*time.Second)
+	return deliverTransport{t}, nil
+}
+
+// deliverTransport makes the deliveries to one target.
+type deliverTransport struct{ *reverseproxy.HTTPTransport }
+
+// RoundTrip makes the call as Caddy's transport does. The error is a
+// delivery.DialError if no connection could be made: package delivery does not know
+// Caddy's.
+func (t deliverTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := t.HTTPTransport.RoundTrip(r)
+	if dial := new(reverseproxy.DialError); errors.As(err, dial) {
+		err = delivery.DialError{Err: *dial}
+	}
+	return response, err
 }
 
 // unusual reports whether a transport has options that package upstream does

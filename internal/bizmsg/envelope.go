@@ -4,6 +4,7 @@ package bizmsg
 
 import (
 	"bytes"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -93,6 +94,16 @@ func (e Envelope) XML() []byte {
 	}
 	b.WriteString("</xml>")
 	return b.Bytes()
+}
+
+// JSON returns the envelope of a push as WeChat writes it where pushes are in JSON.
+func (e Envelope) JSON() []byte {
+	text, _ := json.Marshal(struct { // three texts, so it cannot fail
+		AppID      string `json:"AppId,omitempty"`
+		ToUserName string `json:",omitempty"`
+		Encrypt    string
+	}{e.AppID, e.ToUserName, e.Encrypt})
+	return text
 }
 
 // writeCDATA splits "]]>" over two sections: a nonce comes from the request,

@@ -42,10 +42,14 @@ func IsLoopback(host string) bool {
 }
 
 // ParseDeliverURL parses a URL for deliveries. A URL with a user name is
-// rejected, because a password could appear in errors and logs. The error does
+// rejected, because a password could appear in errors and logs. $APPID$ may stand in
+// the path and in the query: in the host it could lead to any server. The error does
 // not quote the URL.
 func ParseDeliverURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
+	if err == nil && strings.Contains(strings.ToUpper(u.Host), "$APPID$") {
+		return nil, errors.New("$APPID$ in the host: it is filled in only in the path and in the query")
+	}
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || (u.Scheme != "https" && u.Scheme != "http") {
 		return nil, errors.New("not a URL to deliver to: want http(s)://host[:port]/path, without a user") // whose password must not show
 	}

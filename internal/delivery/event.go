@@ -140,15 +140,13 @@ func redact(plain []byte) (body []byte, texts map[string]string, err error) {
 // about returns the appid of the account, or else that of the component.
 func (e Event) about() string { return cmp.Or(e.Authorizer, e.Component) }
 
-// postEvent makes one attempt to deliver an event of the queue. It returns nil
-// if the client has accepted the event: it has answered with a 2xx status, and
-// with any body up to maxAnswer. It waits until ctx ends at the latest.
+// postEvent makes one attempt to deliver an event of the queue, through transport if
+// the target has none. It returns nil if the application has taken the event. It
+// waits until ctx ends at the latest.
 func (t *Target) postEvent(ctx context.Context, transport http.RoundTripper, e vault.Event) error {
-	_, err := t.post(ctx, transport, push{
-		appID:    e.AppID,
-		envelope: bizmsg.Envelope{AppID: e.Component},
-		extra:    [2]string{"event_id", e.ID},
-		plain:    e.Body,
-	})
-	return err
+	to := *t
+	if to.Transport == nil {
+		to.Transport = transport
+	}
+	return to.Send(ctx, Item{Kind: KindEvent, Component: e.Component, AppID: e.AppID, ID: e.ID, InfoType: e.InfoType, Body: e.Body}).Err
 }

@@ -93,16 +93,17 @@ func plainTarget(t testing.TB, client string) *delivery.Target {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &delivery.Target{Client: client, URL: u, Token: secret.New(clientToken)}
+	return &delivery.Target{Client: client, URL: u, Tokens: []secret.Secret{secret.New(clientToken)}}
 }
 
 func safeTarget(t testing.TB, client string) *delivery.Target {
 	t.Helper()
 	target := plainTarget(t, client)
-	var err error
-	if target.Key, err = bizmsg.ParseKey(secret.New(clientKey)); err != nil {
+	key, err := bizmsg.ParseKey(secret.New(clientKey))
+	if err != nil {
 		t.Fatal(err)
 	}
+	target.Keys = []bizmsg.Key{key}
 	return target
 }
 

@@ -103,7 +103,7 @@ func (rx *Receiver) HandleMessage(m *Message) ([]byte, error) {
 	}
 	answer := []byte("success")
 	if len(targets) > 0 {
-		reply, err := m.content.Deliver(m.began.Add(replyTimeout), rx.Transport, targets,
+		reply, err := m.content.Deliver(m.began.Add(replyTimeout), targets,
 			func(t *delivery.Target, err error) {
 				rx.Log.With(zap.String("client", t.Client)).Warn("message not delivered",
 					zap.String("component", m.component), zap.String("authorizer", m.content.AppID), zap.Error(err))

@@ -71,9 +71,6 @@ type Receiver struct {
 	Tokens *tokens.Keeper
 	// Courier queues events for applications.
 	Courier *delivery.Courier
-	// Transport sends messages to applications. It survives a reload, together
-	// with its connections.
-	Transport *http.Transport
 	// Replays survives a reload. Otherwise a captured push could be sent again
 	// after each reload.
 	Replays *Replays
