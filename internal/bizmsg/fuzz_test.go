@@ -112,3 +112,37 @@ func FuzzEvent(f *testing.F) {
 		}
 	})
 }
+
+// Where a message is well-formed, an ordinary parser sees the same in it.
+func FuzzParseMessage(f *testing.F) {
+	f.Add([]byte(inText("a]]>b\x1d")))
+	f.Add([]byte(begin + "<MsgType>event</MsgType><Event>CLICK</Event><a><b><![CDATA[c]]></b></a></xml>"))
+	f.Add([]byte(`<?xml version="1.0" encoding="GBK"?>` + inText("\xc4\xe3")))
+	f.Add([]byte(`{"ToUserName":"a","FromUserName":"b","MsgType":"event","Event":"c","MsgId":1}`))
+	f.Add([]byte("<xml><!-- --><MsgType/><a b='c'>d</a ></xml >"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		got, err := bizmsg.ParseMessage(text)
+		if err != nil || bytes.ContainsAny(text, "&:?") || bytes.Contains(text, []byte("<!--")) {
+			return // what ParseMessage does not resolve, because no name has it
+		}
+		other := map[string]string{}
+		if bytes.HasPrefix(text, []byte("{")) {
+			var all map[string]any
+			_ = json.Unmarshal(text, &all)
+			for name, value := range all {
+				other[name], _ = value.(string)
+			}
+		} else {
+			var all struct{ ToUserName, FromUserName, MsgType string }
+			if xml.Unmarshal(text, &all) != nil {
+				return
+			}
+			other["ToUserName"], other["FromUserName"], other["MsgType"] = strings.TrimSpace(all.ToUserName), strings.TrimSpace(all.FromUserName), strings.TrimSpace(all.MsgType)
+		}
+		for name, value := range map[string]string{"ToUserName": got.ToUserName, "FromUserName": got.FromUserName, "MsgType": got.MsgType} {
+			if bytes.Count(text, []byte(name)) == 1 && other[name] != "" && other[name] != value {
+				t.Errorf("%s is %q, another parser sees %q", name, value, other[name])
+			}
+		}
+	})
+}

@@ -89,15 +89,18 @@ var declaration = regexp.MustCompile(`^<\?(?i:xml)\s[^>]*?encoding\s*=\s*["']([^
 var byteOrderMark = []byte("\ufeff")
 
 // DecodeText returns a text in UTF-8, without a byte order mark and without white
-// space around it. If the XML declaration of the text names another encoding, such
-// as GBK, or else charset does, the text is converted and loses its declaration.
-// charset is that of a Content-Type, "" if there is none. The error does not quote
-// the text.
+// space around it. If its XML declaration names another encoding, such as GBK, the
+// text is converted and loses the declaration. charset is that of a Content-Type, ""
+// if there is none. It counts only for a text that is not UTF-8: many servers name an
+// encoding there that is not that of the text. The error does not quote the text.
 func DecodeText(text []byte, charset string) ([]byte, error) {
 	text = bytes.TrimSpace(bytes.TrimPrefix(text, byteOrderMark))
 	declared := declaration.FindSubmatchIndex(text)
-	if declared != nil {
+	switch {
+	case declared != nil:
 		charset = string(text[declared[2]:declared[3]])
+	case utf8.Valid(text):
+		return text, nil
 	}
 	if charset == "" || strings.EqualFold(charset, "utf-8") {
 		if !utf8.Valid(text) {

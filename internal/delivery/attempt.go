@@ -132,7 +132,7 @@ func noAnswer(ctx context.Context, err error) error {
 		return fmt.Errorf("posting: the server has ended the TLS handshake (%w): if it wants a certificate, name one with tls_client_auth in transport http", network.Err)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return errors.New("posting: the time for the TLS handshake, or for the header of an answer, was over")
-	case isNetwork:
+	case isNetwork && (network.Op == "read" || network.Op == "write"):
 		return fmt.Errorf("posting: the connection broke before an answer came: %w", network)
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("posting: the connection was closed before an answer came")
