@@ -3,7 +3,6 @@
 package wechat
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
@@ -58,30 +58,24 @@ func (Admin) Routes() []caddy.AdminRoute {
 	}
 }
 
-// deadEvents answers with the dead letters of all clients that take deliveries
-// now, sorted by client and time. It reads each of them from the storage.
+// deadEvents answers with all dead letters, sorted by client and time. It reads
+// each of them from the storage.
 func deadEvents(s *state, w http.ResponseWriter, r *http.Request) error {
 	dead := []operate.DeadEvent{}
-	for queue := range s.settings.Load().deliveries.Targets {
-		letters, err := s.courier.DeadLetters(r.Context(), queue)
+	for f := (delivery.Filter{Dead: true}); ; {
+		page, err := s.courier.Events(r.Context(), f)
 		if err != nil {
 			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 		}
-		for _, letter := range letters {
-			dead = append(dead, newDeadEvent(letter))
+		for _, letter := range page.Items {
+			dead = append(dead, operate.DeadEvent{
+				Component: letter.Component, Client: letter.Client, AppID: letter.AppID,
+				InfoType: letter.InfoType, Queued: letter.Queued, Attempts: letter.Attempts, Failure: letter.Failure,
+			})
 		}
-	}
-	slices.SortFunc(dead, func(a, b operate.DeadEvent) int {
-		return cmp.Or(cmp.Compare(a.Client, b.Client), a.Queued.Compare(b.Queued), cmp.Compare(a.AppID, b.AppID))
-	})
-	return adminJSON(w, dead)
-}
-
-// newDeadEvent returns what operators see of a dead letter: not its body.
-func newDeadEvent(e vault.Event) operate.DeadEvent {
-	return operate.DeadEvent{
-		Component: e.Component, Client: e.Client, AppID: e.AppID,
-		InfoType: e.InfoType, Queued: e.Queued, Attempts: e.Attempts, Failure: e.Failure,
+		if f.Cursor = page.Next; f.Cursor == "" {
+			return adminJSON(w, dead)
+		}
 	}
 }
 

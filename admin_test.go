@@ -27,9 +27,9 @@ func TestDeadEventsAreVisible(t *testing.T) {
 	storage := new(vaulttest.Memory)
 	in := newTestSettings(t, storage)
 	v := in.tokens.Vault
-	queue := vault.Queue{Component: component, Client: "shop"}
+	queue := vault.Queue{Component: component, Client: "shop", Target: "main"}
 	dead := vault.Event{
-		EventKey: vault.EventKey{Queue: queue, CreateTime: 1, AppID: "wxaaaaaaaaaaaaaaaa", ID: strings.Repeat("0", 32)},
+		EventKey: vault.EventKey{Queue: queue, Arrived: 1_000_000, AppID: "wxaaaaaaaaaaaaaaaa", ID: strings.Repeat("0", 32)},
 		InfoType: "unauthorized", Body: []byte("<xml/>"), Queued: time.Unix(1, 0), Attempts: 150, Failure: "HTTP status 500",
 	}
 	if err := v.Enqueue(t.Context(), dead); err != nil {
@@ -63,7 +63,7 @@ func TestDeadEventsAreVisible(t *testing.T) {
 		`"queued":"1970-01-01T00:00:01Z","attempts":150,"failure":"HTTP status 500"},` +
 		`{"component":"wx134c8103faa5a59e","client":"shop","appid":"wxbbbbbbbbbbbbbbbb","info_type":"",` +
 		`"queued":"1970-01-01T00:00:01Z","attempts":0,"failure":"reading wechat/wx134c8103faa5a59e/dead-events/shop/` +
-		`0000000001-wxbbbbbbbbbbbbbbbb-00000000000000000000000000000000.json: not a sealed record"}]`
+		`main/0000000001000000-wxbbbbbbbbbbbbbbbb-00000000000000000000000000000000.json: not a sealed record"}]`
 	if got := strings.TrimSpace(w.Body.String()); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}

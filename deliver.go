@@ -299,8 +299,8 @@ func (r resolver) headers(raw map[string]string) (headers []delivery.Header, err
 func (a *App) deliveries() delivery.Settings {
 	settings := delivery.Settings{Log: a.sparing, Targets: make(map[vault.Queue]*delivery.Target)}
 	for _, c := range a.applications.receivers {
-		settings.Targets[vault.Queue{Component: c.Component, Client: c.ID}] = c.targets[0]
 		for _, target := range c.targets {
+			settings.Targets[target.Queue()] = target
 			if to := target.URL; to.Scheme == "http" && !check.IsPrivate(to.Hostname()) {
 				a.log.Warn("messages travel unencrypted", zap.String("client", c.ID), zap.String("target", target.Name), zap.String("host", to.Host))
 			}

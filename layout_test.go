@@ -32,7 +32,7 @@ var mayImport = []struct{ pkg, arrows string }{
 	{"check", "bizmsg gwtoken vault"},
 	{"metrics", "bizmsg vault"},
 	{"problem", "metrics openapi vault"},
-	{"delivery", "bizmsg vault"},
+	{"delivery", "bizmsg metrics vault"},
 
 	{"tokens", "metrics openapi problem vault"},
 

@@ -64,7 +64,7 @@ func playProcess(t *testing.T, test func(p *process)) {
 func playProcessWith(t *testing.T, c sandbox.Config, test func(p *process)) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &process{
-			T: t, memory: new(vaulttest.Memory), queue: vault.Queue{Component: sandbox.DefaultComponent, Client: "shop"},
+			T: t, memory: new(vaulttest.Memory), queue: vault.Queue{Component: sandbox.DefaultComponent, Client: "shop", Target: "main"},
 			holds: make(map[string]chan struct{}), delivered: make(map[string]int),
 		}
 		var core zapcore.Core
@@ -119,12 +119,11 @@ func (p *process) start() {
 	c.settings.tokens.Log = p.log
 	c.settings.tokens.API = &openapi.Client{Transport: roundTrip(p.call)}
 	c.settings.deliveries = delivery.Settings{Log: p.log, Targets: map[vault.Queue]*delivery.Target{
-		p.queue: {Client: p.queue.Client, URL: target, Tokens: []secret.Secret{secret.New("clienttoken")}},
+		p.queue: p.target(target),
 	}}
 	if p.state == nil {
 		p.state, err = newState(c.settings)
 		p.must(err)
-		p.state.courier = delivery.NewCourier(roundTrip(p.deliver), func() delivery.Settings { return p.state.settings.Load().deliveries })
 	} else {
 		c.settings.keepIn(p.state.vault)
 	}
@@ -164,6 +163,14 @@ func (p *process) end() {
 	p.must(p.state.Destruct())
 }
 
+// target is the application.
+func (p *process) target(to *url.URL) *delivery.Target {
+	return &delivery.Target{
+		Component: p.queue.Component, Client: p.queue.Client, Name: p.queue.Target,
+		URL: to, Tokens: []secret.Secret{secret.New("clienttoken")}, Transport: roundTrip(p.deliver),
+	}
+}
+
 // push is WeChat's way to the gateway.
 func (p *process) push(r *http.Request) (*http.Response, error) {
 	key, err := bizmsg.ParseKey(secret.New(sandbox.DefaultEncodingAESKey))
@@ -173,7 +180,7 @@ func (p *process) push(r *http.Request) (*http.Response, error) {
 			ReceiveID: sandbox.DefaultComponent, Tokens: []secret.Secret{secret.New(sandbox.DefaultToken)}, Keys: []bizmsg.Key{key},
 		}},
 		Tokens: p.state.keeper, Courier: p.state.courier, Replays: p.state.replays, Address: clientAddress, Log: p.log,
-		Recipients: func(string, string) []*delivery.Target { return []*delivery.Target{{Client: p.queue.Client}} },
+		Recipients: func(string, string) []*delivery.Target { return []*delivery.Target{p.target(nil)} },
 	}
 	w := httptest.NewRecorder()
 	event, err := receiver.OpenEvent(w, r)

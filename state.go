@@ -90,7 +90,7 @@ func newState(first *settings) (*state, error) {
 	first.keepIn(s.vault)
 	s.settings.Store(first)
 	s.keeper = tokens.NewKeeper(func() *tokens.Settings { return s.settings.Load().tokens }, memory)
-	s.courier = delivery.NewCourier(nil, func() delivery.Settings { return s.settings.Load().deliveries })
+	s.courier = delivery.NewCourier(func() delivery.Settings { return s.settings.Load().deliveries })
 	return s, nil
 }
 

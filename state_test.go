@@ -39,7 +39,7 @@ func TestStartCostsTheSameWithEveryNumberOfAuthorizers(t *testing.T) {
 				return nil
 			})
 			in.deliveries = delivery.Settings{Vault: in.tokens.Vault, Log: in.tokens.Log,
-				Targets: map[vault.Queue]*delivery.Target{{Component: sandbox.DefaultComponent, Client: "shop"}: {Client: "shop"}}}
+				Targets: map[vault.Queue]*delivery.Target{{Component: sandbox.DefaultComponent, Client: "shop", Target: "main"}: {Component: sandbox.DefaultComponent, Client: "shop", Name: "main"}}}
 			s, err := newState(in)
 			if err != nil {
 				t.Fatal(err)

@@ -4,40 +4,23 @@ package delivery
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
 const (
-	// pollInterval is the longest time between two looks at a queue. An event
-	// that this node has queued is delivered at once; this is for the events of
-	// a node that has crashed.
+	// pollInterval is the longest time between two looks at a queue. An item that
+	// this node has queued is delivered at once; this is for those of other nodes.
 	pollInterval = 30 * time.Second
-	// attemptTimeout is the time for one attempt, with the work of the
-	// application. It is longer than WeChat's five seconds, because nobody
-	// waits for the answer.
-	attemptTimeout = 10 * time.Second
 	// storageTimeout is the time for the storage operations before an attempt,
 	// and again for those after it.
 	storageTimeout = 10 * time.Second
-	// giveUpAfter is the age, since the event was queued, from which on a
-	// failed attempt is the last one.
-	giveUpAfter = 24 * time.Hour
-	// minDelay is the delay after the first failed attempt. It is doubled after
-	// each further one, up to maxDelay.
-	minDelay = time.Second
-	maxDelay = 10 * time.Minute
-	// downAfter is the number of failures in a row, with events of different
-	// accounts, after which a round ends. The client is down then. One failure
-	// can have its reason in the event.
-	downAfter = 3
 )
 
 // Settings is what a Courier takes from the current configuration. It must not
@@ -45,72 +28,83 @@ const (
 type Settings struct {
 	Vault   *vault.Vault            // contains the queues
 	Log     *zap.Logger             // gets the result of each attempt
-	Targets map[vault.Queue]*Target // where the events of each queue are sent
+	Targets map[vault.Queue]*Target // where the items of each queue are sent
 }
 
-// Courier delivers events to clients. An event in a queue survives crashes. It
-// is delivered at least once, or becomes a dead letter. One node at a time
-// delivers from a queue. A client may get an event several times, with the same
-// event_id: for instance if a node crashes after a delivery, before it has
-// deleted the event.
+// Courier delivers the items in the queues to the targets. An item in a queue
+// survives crashes. It is delivered at least once, or becomes a dead letter. One
+// node at a time delivers from a queue. A target may get an item several times,
+// with the same ID: for instance if a node crashes after a delivery, before it has
+// deleted the item.
 //
-// All events of a queue are delivered one after the other. Those of one account
-// that are in the queue are delivered in the order of CreateTime. While one
-// fails, the later ones of the same account wait, but those of other accounts
-// are delivered. Only if several fail in a row, see downAfter, all wait.
+// The items of one account are delivered one after the other, in the order of
+// their arrival. While one fails, the later ones of the same account wait, but
+// those of other accounts are delivered. Only if several attempts fail in a row,
+// see downAfter, all wait but one.
 //
 // A Courier is safe for concurrent use. The gateway has one, which survives
 // reloads.
 type Courier struct {
-	settings  func() Settings
-	transport http.RoundTripper
+	settings func() Settings
+	send     func(context.Context, *Target, Item) Result // Target.Send; tests set another
 
 	life context.Context // ends with Close, and with it the deliveries in progress
 	stop context.CancelFunc
-	work sync.WaitGroup // the goroutines of the rounds
+	work sync.WaitGroup // the goroutines of queues and keepers
 
-	mu     sync.Mutex             // guards rounds
-	rounds map[vault.Queue]*round // one for each queue that is served
+	arrival atomic.Int64 // what Arrival has returned last, in Unix microseconds
+
+	mu      sync.Mutex               // guards all below
+	queues  map[vault.Queue]*queue   // those that are served
+	health  map[vault.Queue]*health  // those that are served, and others with a direct attempt
+	adopted map[vault.Queue]*adopter // one for each client that has targets, by its flat queue
 }
 
 // NewCourier returns a Courier that serves no queue yet, see Serve. It calls
 // settings again for each step, from several goroutines; the function must
-// return the current settings and must not block. The transport must end a
-// request when its context ends.
-func NewCourier(transport http.RoundTripper, settings func() Settings) *Courier {
-	c := &Courier{settings: settings, transport: transport, rounds: make(map[vault.Queue]*round)}
+// return the current settings and must not block.
+func NewCourier(settings func() Settings) *Courier {
+	c := &Courier{
+		settings: settings, send: func(ctx context.Context, t *Target, item Item) Result { return t.Send(ctx, item) },
+		queues: make(map[vault.Queue]*queue), health: make(map[vault.Queue]*health), adopted: make(map[vault.Queue]*adopter),
+	}
 	c.life, c.stop = context.WithCancel(context.Background())
 	return c
 }
 
 // Serve sets the queues that are served from now on: those that have an entry
-// in targets. Where events are sent is taken from the settings and not from
-// here, so the caller must have replaced the settings before. Serve does not
-// wait: a delivery in progress is finished in the background. A queue that is
-// no longer served keeps its events in the storage, for a later configuration
-// with the same client.
+// in targets. Where items are sent is taken from the settings and not from here,
+// so the caller must have replaced the settings before. Serve does not wait: a
+// delivery in progress is finished in the background. A queue that is no longer
+// served keeps its items in the storage: the first target of the same client takes
+// them over, else they stay for a later configuration.
 func (c *Courier) Serve(targets map[vault.Queue]*Target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for queue, r := range c.rounds {
-		if targets[queue] == nil {
-			r.stop()
-			delete(c.rounds, queue)
+	for name, q := range c.queues {
+		if targets[name] == nil {
+			q.end()
+			delete(c.queues, name)
 		}
 	}
-	for queue := range targets {
-		if c.rounds[queue] != nil {
-			continue
+	for name, h := range c.health {
+		if targets[name] == nil && !h.busy() {
+			delete(c.health, name)
 		}
-		ctx, stop := context.WithCancel(c.life)
-		r := &round{courier: c, queue: queue, stop: stop, wake: make(chan struct{}, 1)}
-		c.rounds[queue] = r
-		c.work.Go(func() { r.run(ctx) })
 	}
+	for name := range targets {
+		q := c.queues[name]
+		if q == nil {
+			q = newQueue(c, name, c.healthOf(name))
+			c.queues[name] = q
+		}
+		q.poke() // its target may have another URL
+	}
+	c.adopt(targets)
 }
 
 // Close ends all deliveries and waits until they have ended: as long as
-// transport and storage need to return after their context has ended. An event
+// transport and storage need to return after their context has ended. An item
 // whose delivery was interrupted stays in the queue and is delivered again
 // later. Serve must not be called after Close.
 func (c *Courier) Close() {
@@ -119,68 +113,45 @@ func (c *Courier) Close() {
 	c.work.Wait()
 }
 
-// Enqueue stores e in the queue of each of the clients. If it returns nil, the
-// event survives a crash of this node, so the push may be acknowledged. After
-// an error some queues may contain the event. The call may be repeated; an
-// event with the same ID is not queued twice. Enqueue waits for two storage
-// operations for each client, and not for a delivery. The events of a client
-// that has no target stay in its queue.
-func (c *Courier) Enqueue(ctx context.Context, e Event, clients []string) error {
-	now := time.Now()
-	for _, client := range clients {
-		queue := vault.Queue{Component: e.Component, Client: client}
-		key := vault.EventKey{Queue: queue, AppID: e.about(), ID: e.ID}
-		if !e.CreateTime.IsZero() {
-			key.CreateTime = uint32(e.CreateTime.Unix())
-		}
-		err := c.settings().Vault.Enqueue(ctx, vault.Event{
-			EventKey: key, InfoType: e.InfoType, Body: e.Body, Queued: now, Due: now,
-		})
-		if err != nil {
-			return fmt.Errorf("queueing event for client %s: %w", client, err)
-		}
-		c.wake(queue)
-	}
-	return nil
-}
-
-// DeadLetters returns the events of a queue that were given up, sorted by
-// CreateTime. The vault keeps the newest thousand. Of one that does not open,
-// only the fields in its storage key are known; Queued is then its CreateTime,
-// and Failure says why it does not open. DeadLetters reads each dead letter
-// from the storage, which may take seconds, so it is for operators.
-func (c *Courier) DeadLetters(ctx context.Context, queue vault.Queue) ([]vault.Event, error) {
-	v := c.settings().Vault
-	keys, err := v.Events(ctx, queue, true)
-	if err != nil {
-		return nil, err
-	}
-	var letters []vault.Event
-	for _, key := range keys {
-		letter, err := v.LoadEvent(ctx, key)
-		var unreadable *vault.Unreadable
-		switch {
-		case errors.Is(err, vault.ErrNotFound): // deleted after it was listed
-		case errors.As(err, &unreadable):
-			letters = append(letters, vault.Event{EventKey: key, Queued: time.Unix(int64(key.CreateTime), 0), Failure: err.Error()})
-		case err != nil:
-			return nil, err
-		default:
-			letters = append(letters, letter)
-		}
-	}
-	return letters, nil
-}
-
-// wake makes the round of a queue look at it now, if the queue is served here.
-// It does not block.
-func (c *Courier) wake(queue vault.Queue) {
+// Begin reports whether a new message may be tried directly; then Ended must be
+// called with the result. Otherwise it must be queued at once: the target gets
+// nothing because it has answered 410, or the last attempts have hung and one is
+// running, or too many are.
+func (c *Courier) Begin(t *Target) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r := c.rounds[queue]; r != nil {
-		select {
-		case r.wake <- struct{}{}:
-		default: // the round has not seen an earlier wake yet
-		}
+	return c.healthOf(t.Queue()).begin(t)
+}
+
+// Ended notes the result of a direct attempt. If it was taken and the target was
+// down, what waits in the queue for that is due at once.
+func (c *Courier) Ended(t *Target, r Result) {
+	c.mu.Lock()
+	h, q := c.healthOf(t.Queue()), c.queues[t.Queue()]
+	c.mu.Unlock()
+	h.ended()
+	note(h, q, t, r, nil, c.settings().Log)
+}
+
+// healthOf returns what is known about a target. The caller holds mu.
+func (c *Courier) healthOf(name vault.Queue) *health {
+	if c.health[name] == nil {
+		c.health[name] = new(health)
 	}
+	return c.health[name]
+}
+
+// queue returns the queue with this name, nil if it is not served.
+func (c *Courier) queue(name vault.Queue) *queue {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queues[name]
+}
+
+// watch shows the figures of a queue to Prometheus until forget is called.
+func (q *queue) watch() (forget func()) {
+	return metrics.WatchQueue(q.name.Client, q.name.Target, func() metrics.Queue {
+		waiting, oldest := q.index.size()
+		return metrics.Queue{Waiting: waiting, Oldest: oldest, Dead: int(q.dead.Load())}
+	})
 }

@@ -5,20 +5,17 @@ package delivery
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/xml"
 	"errors"
 	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
-	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
 // Event is a push to the authorisation events URL, without the credentials in
@@ -140,13 +137,7 @@ func redact(plain []byte) (body []byte, texts map[string]string, err error) {
 // about returns the appid of the account, or else that of the component.
 func (e Event) about() string { return cmp.Or(e.Authorizer, e.Component) }
 
-// postEvent makes one attempt to deliver an event of the queue, through transport if
-// the target has none. It returns nil if the application has taken the event. It
-// waits until ctx ends at the latest.
-func (t *Target) postEvent(ctx context.Context, transport http.RoundTripper, e vault.Event) error {
-	to := *t
-	if to.Transport == nil {
-		to.Transport = transport
-	}
-	return to.Send(ctx, Item{Kind: KindEvent, Component: e.Component, AppID: e.AppID, ID: e.ID, InfoType: e.InfoType, Body: e.Body}).Err
+// Item returns what is delivered of the event, which has arrived then.
+func (e Event) Item(arrived time.Time) Item {
+	return Item{Kind: KindEvent, Component: e.Component, AppID: e.about(), ID: e.ID, InfoType: e.InfoType, Arrived: arrived, Body: e.Body}
 }

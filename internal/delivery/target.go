@@ -72,6 +72,9 @@ type Target struct {
 	Transport http.RoundTripper
 	// Timeout is the time of one attempt from the queue.
 	Timeout time.Duration
+	// Place is that of the target among those of its client, from 0: the first
+	// takes over what is in the queues of targets that are gone.
+	Place int
 	// RetryFor is how long a queued item is tried, from its arrival on; then it
 	// becomes a dead letter.
 	RetryFor time.Duration

@@ -93,7 +93,7 @@ func plainTarget(t testing.TB, client string) *delivery.Target {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &delivery.Target{Client: client, URL: u, Tokens: []secret.Secret{secret.New(clientToken)}}
+	return &delivery.Target{Component: component, Client: client, Name: "main", URL: u, Tokens: []secret.Secret{secret.New(clientToken)}}
 }
 
 func safeTarget(t testing.TB, client string) *delivery.Target {

@@ -55,7 +55,7 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 // called with the same registry again.
 func Register(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
-		Calls, Renewals, Pushes, StorageFailures, ticketReceived, UnstoredRecords,
+		Calls, Renewals, Pushes, StorageFailures, ticketReceived, UnstoredRecords, deliveries, queues,
 	} {
 		var known prometheus.AlreadyRegisteredError
 		if err := registry.Register(collector); err != nil && !errors.As(err, &known) {

@@ -147,9 +147,5 @@ func (rx *Receiver) queue(ctx context.Context, p *Event) error {
 		rx.Log.Error("event cannot be delivered", zap.String("info_type", p.event.InfoType), zap.Error(err))
 		return nil // it would fail in the same way when pushed again
 	}
-	var names []string
-	for _, target := range rx.Recipients(p.component, event.Authorizer) {
-		names = append(names, target.Client)
-	}
-	return rx.Courier.Enqueue(ctx, event, names)
+	return rx.Courier.Enqueue(ctx, event.Item(rx.Courier.Arrival()), rx.Recipients(p.component, event.Authorizer), time.Time{})
 }

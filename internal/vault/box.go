@@ -48,7 +48,7 @@ func (v *Vault) ticketBox(component string) (box, error) {
 func (v *Vault) box(component, key string) (box, error) {
 	keys := v.keys(component)
 	if keys == nil {
-		return box{}, unavailable("opening", key, errors.New("the component has no seal key"))
+		return box{}, unavailable("opening", key, ErrNoKeys)
 	}
 	return box{storage: v.storage(), keys: keys, key: key}, nil
 }

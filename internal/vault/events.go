@@ -4,7 +4,6 @@ package vault
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"regexp"
@@ -13,70 +12,53 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
-
-// maxDead is the number of dead letters that are kept for one client, those
-// with the latest CreateTime. A client that fails for weeks must not fill the
-// storage.
-const maxDead = 1000
-
-// Queue names the queue of the events of one component, a component_appid, for
-// one client, which has this name in the configuration.
-type Queue struct {
-	Component, Client, Target string
-}
 
 // EventKey names one event in a queue. It becomes the storage key, so it can be
 // read without opening the event.
 type EventKey struct {
 	Queue
-	CreateTime uint32 // Unix seconds, 0 if WeChat gave none; the queue is sorted by it
-	AppID      string // the account that the event is about, or else the component
-	ID         string // 32 hexadecimal digits, equal whenever WeChat pushes the same event
-	Dead       bool   // a dead letter: given up, kept for operators
+	// Arrived is when the event came, in Unix microseconds; the queue is in this
+	// order. In a flat queue, see [Queue], it is the CreateTime in Unix seconds.
+	Arrived int64
+	AppID   string // the account that the event is about, or else the component
+	ID      string // 32 hexadecimal digits, equal whenever WeChat pushes the same
+	Dead    bool   // a dead letter: given up, kept for operators
 }
 
-// Event is an authorisation event that waits for delivery to one client, or a
-// dead letter.
+// Event is what waits for delivery to one target, or a dead letter: a message,
+// an authorisation event, or news of the gateway's own.
 type Event struct {
 	EventKey
-	InfoType string
-	Body     []byte    // the XML that is delivered; contains no credential
-	Queued   time.Time // when the push arrived; delivery.giveUpAfter counts from here
-	Attempts int       // number of failed attempts
-	Due      time.Time // the next attempt is not made before
-	Failure  string    // why the last attempt failed
+	Kind       string // a delivery.Kind; "" in events of the release before
+	InfoType   string
+	ToUserName string
+	OpenID     string
+	Body       []byte    // the text that is delivered; contains no credential
+	Queued     time.Time // the time until it is given up counts from here
+	Attempts   int       // number of failed attempts
+	Due        time.Time // the next attempt is not made before
+	NotBefore  time.Time // nor is it made before this, for any reason: the application has asked for it
+	Failure    string    // why the last attempt failed
+	Died       time.Time // when it became a dead letter
 }
 
-// Enqueue stores e if the queue does not contain it. If it does, Enqueue does
-// nothing and returns nil: WeChat repeats its pushes, and a repetition must not
-// reset the number of attempts. A file with the same key that does not open is
-// copied to another name and replaced. Enqueue needs no lock. If it meets a
-// delivery of the same event, the event may be delivered once more.
-//
-// The error is ErrUnavailable, or that of an invalid name.
+// Enqueue stores e. It needs no lock, and reads nothing: each event has a key of
+// its own. The error is ErrUnavailable, or that of an invalid name.
 func (v *Vault) Enqueue(ctx context.Context, e Event) error {
-	b, err := v.eventBox(e.EventKey)
-	if err != nil {
-		return err
-	}
-	if there, err := loadOrKeepAside[eventWire](ctx, b); err != nil || !there.Queued.IsZero() {
-		return err
-	}
-	return store(ctx, b, newEventWire(e))
+	return v.StoreEvent(ctx, e)
 }
 
 // Events returns the keys of all events in a queue, or if dead of all dead
-// letters, sorted by CreateTime. It reads no events and needs no lock. The
-// error is ErrUnavailable, or that of an invalid name.
+// letters, in the order of their arrival. It reads no events and needs no lock.
+// The error is ErrUnavailable, or that of an invalid name.
 func (v *Vault) Events(ctx context.Context, q Queue, dead bool) ([]EventKey, error) {
 	folder, err := q.folder(dead)
 	if err != nil {
 		return nil, err
 	}
-	files, err := v.list(ctx, folder)
+	files, err := v.children(ctx, folder)
 	if err != nil {
 		return nil, err
 	}
@@ -125,25 +107,17 @@ func (v *Vault) RemoveEvent(ctx context.Context, key EventKey) error {
 	return b.remove(ctx)
 }
 
-// BuryEvent moves an event to the dead letters of its client, and deletes the
-// oldest dead letters if there are more than maxDead. The dead letter is stored
-// before the event is deleted: a crash in between leaves both, and never loses
-// the event. After an error the event may be at either place or at both; the
-// call may be repeated. The caller must hold the queue's lock.
+// BuryEvent moves an event to the dead letters of its queue. The dead letter is
+// stored before the event is deleted: a crash in between leaves both, and never
+// loses the event. After an error the event may be at either place or at both;
+// the call may be repeated. The caller must hold the queue's lock.
 func (v *Vault) BuryEvent(ctx context.Context, e Event) error {
 	buried := e
 	buried.Dead = true
 	if err := v.StoreEvent(ctx, buried); err != nil {
 		return err
 	}
-	if err := v.RemoveEvent(ctx, e.EventKey); err != nil {
-		return err
-	}
-	dead, err := v.Events(ctx, e.Queue, true)
-	for ; err == nil && len(dead) > maxDead; dead = dead[1:] {
-		err = v.RemoveEvent(ctx, dead[0])
-	}
-	return err
+	return v.RemoveEvent(ctx, e.EventKey)
 }
 
 // SetEventAside removes an event that does not open from the queue, so that the
@@ -173,9 +147,6 @@ func (v *Vault) LockQueue(ctx context.Context, q Queue) (unlock func() error, er
 	return v.lock(ctx, v.storage(), q.lock(), queuePatience)
 }
 
-// lock returns the name of the queue's lock.
-func (q Queue) lock() string { return "wechat_" + q.Component + "_events_" + q.Client }
-
 // eventBox returns the box of an event. It rejects a key that parse would not
 // read back exactly: such an event would be stored and never found.
 func (v *Vault) eventBox(key EventKey) (box, error) {
@@ -186,16 +157,36 @@ func (v *Vault) eventBox(key EventKey) (box, error) {
 	if !subject.ValidAppID(key.AppID) {
 		return box{}, errAppID(key.AppID)
 	}
-	name := fmt.Sprintf("%010d-%s-%s.json", key.CreateTime, key.AppID, key.ID)
+	name := key.Name()
 	if parsed, ok := key.parse(name, key.Dead); !ok || parsed != key {
-		return box{}, fmt.Errorf("naming an event: %.40q is not an id", key.ID)
+		return box{}, fmt.Errorf("naming an event: %.40q at %d is not possible", key.ID, key.Arrived)
 	}
 	return v.box(key.Component, folder+"/"+name)
 }
 
-// eventName is the form of the file names. The CreateTime has ten digits with
-// leading zeros, so that names in alphabetical order are in order of time.
-var eventName = regexp.MustCompile(`^[0-9]{10}-wx[0-9a-f]{16}-[0-9a-f]{32}\.json$`)
+// Name returns the file name of the event, which says when it arrived, so names
+// are in the order of the queue.
+func (k EventKey) Name() string {
+	return fmt.Sprintf("%0*d-%s-%s.json", k.digits(), k.Arrived, k.AppID, k.ID)
+}
+
+// Time returns when the event arrived.
+func (k EventKey) Time() time.Time {
+	if k.Target == "" {
+		return time.Unix(k.Arrived, 0)
+	}
+	return time.UnixMicro(k.Arrived)
+}
+
+// HasFile reports whether a file with this name can be in the queue.
+func (q Queue) HasFile(name string) bool {
+	_, ok := q.parse(name, false)
+	return ok && q.check() == nil
+}
+
+// eventName is the form of the file names. The number has leading zeros, so that
+// names in alphabetical order are in order of time.
+var eventName = regexp.MustCompile(`^([0-9]{10}|[0-9]{16})-wx[0-9a-f]{16}-[0-9a-f]{32}\.json$`)
 
 // parse returns the EventKey that eventBox has made a file name of. It reports
 // false for any other name, such as that of a temporary file.
@@ -203,30 +194,8 @@ func (q Queue) parse(name string, dead bool) (EventKey, bool) {
 	if !eventName.MatchString(name) {
 		return EventKey{}, false
 	}
-	part := strings.Split(strings.TrimSuffix(name, ".json"), "-")
-	created, err := strconv.ParseUint(part[0], 10, 32)
-	return EventKey{Queue: q, CreateTime: uint32(created), AppID: part[1], ID: part[2], Dead: dead}, err == nil
-}
-
-// folder returns the storage folder of the queue or of its dead letters.
-func (q Queue) folder(dead bool) (string, error) {
-	if err := q.check(); err != nil {
-		return "", err
-	}
-	if dead {
-		return "wechat/" + q.Component + "/dead-events/" + q.Client, nil
-	}
-	return "wechat/" + q.Component + "/events/" + q.Client, nil
-}
-
-// check returns an error unless both names are valid. An invalid one could be a
-// path to a file outside the queue's folder.
-func (q Queue) check() error {
-	if !subject.ValidAppID(q.Component) {
-		return errAppID(q.Component)
-	}
-	if !gwtoken.ValidClient(q.Client) {
-		return errors.New("naming a queue: not the name of a client")
-	}
-	return nil
+	number, rest, _ := strings.Cut(strings.TrimSuffix(name, ".json"), "-")
+	appID, id, _ := strings.Cut(rest, "-")
+	arrived, err := strconv.ParseInt(number, 10, 64)
+	return EventKey{Queue: q, Arrived: arrived, AppID: appID, ID: id, Dead: dead}, err == nil && len(number) == q.digits()
 }

@@ -20,17 +20,18 @@ import (
 
 const (
 	eventID   = "0123456789abcdef0123456789abcdef"
-	queueKey  = "wechat/wx0123456789abcdef/events/shop/"
-	eventKey  = queueKey + "1700000000-wxfedcba9876543210-0123456789abcdef0123456789abcdef.json"
-	buriedKey = "wechat/wx0123456789abcdef/dead-events/shop/1700000000-wxfedcba9876543210-0123456789abcdef0123456789abcdef.json"
+	queueKey  = "wechat/wx0123456789abcdef/events/shop/main/"
+	eventKey  = queueKey + "1700000000123456-wxfedcba9876543210-0123456789abcdef0123456789abcdef.json"
+	buriedKey = "wechat/wx0123456789abcdef/dead-events/shop/main/1700000000123456-wxfedcba9876543210-0123456789abcdef0123456789abcdef.json"
 )
 
 var (
-	queue = vault.Queue{Component: component, Client: "shop"}
+	queue = vault.Queue{Component: component, Client: "shop", Target: "main"}
 
 	event = vault.Event{
-		EventKey: vault.EventKey{Queue: queue, CreateTime: 1_700_000_000, AppID: authorizer, ID: eventID},
-		InfoType: "authorized", Body: []byte("<xml/>"), Queued: at(0), Attempts: 3, Due: at(1), Failure: "answered with status 500",
+		EventKey: vault.EventKey{Queue: queue, Arrived: 1_700_000_000_123_456, AppID: authorizer, ID: eventID},
+		Kind:     "message", InfoType: "authorized", ToUserName: "gh_1", OpenID: "o1", Body: []byte("<xml/>"),
+		Queued: at(0), Attempts: 3, Due: at(1), NotBefore: at(1), Failure: "answered with status 500", Died: at(2),
 	}
 )
 
@@ -63,38 +64,34 @@ func TestAnEventComesBackAsItWasQueued(t *testing.T) {
 	}
 }
 
-func TestQueueingAgainChangesNothing(t *testing.T) {
-	v := open(t, new(vaulttest.Memory), key(1))
-	mustEnqueue(t, v, event)
-	again := event
-	again.Attempts, again.Queued = 0, at(5)
-	mustEnqueue(t, v, again)
-	if got, err := v.LoadEvent(t.Context(), event.EventKey); err != nil || got.Attempts != 3 {
-		t.Errorf("%+v, %v", got, err)
-	}
-}
-
-func TestEventsAreListedByCreateTime(t *testing.T) {
+func TestEventsAreListedInTheOrderOfArrival(t *testing.T) {
 	memory := new(vaulttest.Memory)
 	v := open(t, memory, key(1))
 	if keys := mustEvents(t, v, false); len(keys) != 0 {
 		t.Errorf("of an empty storage: %v", keys)
 	}
-	for _, created := range []uint32{1_700_000_000, 5, 4_000_000_000, 0} {
+	for _, arrived := range []int64{1_700_000_000_000_000, 5, 4_000_000_000_000_000, 0} {
 		e := event
-		e.CreateTime = created
+		e.Arrived = arrived
 		mustEnqueue(t, v, e)
 	}
-	for _, stray := range []string{"x.json", "1700000000-wxfedcba9876543210-0123456789abcdef0123456789abcdef.json.tmp",
-		"9999999999-wxfedcba9876543210-0123456789abcdef0123456789abcdef.json", "sub/" + strings.TrimPrefix(eventKey, queueKey)} {
+	for _, stray := range []string{"x.json", "1700000000123456-wxfedcba9876543210-0123456789abcdef0123456789abcdef.json.tmp",
+		"1700000000-wxfedcba9876543210-0123456789abcdef0123456789abcdef.json", "sub/" + strings.TrimPrefix(eventKey, queueKey)} {
 		memory.Put(queueKey+stray, []byte("{}"))
 	}
-	memory.Put(strings.Replace(eventKey, "/shop/", "/shop2/", 1), []byte("{}"))
-	var created []uint32
-	for _, key := range mustEvents(t, v, false) {
-		created = append(created, key.CreateTime)
+	for _, elsewhere := range []string{"/shop/main/", "/shop/"} { // a flat name in a target's folder, and the other way round
+		name := strings.TrimPrefix(eventKey, queueKey)
+		if elsewhere == "/shop/main/" {
+			name = name[:10] + name[16:]
+		}
+		memory.Put("wechat/wx0123456789abcdef/events"+elsewhere+name, []byte("{}"))
 	}
-	if diff := cmp.Diff([]uint32{0, 5, 1_700_000_000, 4_000_000_000}, created); diff != "" {
+	memory.Put(strings.Replace(eventKey, "/shop/", "/shop2/", 1), []byte("{}"))
+	var arrived []int64
+	for _, key := range mustEvents(t, v, false) {
+		arrived = append(arrived, key.Arrived)
+	}
+	if diff := cmp.Diff([]int64{0, 5, 1_700_000_000_000_000, 4_000_000_000_000_000}, arrived); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -118,23 +115,6 @@ func TestABuriedEventMovesToTheDead(t *testing.T) {
 	got, err := v.LoadEvent(t.Context(), dead[0])
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v, (-want +got):\n%s", err, diff)
-	}
-}
-
-func TestOfTheDeadTheNewestThousandAreKept(t *testing.T) {
-	v := open(t, new(vaulttest.Memory), key(1))
-	for i := range 1002 {
-		e := event
-		e.CreateTime, e.Dead = uint32(i), true
-		if err := v.StoreEvent(t.Context(), e); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := v.BuryEvent(t.Context(), event); err != nil {
-		t.Fatal(err)
-	}
-	if dead := mustEvents(t, v, true); len(dead) != 1000 || dead[0].CreateTime != 3 {
-		t.Errorf("%d, the first %+v", len(dead), dead[0])
 	}
 }
 
@@ -194,6 +174,9 @@ func TestNamesThatAreNoEventsNeverReachTheStorage(t *testing.T) {
 		"no appid":  func(k *vault.EventKey) { k.AppID = "" },
 		"id":        func(k *vault.EventKey) { k.ID = "../x" },
 		"long id":   func(k *vault.EventKey) { k.ID += "0" },
+		"target":    func(k *vault.EventKey) { k.Target = "../x" },
+		"arrival":   func(k *vault.EventKey) { k.Arrived = -1 },
+		"seconds":   func(k *vault.EventKey) { k.Target = "" }, // not those of a flat queue
 	} {
 		memory := new(vaulttest.Memory)
 		v := open(t, memory, key(1))
@@ -224,7 +207,7 @@ func TestAQueueIsLockedForOneCallerAtATime(t *testing.T) {
 		if _, err := v.LockQueue(ctx, queue); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
-		other, err := v.LockQueue(t.Context(), vault.Queue{Component: component, Client: "shop2"})
+		other, err := v.LockQueue(t.Context(), vault.Queue{Component: component, Client: "shop"})
 		if err != nil {
 			t.Error(err)
 		}

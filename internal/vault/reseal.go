@@ -120,7 +120,8 @@ func (v *Vault) lockOf(component, key string) locker {
 	case kind == "authorizers":
 		who = subject.Of(component, strings.TrimSuffix(name, ".json"))
 	case kind == "events" || kind == "dead-events":
-		q := Queue{Component: component, Client: below}
+		client, target, _ := strings.Cut(below, "/")
+		q := Queue{Component: component, Client: client, Target: target}
 		if _, ok := q.parse(name, false); !ok || q.check() != nil {
 			return nil
 		}

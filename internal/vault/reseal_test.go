@@ -56,7 +56,7 @@ func stock(t *testing.T, v *vault.Vault) (keys []string, read func(*vault.Vault)
 	dead.Dead = true
 	keys = []string{
 		authorizerKey, "wechat/" + component + "/authorizers/ff/wxfedcba98765432ff.json", componentKey, ticketKey, eventKey,
-		"wechat/" + component + "/dead-events/shop/1700000000-" + authorizer + "-fedcba9876543210fedcba9876543210.json",
+		"wechat/" + component + "/dead-events/shop/main/1700000000123456-" + authorizer + "-fedcba9876543210fedcba9876543210.json",
 	}
 	return keys, func(v *vault.Vault) (all []any) {
 		t.Helper()

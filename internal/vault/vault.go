@@ -14,11 +14,14 @@
 //	wechat/<component_appid>/authorizers/<shard>/<authorizer_appid>.json
 //	wechat/<component_appid>/pending/<authorizer_appid>
 //	wechat/<component_appid>/news/<authorizer_appid>-<id>
-//	wechat/<component_appid>/events/<client>/<create_time>-<appid>-<id>.json
-//	wechat/<component_appid>/dead-events/<client>/<create_time>-<appid>-<id>.json
+//	wechat/<component_appid>/events/<client>/<target>/<arrival>-<appid>-<id>.json
+//	wechat/<component_appid>/dead-events/<client>/<target>/<arrival>-<appid>-<id>.json
 //
 // The shard is the last two digits of the authorizer_appid: a folder with a
-// hundred thousand files is slow on some file systems. A file that does not
+// hundred thousand files is slow on some file systems. The arrival is in Unix
+// microseconds. The release before kept events as
+// events/<client>/<create_time>-<appid>-<id>.json, and dead-events alike: these
+// are still read, and moved, see [Queue]. A file that does not
 // open is copied to <key>.unreadable-<digest> before it is replaced, see
 // keepAside.
 //
@@ -27,7 +30,8 @@
 //	wechat_<component_appid>_component             the component's record
 //	wechat_<component_appid>_<authorizer_appid>    an authorizer's record and mark
 //	wechat_<component_appid>_ticket                the ticket
-//	wechat_<component_appid>_events_<client>       a client's events, dead ones too
+//	wechat_<component_appid>_events_<client>_<target>   a queue, with its dead letters
+//	wechat_<component_appid>_events_<client>       the same of the release before
 //
 // A sealed file contains
 //
@@ -46,8 +50,9 @@
 //
 //	{"value":"…","create_time":"2026-11-22T12:00:00Z","received":"2026-11-22T12:00:01Z","asked":"2026-11-22T11:50:00Z"}
 //
-//	{"info_type":"authorized","body":"<base64>","queued":"2026-11-22T12:00:00Z","attempts":2,
-//	 "due":"2026-11-22T12:00:07Z","failure":"…"}
+//	{"kind":"message","info_type":"","to_user_name":"gh_…","openid":"…","body":"<base64>",
+//	 "queued":"2026-11-22T12:00:00Z","attempts":2,"due":"2026-11-22T12:00:07Z",
+//	 "not_before":"2026-11-22T12:00:05Z","failure":"…","died":"2026-11-25T12:00:00Z"}
 //
 // The vault keeps no records in memory. It logs nothing: its errors contain
 // what the caller needs for the log, and nothing of the records. Its methods
@@ -101,6 +106,10 @@ var (
 	// never means that there is no record: a caller that took it for that would
 	// replace a record that still exists. The cause is wrapped as well.
 	ErrUnavailable = errors.New("vault unavailable")
+
+	// ErrNoKeys is the cause of ErrUnavailable where the component is not
+	// configured.
+	ErrNoKeys = errors.New("the component has no seal key")
 )
 
 // Unreadable means that there is a file with the key of the record, but that it

@@ -91,36 +91,51 @@ func (w ticketWire) ticket() Ticket {
 // eventWire is the JSON of an Event, without the fields of its EventKey: these
 // are in the storage key.
 type eventWire struct {
-	InfoType string    `json:"info_type"`
-	Body     []byte    `json:"body"`
-	Queued   time.Time `json:"queued"`
-	Attempts int       `json:"attempts,omitempty"`
-	Due      time.Time `json:"due"`
-	Failure  string    `json:"failure,omitempty"`
+	Kind       string    `json:"kind,omitempty"`
+	InfoType   string    `json:"info_type"`
+	ToUserName string    `json:"to_user_name,omitempty"`
+	OpenID     string    `json:"openid,omitempty"`
+	Body       []byte    `json:"body"`
+	Queued     time.Time `json:"queued"`
+	Attempts   int       `json:"attempts,omitempty"`
+	Due        time.Time `json:"due"`
+	NotBefore  time.Time `json:"not_before,omitzero"`
+	Failure    string    `json:"failure,omitempty"`
+	Died       time.Time `json:"died,omitzero"`
 }
 
 // newEventWire returns what is stored of e.
 func newEventWire(e Event) eventWire {
 	return eventWire{
-		InfoType: e.InfoType,
-		Body:     e.Body,
-		Queued:   e.Queued.UTC(),
-		Attempts: e.Attempts,
-		Due:      e.Due.UTC(),
-		Failure:  e.Failure,
+		Kind:       e.Kind,
+		InfoType:   e.InfoType,
+		ToUserName: e.ToUserName,
+		OpenID:     e.OpenID,
+		Body:       e.Body,
+		Queued:     e.Queued.UTC(),
+		Attempts:   e.Attempts,
+		Due:        e.Due.UTC(),
+		NotBefore:  e.NotBefore.UTC(),
+		Failure:    e.Failure,
+		Died:       e.Died.UTC(),
 	}
 }
 
 // event returns the Event that was stored under key.
 func (w eventWire) event(key EventKey) Event {
 	return Event{
-		EventKey: key,
-		InfoType: w.InfoType,
-		Body:     w.Body,
-		Queued:   w.Queued,
-		Attempts: w.Attempts,
-		Due:      w.Due,
-		Failure:  w.Failure,
+		EventKey:   key,
+		Kind:       w.Kind,
+		InfoType:   w.InfoType,
+		ToUserName: w.ToUserName,
+		OpenID:     w.OpenID,
+		Body:       w.Body,
+		Queued:     w.Queued,
+		Attempts:   w.Attempts,
+		Due:        w.Due,
+		NotBefore:  w.NotBefore,
+		Failure:    w.Failure,
+		Died:       w.Died,
 	}
 }
 
