@@ -45,7 +45,7 @@ func parseDocument(text []byte, most int) (document, error) {
 	if !utf8.Valid(text) {
 		return nil, errors.New("not UTF-8")
 	}
-	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+	if IsJSON(text) {
 		return parseJSON(text, most)
 	}
 	return parseXML(text, most)

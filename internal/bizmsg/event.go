@@ -51,9 +51,10 @@ type Event struct {
 
 // ParseEvent reads the decrypted text of an event: XML, or a JSON object with
 // the same names. It must have an InfoType, any InfoType, and no repeated
-// field; DOCTYPE, comments and the like are refused. An error never quotes the text.
+// field; DOCTYPE, comments and the like are refused, control characters are not. An
+// error never quotes the text.
 func ParseEvent(plain []byte) (Event, error) {
-	doc, err := parseDocument(plain, maxParts)
+	doc, err := parseDocument(WithoutControls(plain), maxParts)
 	if err != nil {
 		return Event{}, fmt.Errorf("parsing event: %w", err)
 	}
