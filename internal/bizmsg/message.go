@@ -121,15 +121,3 @@ func DecodeText(text []byte, charset string) ([]byte, error) {
 	}
 	return converted, nil
 }
-
-// WithoutControls returns a text in UTF-8 with a space for each character that XML
-// forbids (XML 1.0, 2.2). Followers can send them, and WeChat passes them on as
-// they are.
-func WithoutControls(text []byte) []byte {
-	return bytes.Map(func(c rune) rune {
-		if c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == '\ufffe' || c == '\uffff' {
-			return ' '
-		}
-		return c
-	}, text)
-}

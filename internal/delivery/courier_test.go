@@ -4,6 +4,7 @@ package delivery_test
 
 import (
 	"bytes"
+	stdcmp "cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,9 +74,9 @@ func (c *cluster) node() *delivery.Courier {
 	return courier
 }
 
-func (c *cluster) enqueue(courier *delivery.Courier, e delivery.Event) {
+func (c *cluster) enqueue(courier *delivery.Courier, item delivery.Item) {
 	c.t.Helper()
-	if err := courier.Enqueue(c.t.Context(), e.Item(e.CreateTime), []*delivery.Target{plainTarget(c.t, "shop")}, time.Time{}); err != nil {
+	if err := courier.Enqueue(c.t.Context(), item, targetsOf("shop"), time.Now()); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -91,11 +92,19 @@ func (c *cluster) waiting() int {
 	return n
 }
 
+// targetsOf are targets of these clients.
+func targetsOf(clients ...string) (targets []*delivery.Target) {
+	for _, client := range clients {
+		targets = append(targets, &delivery.Target{Component: component, Client: client, Name: "main"})
+	}
+	return targets
+}
+
 // event is one about an account, made so many seconds after the first.
-func event(appID string, second int64, name string) delivery.Event {
-	return delivery.Event{
-		Component: component, Authorizer: appID, ID: name + strings.Repeat("0", 32-len(name)),
-		InfoType: "authorized", CreateTime: time.Now().Add(time.Duration(second-100) * time.Second), Body: []byte("<xml><a>" + name + "</a></xml>"),
+func event(appID string, second int64, name string) delivery.Item {
+	return delivery.Item{
+		Kind: delivery.KindEvent, Component: component, AppID: stdcmp.Or(appID, component), ID: name + strings.Repeat("0", 32-len(name)),
+		InfoType: "authorized", Arrived: time.Now().Add(time.Duration(second-100) * time.Second), Body: []byte("<xml><a>" + name + "</a></xml>"),
 	}
 }
 
@@ -455,7 +464,7 @@ func TestAClientThatHangsHoldsUpNoOther(t *testing.T) {
 		}})
 		crm := c.add(plainTarget(t, "crm"))
 		node := c.node()
-		if err := node.Enqueue(t.Context(), event(account, 0, "a1").Item(time.Now()), []*delivery.Target{c.targets[shop], c.targets[crm.Queue()]}, time.Time{}); err != nil {
+		if err := node.Enqueue(t.Context(), event(account, 0, "a1"), []*delivery.Target{c.targets[shop], c.targets[crm.Queue()]}, time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -500,7 +509,7 @@ func TestStorageThatFails(t *testing.T) {
 			c := newCluster(t, answering(200, ""))
 			node := c.node()
 			c.memory.Intercept(down(vaulttest.Store))
-			err := node.Enqueue(t.Context(), event(account, 0, "a1").Item(time.Now()), []*delivery.Target{c.targets[shop]}, time.Time{})
+			err := node.Enqueue(t.Context(), event(account, 0, "a1"), []*delivery.Target{c.targets[shop]}, time.Time{})
 			if !errors.Is(err, vault.ErrUnavailable) {
 				t.Error(err)
 			}

@@ -3,13 +3,8 @@
 package delivery
 
 import (
-	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/xml"
-	"errors"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -19,49 +14,120 @@ import (
 )
 
 // Event is a push to the authorisation events URL, without the credentials in
-// it, so that clients may get it.
+// it. Mostly it is about one account, or about the component. Some InfoTypes name
+// accounts in a list instead (order_path_apply_result_notify): of these each
+// client is told of its accounts alone.
 type Event struct {
-	// Component is the component_appid.
-	Component string
-	// Authorizer is the appid of the account that the event is about, "" if it
-	// is about the component.
-	Authorizer string
-	// ID is 32 hexadecimal digits. It is the same whenever WeChat pushes the
-	// same event, and at each delivery, so that clients can find repetitions.
-	ID string
-	// InfoType is WeChat's name for what has happened.
-	InfoType string
-	// CreateTime is by WeChat's clock; zero if the push has none.
-	CreateTime time.Time
-	// Body is the XML without credentials.
-	Body []byte
+	item    Item   // AppID is that of the account, or else of the component; Body is not set
+	account string // the appid of the account that the event is about, "" for none
+	text    redacted
 }
 
-// NewEvent returns the Event for a verified push. plain is its decrypted text,
-// and e what bizmsg.ParseEvent has read from it. It fails if the text is not
-// XML; WeChat pushes to platforms in XML only
-// (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/message_push.html).
-// The error does not quote the text, which may contain a code.
-func NewEvent(component string, e bizmsg.Event, plain []byte) (Event, error) {
-	body, accounts, err := redact(plain)
-	if err != nil {
-		return Event{}, err
-	}
-	// The codes in the text cannot be computed from the digest.
+// Share is what some targets get of an event.
+type Share struct {
+	Item    Item
+	Targets []*Target
+}
+
+// EventID identifies an event by its decrypted text and the component that it came
+// for: many events have no other mark, and several come within one second. The
+// credentials in the text cannot be computed from it.
+func EventID(component string, plain []byte) [16]byte {
 	digest := sha256.Sum256(append([]byte(component+"\n"), plain...))
-	out := Event{
-		Component:  component,
-		ID:         hex.EncodeToString(digest[:16]),
-		InfoType:   e.InfoType,
-		CreateTime: e.CreateTime,
-		Body:       body,
+	return [16]byte(digest[:16])
+}
+
+// NewEvent returns the Event for a verified push that arrived at some time. plain
+// is its decrypted text, and e what bizmsg.ParseEvent has read from it. It fails if
+// the credentials cannot be taken out of the text: if it is neither XML nor a JSON
+// object. The error does not quote the text, which may contain a code.
+func NewEvent(component string, e bizmsg.Event, plain []byte, arrived time.Time) (*Event, error) {
+	text, err := redact(plain)
+	if err != nil {
+		return nil, err
 	}
+	id := EventID(component, plain)
+	event := &Event{text: text, item: Item{
+		Kind: KindEvent, Component: component, AppID: component,
+		ID: hex.EncodeToString(id[:]), InfoType: e.InfoType, Arrived: arrived,
+	}}
 	for _, name := range accountNames {
-		if appID := accounts[name]; out.Authorizer == "" && appID != component && subject.ValidAppID(appID) {
-			out.Authorizer = appID
+		if appID := text.top[name]; event.account == "" && appID != component && subject.ValidAppID(appID) {
+			event.account, event.item.AppID = appID, appID
 		}
 	}
-	return out, nil
+	return event, nil
+}
+
+// Shares returns what of the event is delivered to whom. recipients returns the
+// targets of the clients that may act for an account, or, without an appid, of those
+// with component_api. The event goes to those who may act for the account that it is
+// about. If it is about none, it goes to those with component_api, and to whoever may
+// act for one of the accounts in its list.
+//
+// Of a list each client gets the entries about accounts for which it may act: it must
+// not learn of others, nor of an entry of which nobody can tell whose it is. With
+// component_api, a right over all accounts, it gets the whole list.
+//
+// The ID is the same for all. The Item's AppID is the account of the event, else the
+// first in the list for which the client may act, else the component.
+func (e *Event) Shares(recipients func(component, appid string) []*Target) []Share {
+	all := recipients(e.item.Component, "")
+	takers, mayActFor := all, make(map[string][]*Target)
+	if e.account != "" {
+		takers = recipients(e.item.Component, e.account)
+	}
+	for _, appID := range e.text.listed() {
+		mayActFor[appID] = recipients(e.item.Component, appID)
+		if e.account == "" {
+			takers = append(slices.Clip(takers), mayActFor[appID]...)
+		}
+	}
+	var shares []Share
+	index := make(map[string]int) // AppID and body → position in shares
+	seen := make(map[*Target]bool)
+	for _, target := range takers {
+		if seen[target] {
+			continue
+		}
+		seen[target] = true
+		may := func(appID string) bool { return slices.Contains(mayActFor[appID], target) }
+		item := e.item
+		if slices.Contains(all, target) {
+			item.Body = e.text.without(nil)
+		} else {
+			item.Body = e.text.without(func(accounts []string) bool {
+				return len(accounts) == 0 || slices.ContainsFunc(accounts, func(appID string) bool { return !may(appID) })
+			})
+		}
+		item.AppID = e.appIDFor(may)
+		if !target.Wants(item) {
+			continue
+		}
+		key := item.AppID + string(item.Body)
+		at, known := index[key]
+		if !known {
+			at = len(shares)
+			index[key] = at
+			shares = append(shares, Share{Item: item})
+		}
+		shares[at].Targets = append(shares[at].Targets, target)
+	}
+	return shares
+}
+
+// appIDFor returns the appid under which a client that may act for some accounts gets
+// the event.
+func (e *Event) appIDFor(may func(appID string) bool) string {
+	if e.account != "" {
+		return e.account
+	}
+	for _, appID := range e.text.listed() {
+		if appID != e.item.Component && subject.ValidAppID(appID) && may(appID) {
+			return appID
+		}
+	}
+	return e.item.Component
 }
 
 // accountNames are the elements that contain the appid of the account. Which
@@ -77,67 +143,17 @@ var credentials = []string{"ticket", "token", "secret", "authcode", "authorizati
 // isCredential reports whether an element with this name may contain a
 // credential.
 func isCredential(name string) bool {
-	name = strings.ReplaceAll(strings.ToLower(name), "_", "")
+	name = plainName(name)
 	return slices.ContainsFunc(credentials, func(part string) bool { return strings.Contains(name, part) })
 }
 
-// errNotXML does not quote the document, which may contain a credential.
-var errNotXML = errors.New("redacting event: not well-formed XML")
+// isList reports whether an element below the root with this name is a list, or an
+// entry of one.
+func isList(name string) bool { return plainName(name) == "list" }
 
-// redact returns the document without the elements that may contain a
-// credential. Attributes, comments, processing instructions and directives are
-// left out as well, because they could contain one. It also returns the texts
-// of the elements directly below the root, by name; the texts of two elements
-// with the same name are joined. The only error is errNotXML.
-func redact(plain []byte) (body []byte, texts map[string]string, err error) {
-	var out bytes.Buffer // writing to it never fails; errors of the encoder are about nesting
-	texts = make(map[string]string)
-	d, e := xml.NewDecoder(bytes.NewReader(plain)), xml.NewEncoder(&out)
-	var open []string // names of the open elements, the root first
-	for {
-		token, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, nil, errNotXML
-		}
-		switch t := token.(type) {
-		case xml.StartElement:
-			if t.Name.Space != "" { // WeChat uses no namespaces; without its prefix a name may be invalid
-				return nil, nil, errNotXML
-			}
-			if isCredential(t.Name.Local) {
-				err = d.Skip()
-				break
-			}
-			open = append(open, t.Name.Local)
-			err = e.EncodeToken(xml.StartElement{Name: xml.Name{Local: t.Name.Local}})
-		case xml.EndElement:
-			open = open[:len(open)-1]
-			err = e.EncodeToken(xml.EndElement{Name: xml.Name{Local: t.Name.Local}})
-		case xml.CharData:
-			if len(open) == 2 {
-				texts[open[1]] += strings.TrimSpace(string(t))
-			}
-			if len(open) > 0 {
-				err = e.EncodeToken(t)
-			}
-		}
-		if err != nil {
-			return nil, nil, errNotXML
-		}
-	}
-	if e.Close() != nil || out.Len() == 0 {
-		return nil, nil, errNotXML
-	}
-	return out.Bytes(), texts, nil
-}
+// isListedAccount reports whether an element with this name, in a list, contains the
+// appid of an account.
+func isListedAccount(name string) bool { return strings.HasSuffix(plainName(name), "appid") }
 
-// about returns the appid of the account, or else that of the component.
-func (e Event) about() string { return cmp.Or(e.Authorizer, e.Component) }
-
-// Item returns what is delivered of the event, which has arrived then.
-func (e Event) Item(arrived time.Time) Item {
-	return Item{Kind: KindEvent, Component: e.Component, AppID: e.about(), ID: e.ID, InfoType: e.InfoType, Arrived: arrived, Body: e.Body}
-}
+// plainName is a name as it is compared: WeChat writes one in several ways.
+func plainName(name string) string { return strings.ReplaceAll(strings.ToLower(name), "_", "") }

@@ -5,6 +5,7 @@ package delivery_test
 import (
 	"bytes"
 	"encoding/xml"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,18 +22,45 @@ func pushed(infoType, inner string) []byte {
 		infoType + "</InfoType>" + inner + "</xml>")
 }
 
-func mustEvent(t testing.TB, infoType, inner string) delivery.Event {
+// readEvent returns the event of a push.
+func readEvent(t testing.TB, plain string) *delivery.Event {
 	t.Helper()
-	plain := pushed(infoType, inner)
-	parsed, err := bizmsg.ParseEvent(plain)
+	parsed, err := bizmsg.ParseEvent([]byte(plain))
 	if err != nil {
 		t.Fatal(err)
 	}
-	event, err := delivery.NewEvent(component, parsed, plain)
+	event, err := delivery.NewEvent(component, parsed, []byte(plain), arrived)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return event
+}
+
+var arrived = time.Unix(1_700_000_000, 0)
+
+// tenants are targets by name, with the appids that each may act for, separated by
+// blanks: "*" is every account, "component" stands for component_api.
+type tenants map[*delivery.Target]string
+
+func (all tenants) recipients(_, appID string) (targets []*delivery.Target) {
+	for target, rights := range all {
+		may := strings.Fields(rights)
+		if slices.Contains(may, appID) || appID != "" && slices.Contains(may, "*") || appID == "" && slices.Contains(may, "component") {
+			targets = append(targets, target)
+		}
+	}
+	return targets
+}
+
+// mustEvent returns what a client that may do everything gets of an event.
+func mustEvent(t testing.TB, infoType, inner string) delivery.Item {
+	t.Helper()
+	everything := tenants{new(delivery.Target): "* component"}
+	shares := readEvent(t, string(pushed(infoType, inner))).Shares(everything.recipients)
+	if len(shares) != 1 || len(shares[0].Targets) != 1 {
+		t.Fatalf("%v", shares)
+	}
+	return shares[0].Item
 }
 
 const authorizedInner = "<AuthorizerAppid>" + account + "</AuthorizerAppid>" +
@@ -46,8 +74,8 @@ func TestAnEventIsDeliveredWithoutItsCodes(t *testing.T) {
 	if diff := cmp.Diff(want, elements(t, string(event.Body))); diff != "" {
 		t.Error(diff)
 	}
-	if event.Component != component || event.Authorizer != account || event.InfoType != "authorized" ||
-		!event.CreateTime.Equal(time.Unix(1413192760, 0)) {
+	if event.Kind != delivery.KindEvent || event.Component != component || event.AppID != account ||
+		event.InfoType != "authorized" || !event.Arrived.Equal(arrived) {
 		t.Errorf("%+v", event)
 	}
 }
@@ -93,13 +121,13 @@ func TestWhichAccountAnEventIsAbout(t *testing.T) {
 		"verify_appid":     {"<verify_appid>" + account + "</verify_appid>", account},
 		"the authorizer goes first": {"<appid>" + account2 + "</appid><AuthorizerAppid>" + account + "</AuthorizerAppid>",
 			account},
-		"the component is none":           {"<appid>" + component + "</appid>", ""},
-		"what is not an appid":            {"<appid>../x</appid>", ""},
-		"one further down is another one": {"<info><appid>" + account + "</appid></info>", ""},
-		"none":                            {"<procedure_id>1</procedure_id>", ""},
+		"the component is none":           {"<appid>" + component + "</appid>", component},
+		"what is not an appid":            {"<appid>../x</appid>", component},
+		"one further down is another one": {"<info><appid>" + account + "</appid></info>", component},
+		"none":                            {"<procedure_id>1</procedure_id>", component},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := mustEvent(t, "notify", row.inner).Authorizer; got != row.want {
+			if got := mustEvent(t, "notify", row.inner).AppID; got != row.want {
 				t.Errorf("%q", got)
 			}
 		})
@@ -117,15 +145,24 @@ func TestTheIDIsThatOfTheEvent(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotXMLIsNotDelivered(t *testing.T) {
-	plain := []byte(`{"AppId":"` + component + `","InfoType":"authorized","AuthorizationCode":"SECRET"}`)
-	parsed, err := bizmsg.ParseEvent(plain)
-	if err != nil {
-		t.Fatal(err)
-	}
-	event, err := delivery.NewEvent(component, parsed, plain)
-	if err == nil || event.Body != nil || strings.Contains(err.Error(), "SECRET") {
-		t.Errorf("%+v, %v", event, err)
+// A text from which the credentials cannot be taken is delivered to nobody, and is
+// not quoted.
+func TestWhatCannotBeRedactedIsNoEvent(t *testing.T) {
+	for name, plain := range map[string]string{
+		"neither XML nor JSON": "AuthorizationCode=SECRET",
+		"XML that breaks off":  "<xml><AuthorizationCode>SECRET",
+		"a namespace":          "<xml xmlns:a='b'><a:AuthorizationCode>SECRET</a:AuthorizationCode></xml>",
+		"JSON that breaks off": `{"AuthorizationCode":"SECRET"`,
+		"JSON nested too deep": `{"a":` + strings.Repeat(`{"a":`, 40) + `"SECRET"` + strings.Repeat("}", 41),
+		"an array of JSON":     `["SECRET"]`,
+		"nothing":              "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			event, err := delivery.NewEvent(component, bizmsg.Event{}, []byte(plain), arrived)
+			if err == nil || event != nil || strings.Contains(err.Error(), "SECRET") {
+				t.Errorf("%+v, %v", event, err)
+			}
+		})
 	}
 }
 
@@ -135,20 +172,20 @@ func FuzzNewEvent(f *testing.F) {
 	f.Add([]byte("<xml><a><auth_code>s</auth_code></a></xml><xml/>"))
 	f.Add([]byte("<xml><x:1>a</x:1></xml>"))
 	f.Add([]byte("{}"))
+	f.Add([]byte("<xml><list><appid>wxaaaaaaaaaaaaaaaa</appid></list>\x1d<list>&#29;<appid/></list></xml>"))
+	everything := tenants{new(delivery.Target): "* component"}
 	f.Fuzz(func(t *testing.T, plain []byte) {
-		event, err := delivery.NewEvent(component, bizmsg.Event{}, plain)
-		if err != nil {
-			if event.Body != nil {
-				t.Error("a body escaped with an error")
-			}
+		event, err := delivery.NewEvent(component, bizmsg.Event{}, plain, arrived)
+		if err != nil || bizmsg.IsJSON(plain) {
 			return
 		}
+		body := event.Shares(everything.recipients)[0].Item.Body
 		// What was written is read the same: nothing turns into an element on the way.
-		again, err := delivery.NewEvent(component, bizmsg.Event{}, event.Body)
-		if err != nil || !bytes.Equal(again.Body, event.Body) {
-			t.Fatalf("%v: %q became %q", err, event.Body, again.Body)
+		again, err := delivery.NewEvent(component, bizmsg.Event{}, body, arrived)
+		if err != nil || !bytes.Equal(again.Shares(everything.recipients)[0].Item.Body, body) {
+			t.Fatalf("%v: %q is not read the same", err, body)
 		}
-		d := xml.NewDecoder(bytes.NewReader(event.Body))
+		d := xml.NewDecoder(bytes.NewReader(body))
 		for {
 			token, err := d.Token()
 			if err != nil {
@@ -157,7 +194,7 @@ func FuzzNewEvent(f *testing.F) {
 			if start, ok := token.(xml.StartElement); ok {
 				name := strings.ReplaceAll(strings.ToLower(start.Name.Local), "_", "")
 				if strings.Contains(name, "authcode") || strings.Contains(name, "ticket") || len(start.Attr) > 0 {
-					t.Fatalf("%q came through", event.Body)
+					t.Fatalf("%q came through", body)
 				}
 			}
 		}

@@ -23,7 +23,8 @@ type Event struct {
 	event     bizmsg.Event
 	plain     []byte // the decrypted text; it contains the ticket or a code
 	previous  bool   // signed or encrypted with the previous token or key
-	signature pushID
+	id        pushID // of the text: WeChat may sign a repetition anew
+	arrived   time.Time
 }
 
 // OpenEvent reads, verifies and decrypts a push to the events URL, see
@@ -43,7 +44,8 @@ func (rx *Receiver) OpenEvent(w http.ResponseWriter, r *http.Request) (*Event, e
 	if event.AppID != sealed.component {
 		return nil, fmt.Errorf("opening push: AppId %.32q is not the component's", event.AppID)
 	}
-	return &Event{sealed.component, event, sealed.message.Plain, sealed.message.Previous, sealed.signature}, nil
+	id := pushID(delivery.EventID(sealed.component, sealed.message.Plain))
+	return &Event{sealed.component, event, sealed.message.Plain, sealed.message.Previous, id, time.Now()}, nil
 }
 
 // HandleEvent stores what the event reports and queues the event for
@@ -55,15 +57,26 @@ func (rx *Receiver) OpenEvent(w http.ResponseWriter, r *http.Request) (*Event, e
 // saved for longer if the storage is slow, see tokens.Keeper. It does not
 // wait for the exchange of a code or for a delivery.
 //
-// The order is important. A repeated push is acknowledged, but not handled
-// again. The event is stored before it is queued, because an application may
-// use the account as soon as it gets the event. The push is remembered last,
-// after both steps have succeeded. Otherwise, if a step fails, WeChat's next
-// attempt would count as a repeat and the event would be lost. Two copies that
-// arrive at the same time may both be handled; both steps may be repeated
-// without harm.
+// One event is handled once on this node, however often it is pushed while pushes
+// are believed and however these are signed. It is known by its text: two events that
+// differ in anything are two. A push that comes while another one of the event is
+// being handled waits for it and has the same result.
 func (rx *Receiver) HandleEvent(ctx context.Context, p *Event) error {
-	if rx.Replays.seen(p.signature) {
+	_, err, _ := rx.handling.Do(string(p.id[:]), func() (any, error) {
+		return nil, rx.handleOnce(context.WithoutCancel(ctx), p) // another push may wait for this one
+	})
+	return err
+}
+
+// handleOnce is HandleEvent for one push of an event at a time.
+//
+// The order is important. A repeated event is acknowledged, but not handled
+// again. The event is stored before it is queued, because an application may
+// use the account as soon as it gets the event. The event is remembered last,
+// after both steps have succeeded. Otherwise, if a step fails, WeChat's next
+// attempt would count as a repeat and the event would be lost.
+func (rx *Receiver) handleOnce(ctx context.Context, p *Event) error {
+	if rx.Replays.seen(p.id) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
@@ -74,7 +87,7 @@ func (rx *Receiver) HandleEvent(ctx context.Context, p *Event) error {
 	if err := rx.queue(ctx, p); err != nil {
 		return &retryableError{err}
 	}
-	rx.Replays.acknowledged(p.signature, time.Now())
+	rx.Replays.acknowledged(p.id, time.Now())
 	metrics.Pushes.WithLabelValues(metrics.PushType(p.event.InfoType), "acknowledged").Inc()
 	return nil
 }
@@ -132,20 +145,29 @@ func (rx *Receiver) applyAuthorization(ctx context.Context, p *Event, log *zap.L
 	return rx.Tokens.Authorized(ctx, tokens.Grant{Component: p.component, Authorizer: e.AuthorizerAppID, Code: e.AuthorizationCode, Time: e.CreateTime})
 }
 
-// queue stores an event in the queue of each client that gets it: those that
-// may act for the account, or those with component_api if the event names no
-// account. No client gets a ticket, which is a credential of the platform. From
-// other events delivery.NewEvent removes the codes. If storing fails for one
-// client, the push is not acknowledged. When WeChat pushes the event again, it
-// has the same id, so it is not queued twice for the others.
+// queue stores an event in the queues of the targets that get it, see
+// delivery.Event.Shares. No client gets a ticket, which is a credential of the
+// platform. From other events delivery.NewEvent removes the codes. If storing fails
+// for one target, the push is not acknowledged. When WeChat pushes the event again,
+// it has the same id, so it is not queued twice for the others.
+//
+// An event from which the codes cannot be removed is not acknowledged either: WeChat
+// then says in its console that pushes fail, and gives up after three attempts.
+// What it reports has been stored before, and other pushes, such as tickets, do not
+// depend on it.
 func (rx *Receiver) queue(ctx context.Context, p *Event) error {
 	if p.event.InfoType == bizmsg.InfoTicket || rx.Recipients == nil {
 		return nil
 	}
-	event, err := delivery.NewEvent(p.component, p.event, p.plain)
+	event, err := delivery.NewEvent(p.component, p.event, p.plain, p.arrived)
 	if err != nil {
 		rx.Log.Error("event cannot be delivered", zap.String("info_type", p.event.InfoType), zap.Error(err))
-		return nil // it would fail in the same way when pushed again
+		return err
 	}
-	return rx.Courier.Enqueue(ctx, event.Item(rx.Courier.Arrival()), rx.Recipients(p.component, event.Authorizer), time.Time{})
+	for _, share := range event.Shares(rx.Recipients) {
+		if err := rx.Courier.Enqueue(ctx, share.Item, share.Targets, p.arrived); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
@@ -80,7 +81,8 @@ type Receiver struct {
 	// can send a push, so it must be a logger of logging.Throttle.
 	Log *zap.Logger
 
-	reading reading
+	reading  reading
+	handling singleflight.Group // events, by their pushID, see HandleEvent
 
 	// Recipients returns the clients that get a push about an account of the
 	// component, or, if authorizer is "", about the component itself. Their
