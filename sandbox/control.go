@@ -74,13 +74,13 @@ func (s *Sandbox) mountPushLevers(mux *http.ServeMux) {
 	}) (any, error) {
 		return nil, s.PushEvent(ctx, e.InfoType, e.Inner)
 	})
-	lever(mux, "POST message", func(ctx context.Context, m struct {
-		AppID  string `json:"appid"`
-		OpenID string `json:"openid"`
-		Inner  string `json:"inner"`
-	}) (any, error) {
-		reply, err := s.PushMessage(ctx, m.AppID, m.OpenID, m.Inner)
-		return object{"reply": reply}, err
+	lever(mux, "POST message", func(ctx context.Context, m messageBody) (any, error) {
+		p, err := m.push(s)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := s.Push(ctx, p)
+		return object{"reply": answer.Reply}, err
 	})
 	lever(mux, "POST push", func(ctx context.Context, p struct {
 		Push
@@ -90,6 +90,25 @@ func (s *Sandbox) mountPushLevers(mux *http.ServeMux) {
 		answer, err := s.Push(ctx, p.Push)
 		return object{"answer": answer}, err
 	})
+}
+
+// messageBody is the body of the lever message: inner, or a kind and content.
+type messageBody struct {
+	AppID   string `json:"appid"`
+	OpenID  string `json:"openid"`
+	Inner   string `json:"inner"`
+	Kind    string `json:"kind"`
+	Content string `json:"content"`
+}
+
+func (m messageBody) push(s *Sandbox) (Push, error) {
+	switch {
+	case m.Kind == "" && m.Content == "":
+		return s.messageOf(m.AppID, m.OpenID, "", m.Inner), nil
+	case m.Inner != "":
+		return Push{}, errors.New("making a message: inner stands alone, without kind and content")
+	}
+	return s.Message(m.AppID, m.OpenID, or(m.Kind, "text"), m.Content)
 }
 
 // mountTokenLevers mounts what happens to credentials.

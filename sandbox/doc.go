@@ -10,6 +10,7 @@
 //	wechat.AddAccount(sandbox.Account{AppID: "wxaaaaaaaaaaaaaaaa"})
 //	err = wechat.PushTicket(ctx)                            // sealed, signed and POSTed
 //	code, err := wechat.Authorize(ctx, "wxaaaaaaaaaaaaaaaa") // the admin agrees
+//	answer, err := wechat.Push(ctx, wechat.Text("wxaaaaaaaaaaaaaaaa", "openid", "hi")) // a follower writes
 //	wechat.Inject(sandbox.Fault{Path: "/cgi-bin/", ErrCode: -1, Times: 3})
 //	wechat.Credentials()                                    // none of these may ever leak
 //
@@ -43,7 +44,8 @@
 //	POST   update           {"appid"} the admin changes the permission sets; answers {"code"}
 //	POST   revoke           {"appid"} the admin withdraws
 //	POST   event            {"info_type","inner"} any authorisation event
-//	POST   message          {"appid","openid","inner"} a follower's message; answers {"reply"}
+//	POST   message          {"appid","openid","inner"} a follower's message, or {"appid","openid",
+//	                        "kind","content"}; answers {"reply"}
 //	POST   push             a Push: forged, foreign, old or replayed
 //	POST   expire           {"appid"} its tokens answer 42001; empty: everybody's
 //	POST   kill             {"appid"} its tokens answer 40001; empty: everybody's

@@ -87,21 +87,6 @@ func (s *Sandbox) PushEvent(ctx context.Context, infoType, innerXML string) erro
 	return err
 }
 
-// PushMessage pushes a message or event of an account; innerXML follows its
-// CreateTime, such as <MsgType>…</MsgType>. It returns the passive reply,
-// decrypted, or "" if the gateway had none to make. An answer that is neither
-// `success`, empty nor a proper sealed reply is an error: a follower would be
-// shown "service unavailable".
-func (s *Sandbox) PushMessage(ctx context.Context, appid, openid, innerXML string) (reply string, err error) {
-	s.mu.Lock()
-	userName := s.userName(appid)
-	s.mu.Unlock()
-	plain := fmt.Sprintf("<xml><ToUserName>%s</ToUserName><FromUserName>%s</FromUserName><CreateTime>%d</CreateTime>%s</xml>",
-		cdata(userName), cdata(openid), s.cfg.Now().Unix(), innerXML)
-	answer, err := s.Push(ctx, Push{Plain: plain, AppID: appid, OpenID: openid})
-	return answer.Reply, err
-}
-
 // Push seals, signs and POSTs p as WeChat does: 5 s an attempt, three attempts
 // unless told otherwise. The answer is what came back last; err is not nil unless
 // that was acceptable.

@@ -45,11 +45,13 @@ type Sandbox struct {
 	count     map[string]int
 	tokenUses map[[2]string]int // path, token → calls
 	lastPush  *sealedPush
-	stopped   bool          // WeChat has given up pushing tickets
-	running   bool          // Run is at work
-	wake      chan struct{} // asks Run for a ticket at once
-	startedAt time.Time     // last push that api_start_push_ticket caused
-	forgotAt  time.Time     // last sweep of the long dead
+	msgIDs    map[[2]string]uint64 // appid, openid → MsgId of the newest message
+	newMsgID  uint64               // MsgId of a follower's first message
+	stopped   bool                 // WeChat has given up pushing tickets
+	running   bool                 // Run is at work
+	wake      chan struct{}        // asks Run for a ticket at once
+	startedAt time.Time            // last push that api_start_push_ticket caused
+	forgotAt  time.Time            // last sweep of the long dead
 }
 
 // New makes a sandbox. It fails only on a malformed component, token or AES key.
@@ -79,6 +81,8 @@ func New(cfg Config) (*Sandbox, error) {
 		count:     map[string]int{},
 		tokenUses: map[[2]string]int{},
 		wake:      make(chan struct{}, 1),
+		msgIDs:    map[[2]string]uint64{},
+		newMsgID:  lowestMsgID + uint64(max(0, cfg.Now().UnixMicro())), // another one after a restart
 	}
 	s.control = s.controlMux()
 	return s, nil
