@@ -57,7 +57,11 @@ type Config struct {
 	// room for 512.
 	TokenLength int
 
-	// Transport carries the pushes; nil means http.DefaultTransport.
+	// PushTimeout is how long an attempt to push may take before WeChat hangs up and
+	// perhaps tries again; 0 means 5 s. Speed does not change it.
+	PushTimeout time.Duration
+	// Transport carries the pushes; nil means http.DefaultTransport, which keeps two
+	// idle connections to a gateway: for load, bring one that keeps more.
 	Transport http.RoundTripper
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -136,6 +140,13 @@ type Switches struct {
 	// RetrySameBytes: a further attempt repeats the first byte for byte; otherwise
 	// it is sealed and signed anew.
 	RetrySameBytes bool `json:"retry_same_bytes,omitempty"`
+	// NoRepeatAfterTimeout: a push that WeChat has hung up on is not made again. What
+	// failed in another way still is.
+	NoRepeatAfterTimeout bool `json:"no_repeat_after_timeout,omitempty"`
+	// StrictReplyNames: a passive reply whose ToUserName is not the follower, or whose
+	// FromUserName is not the account, shows the follower trouble. Some have reported
+	// it, no page says so; otherwise the two have to be there, whatever they say.
+	StrictReplyNames bool `json:"strict_reply_names,omitempty"`
 }
 
 var (
@@ -165,6 +176,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.PreAuthCodeLifetime = or(c.PreAuthCodeLifetime, 1800*time.Second)
 	c.CodeLifetime = or(c.CodeLifetime, 600*time.Second)
 	c.TokenLength = max(64, or(c.TokenLength, 157))
+	c.PushTimeout = or(c.PushTimeout, 5*time.Second)
 	c.Transport = or(c.Transport, http.DefaultTransport)
 	c.Speed = or(c.Speed, 1)
 	c.History = or(c.History, 10_000)
@@ -184,8 +196,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("reading the config: the token must be 3 to 32 letters and digits")
 	case !keyForm.MatchString(c.EncodingAESKey):
 		return c, fmt.Errorf("reading the config: the encoding_aes_key must be 43 letters and digits")
-	case c.Speed < 0 || c.History < 0:
-		return c, fmt.Errorf("reading the config: speed and history cannot be negative")
+	case c.Speed < 0 || c.History < 0 || c.PushTimeout < 0:
+		return c, fmt.Errorf("reading the config: speed, history and push timeout cannot be negative")
 	}
 	return c, nil
 }

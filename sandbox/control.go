@@ -80,7 +80,7 @@ func (s *Sandbox) mountPushLevers(mux *http.ServeMux) {
 			return nil, err
 		}
 		answer, err := s.Push(ctx, p)
-		return object{"reply": answer.Reply}, err
+		return object{"reply": answer.Reply, "shown": answer.Shown, "answer": answer}, err
 	})
 	lever(mux, "POST push", func(ctx context.Context, p struct {
 		Push

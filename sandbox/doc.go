@@ -28,6 +28,23 @@
 // other path answers {"errcode":0,"errmsg":"ok"} once the right kind of token has
 // been shown. GeneratedMedia names downloads of any size.
 //
+// # How it pushes
+//
+// An attempt is hung up on after 5 s (Config.PushTimeout), and there are three in
+// all, each sealed and signed anew with a new timestamp around the same text: of
+// messages, because WeChat's page says so; of authorisation events, because WeChat
+// counts nine failures for three tickets [?]. The next begins at once when the one
+// before has failed [?].
+//
+// A message is done with `success`, `SUCCESS`, an empty body or a sealed reply. It is
+// repeated if no answer came in time, the connection broke, or the status is not 200
+// [?]; after the last attempt a follower of an official account reads that the
+// account is out of service. A follower reads that at once, and nothing is repeated
+// [?], if the answer is something else: JSON, HTML, a reply in clear, an empty text
+// that was sealed, a reply without ToUserName, FromUserName or a known MsgType, a
+// text without Content. Users of mini programs see neither replies nor trouble.
+// [?] is what no page of WeChat says. What the follower sees is PushAnswer.Shown.
+//
 // # Levers over HTTP
 //
 // Every lever is a method and a path under /_sandbox/, beside the API and never in
@@ -45,8 +62,8 @@
 //	POST   revoke           {"appid"} the admin withdraws
 //	POST   event            {"info_type","inner"} any authorisation event
 //	POST   message          {"appid","openid","inner"} a follower's message, or {"appid","openid",
-//	                        "kind","content"}; answers {"reply"}
-//	POST   push             a Push: forged, foreign, old or replayed
+//	                        "kind","content"}; answers {"reply","shown","answer"}
+//	POST   push             a Push: forged, foreign, old, replayed or sent elsewhere
 //	POST   expire           {"appid"} its tokens answer 42001; empty: everybody's
 //	POST   kill             {"appid"} its tokens answer 40001; empty: everybody's
 //	POST   rotate-token     {"appid"} a second process fetches a token

@@ -143,7 +143,7 @@ func TestPassiveReplyForAnotherPlatformIsRefused(t *testing.T) {
 func TestACancelledPushIsNotTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sandbox.Config{})
-		w.receiver.hang = true
+		w.receiver.takes = never
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := w.PushTicket(ctx); !errors.Is(err, context.DeadlineExceeded) || len(w.Pushes()) != 1 {

@@ -45,6 +45,7 @@ type Sandbox struct {
 	count     map[string]int
 	tokenUses map[[2]string]int // path, token → calls
 	lastPush  *sealedPush
+	pushed    int                  // attempts to push so far
 	msgIDs    map[[2]string]uint64 // appid, openid → MsgId of the newest message
 	newMsgID  uint64               // MsgId of a follower's first message
 	stopped   bool                 // WeChat has given up pushing tickets

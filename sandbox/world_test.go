@@ -3,6 +3,7 @@
 package sandbox_test
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/sha1"
@@ -18,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
@@ -168,12 +170,14 @@ type receiver struct {
 	got    []pushed
 	answer string
 	status int
-	hang   bool
 	reply  func(p pushed) string
+	// takes is how long the nth push takes, from 1, or what breaks it.
+	takes func(n int) (time.Duration, error)
 }
 
 // pushed is a push as it arrived.
 type pushed struct {
+	at        time.Time
 	request   *http.Request
 	query     url.Values
 	body      string
@@ -184,22 +188,29 @@ type pushed struct {
 }
 
 func (r *receiver) RoundTrip(request *http.Request) (*http.Response, error) {
-	if r.hang {
-		<-request.Context().Done()
-		return nil, request.Context().Err()
-	}
 	body, err := io.ReadAll(request.Body)
 	if err != nil {
 		return nil, err
 	}
-	p := pushed{request: request, query: request.URL.Query(), body: string(body)}
+	p := pushed{at: time.Now(), request: request, query: request.URL.Query(), body: string(body)}
 	p.envelope = elements(p.body)
 	p.signed = p.query.Get("msg_signature") == digest(sandbox.DefaultToken, p.query.Get("timestamp"), p.query.Get("nonce"), p.envelope["Encrypt"])
 	p.plain, p.receiveID = unseal(sandbox.DefaultEncodingAESKey, p.envelope["Encrypt"])
 	r.mu.Lock()
 	r.got = append(r.got, p)
-	answer := r.answer
+	n, answer := len(r.got), r.answer
 	r.mu.Unlock()
+	if r.takes != nil {
+		needed, err := r.takes(n)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-time.After(needed):
+		case <-request.Context().Done():
+			return nil, request.Context().Err()
+		}
+	}
 	if r.reply != nil {
 		answer = r.reply(p)
 	}
@@ -245,6 +256,27 @@ func elements(document string) map[string]string {
 func digest(parts ...string) string {
 	slices.Sort(parts)
 	return fmt.Sprintf("%x", sha1.Sum([]byte(strings.Join(parts, ""))))
+}
+
+// sealedReply is a passive reply as the gateway would seal it.
+func sealedReply(plain string) string {
+	const timestamp, nonce = "1700000000", "1234"
+	secret, _ := base64.StdEncoding.DecodeString(sandbox.DefaultEncodingAESKey + "=")
+	raw := append(make([]byte, 16), byte(len(plain)>>24), byte(len(plain)>>16), byte(len(plain)>>8), byte(len(plain)))
+	raw = append(raw, plain+sandbox.DefaultComponent...)
+	pad := 32 - len(raw)%32
+	raw = append(raw, bytes.Repeat([]byte{byte(pad)}, pad)...)
+	block, _ := aes.NewCipher(secret)
+	cipher.NewCBCEncrypter(block, secret[:16]).CryptBlocks(raw, raw)
+	box := base64.StdEncoding.EncodeToString(raw)
+	return fmt.Sprintf("<xml><Encrypt><![CDATA[%s]]></Encrypt><MsgSignature><![CDATA[%s]]></MsgSignature><TimeStamp>%s</TimeStamp><Nonce><![CDATA[%s]]></Nonce></xml>",
+		box, digest(sandbox.DefaultToken, timestamp, nonce, box), timestamp, nonce)
+}
+
+// textReply is the plain text of a reply to a follower of the official account.
+func textReply(to, content string) string {
+	return "<xml><ToUserName><![CDATA[" + to + "]]></ToUserName><FromUserName><![CDATA[gh_1]]></FromUserName>" +
+		"<CreateTime>1700000000</CreateTime><MsgType><![CDATA[text]]></MsgType><Content><![CDATA[" + content + "]]></Content></xml>"
 }
 
 func unseal(key, sealed string) (msg, receiveID string) {

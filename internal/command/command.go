@@ -41,10 +41,11 @@ func sandboxCommand() *cobra.Command {
 		Use:   "sandbox",
 		Short: "Play WeChat: its API, its authorisation pages and its pushes",
 		Long: `Plays api.weixin.qq.com and both authorisation pages on one address and pushes
-tickets and events to a gateway. It starts with an official account
-wxaaaaaaaaaaaaaaaa and a mini program wxbbbbbbbbbbbbbbbb. The levers under
-/_sandbox/ push, authorise, revoke, expire tokens and make things fail; they
-are listed in sandbox/README.md. It is no WeChat: never give it real secrets.`,
+tickets, events and messages to a gateway, as often and as long as WeChat does.
+It starts with an official account wxaaaaaaaaaaaaaaaa and a mini program
+wxbbbbbbbbbbbbbbbb. The levers under /_sandbox/ push, authorise, revoke, expire
+tokens and make things fail; they are listed in sandbox/README.md. It is no
+WeChat: never give it real secrets.`,
 		Args: cobra.NoArgs,
 		RunE: caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
 			return code(untilSignal(func(ctx context.Context) error { return runSandbox(ctx, cfg, listen) }))
@@ -57,6 +58,7 @@ are listed in sandbox/README.md. It is no WeChat: never give it real secrets.`,
 	flags.StringVar(&cfg.LaunchDomain, "launch-domain", "", "host of the launch page; if set, Referer and redirect_uri are checked as WeChat does")
 	flags.StringVar(&cfg.Component, "component", sandbox.DefaultComponent, "component_appid")
 	flags.DurationVar(&cfg.TokenLifetime, "token-lifetime", 2*time.Hour, "lifetime of access tokens")
+	flags.DurationVar(&cfg.PushTimeout, "push-timeout", 5*time.Second, "how long an attempt to push may take")
 	flags.Float64Var(&cfg.Speed, "speed", 1, "how many seconds of lifetime pass in a second")
 	return cmd
 }

@@ -18,7 +18,7 @@ import (
 )
 
 func passive(content string) string {
-	return "<xml><MsgType><![CDATA[text]]></MsgType><Content><![CDATA[" + content + "]]></Content></xml>"
+	return "<xml><ToUserName>follower</ToUserName><FromUserName>gh_1</FromUserName><MsgType><![CDATA[text]]></MsgType><Content><![CDATA[" + content + "]]></Content></xml>"
 }
 
 func TestTheReplyOfAnApplicationReachesTheFollower(t *testing.T) {
