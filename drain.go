@@ -235,6 +235,15 @@ func (d *drain) grace() time.Duration {
 	return time.Duration(servers.ShutdownDelay + servers.GracePeriod)
 }
 
+// deadline returns the end of the grace period; now, if the event stopping has not
+// come.
+func (d *drain) deadline() time.Time {
+	if !d.stopping.Load() {
+		return time.Now()
+	}
+	return d.end
+}
+
 // finish is called when a server has shut down. If the process exits, it waits
 // for the connections that are served apart, within the grace period: ctx ends
 // with it. It never returns an error.

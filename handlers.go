@@ -76,8 +76,8 @@ func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 // for the accounts of the component, delivers it to the clients, and answers
 // with the passive reply of a client. The last segment of the path is the
 // account's appid: the URL in WeChat's console ends in /messages/$APPID$. A
-// push that is not valid is answered with 403 and no reason. If no client has
-// accepted a message, the answer is 503, so that WeChat pushes it again.
+// push that is not valid is answered with 403 and no reason. If a message was not
+// taken and cannot be stored, the answer is 503, so that WeChat pushes it again.
 type Messages struct {
 	app *App
 }
@@ -93,8 +93,8 @@ func (m *Messages) Provision(ctx caddy.Context) (err error) {
 	return err
 }
 
-// ServeHTTP handles one message. It waits for the clients, but answers within
-// WeChat's five seconds. Its error is one of writing the answer.
+// ServeHTTP handles one message. It waits for the clients, as long as WeChat asks again.
+// Its error is one of writing the answer.
 func (m *Messages) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	m.app.drain.closeIfStopping(w)
 	if r.Method != http.MethodPost {
@@ -103,7 +103,10 @@ func (m *Messages) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp
 	message, err := m.app.pushes.OpenMessage(w, r)
 	var answer []byte
 	if err == nil {
-		answer, err = m.app.pushes.HandleMessage(message)
+		answer, err = m.app.pushes.HandleMessage(r.Context(), message)
+	}
+	if errors.Is(err, push.ErrHungUp) {
+		return nil
 	}
 	if err != nil {
 		m.app.pushes.Reject(w, r, push.MessagesURL, err)

@@ -25,6 +25,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -197,7 +198,7 @@ func (a *App) build() {
 	s := a.state
 	a.pushes = &push.Receiver{
 		Codecs: make(map[string]*bizmsg.Codec), Recipients: a.applications.recipients(),
-		Tokens: s.keeper, Courier: s.courier, Replays: s.replays, Address: clientAddress, Log: a.sparing,
+		Tokens: s.keeper, Courier: s.courier, Deliveries: s.messages, Habits: s.habits, Replays: s.replays, Address: clientAddress, Log: a.sparing,
 	}
 	a.pages = &authorize.Pages{
 		Platforms: make(map[string]*authorize.Platform), URLs: a.pageURLs,
@@ -278,11 +279,12 @@ func (a *App) Start() error {
 // provides the current settings then; requests that began under this one are
 // finished with them. It waits up to three seconds until nothing uses the storage
 // of this configuration any more, because Caddy closes the storage afterwards. At
-// the end of the process it also stores what is not stored yet, which may take
+// the end of the process it also waits, within the grace period, for the messages that
+// are being delivered, queues what is not taken, and stores what is not stored yet, which may take
 // fifteen seconds longer if the storage hangs. The counts of what the log has left
 // out are written: the log may be closed before Cleanup.
 func (a *App) Stop() error {
-	a.state.stop(a.settings)
+	a.state.stop(a.settings, a.drain.deadline())
 	a.tally.Stop()
 	return nil
 }
@@ -295,7 +297,7 @@ func (a *App) Cleanup() error {
 	if a.state == nil {
 		return nil
 	}
-	a.state.stop(a.settings)
+	a.state.stop(a.settings, time.Now())
 	a.tally.Stop()
 	a.closeIdle()
 	a.applications.cleanup()

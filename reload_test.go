@@ -180,7 +180,7 @@ func TestReloadThatFails(t *testing.T) {
 		"at the start of another app": func(p *process, failing *config) { p.stop(failing) },
 		"at the very end": func(p *process, failing *config) {
 			failing.cleanUp()
-			begin(func() error { p.state.stop(failing.settings); return nil })
+			begin(func() error { p.state.stop(failing.settings, time.Now()); return nil })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

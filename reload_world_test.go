@@ -132,7 +132,7 @@ func (p *process) start() {
 
 // stop stops a configuration and cleans it up.
 func (p *process) stop(c *config) {
-	p.state.stop(c.settings)
+	p.state.stop(c.settings, time.Now())
 	c.cleanUp()
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -63,7 +64,9 @@ type state struct {
 	limits  *authorize.Limits
 	bodies  *relay.Memory // of the calls of all configurations: requests of an old one go on
 
-	courier *delivery.Courier // delivers authorisation events
+	courier  *delivery.Courier    // delivers what is queued
+	messages *delivery.Deliveries // delivers messages at once
+	habits   *push.Habits
 
 	settings atomic.Pointer[settings] // the current ones; never nil
 
@@ -84,13 +87,14 @@ func newState(first *settings) (*state, error) {
 	}
 	s := &state{
 		storage: vault.NewReloadable(first.storage), memory: memory, replays: push.NewReplays(),
-		limits: authorize.NewLimits(), bodies: relay.NewMemory(first.replayMemory),
+		limits: authorize.NewLimits(), bodies: relay.NewMemory(first.replayMemory), habits: push.NewHabits(),
 	}
 	s.vault = newVault(s.storage, s.settings.Load)
 	first.keepIn(s.vault)
 	s.settings.Store(first)
 	s.keeper = tokens.NewKeeper(func() *tokens.Settings { return s.settings.Load().tokens }, memory)
 	s.courier = delivery.NewCourier(func() delivery.Settings { return s.settings.Load().deliveries })
+	s.messages = delivery.NewDeliveries(s.courier)
 	return s, nil
 }
 
@@ -105,18 +109,23 @@ func (s *state) start(in *settings) {
 		var run context.Context
 		run, s.stopRun = context.WithCancel(context.Background())
 		s.keeper.Run(run)
+		go s.messages.Sweep(run)
 	}
 }
 
 // stop removes the settings of an App. Normally newer ones were started before.
 // After a failed reload they are the newest, and the ones before become current
-// again. If none are left, the work in the background ends, and what storage has
-// not taken is offered to it once more; the last settings are still used for
+// again. If none are left, the work in the background ends; attempts to deliver messages
+// are waited for until end, and interrupted then; and what storage has
+// not taken is offered to it once more. The last settings are still used for
 // requests that are not finished. When stop returns, the storage of these settings
 // may be closed, see [vault.Reloadable.Retire]. A second call for the same
 // settings does nothing.
-func (s *state) stop(in *settings) {
+func (s *state) stop(in *settings, end time.Time) {
 	if last := s.remove(in); last {
+		within, cancel := context.WithDeadline(context.Background(), end)
+		s.messages.Finish(within)
+		cancel()
 		s.keeper.Flush()
 	}
 	s.storage.Retire(in.storage)
@@ -169,6 +178,9 @@ func (s *state) apply() {
 // have ended. The keeper then tries once more to store records that are not
 // stored yet.
 func (s *state) Destruct() error {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	s.messages.Finish(now)
 	s.courier.Close()
 	s.keeper.Close()
 	return nil

@@ -46,7 +46,7 @@ func TestStartCostsTheSameWithEveryNumberOfAuthorizers(t *testing.T) {
 			}
 			s.start(in)
 			time.Sleep(10*time.Minute + time.Second) // no clock strikes at its end
-			s.stop(in)
+			s.stop(in, time.Now())
 			if err := s.Destruct(); err != nil {
 				t.Fatal(err)
 			}

@@ -133,6 +133,14 @@ func (c *Courier) Ended(t *Target, r Result) {
 	note(h, q, t, r, nil, c.settings().Log)
 }
 
+// late reports whether the target takes nothing at the moment, although it is being
+// tried.
+func (c *Courier) late(t *Target) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.healthOf(t.Queue()).late()
+}
+
 // healthOf returns what is known about a target. The caller holds mu.
 func (c *Courier) healthOf(name vault.Queue) *health {
 	if c.health[name] == nil {

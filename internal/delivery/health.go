@@ -19,6 +19,9 @@ const (
 	// hungAfter is the number of attempts in a row without an answer after which
 	// new messages are queued at once.
 	hungAfter = 3
+	// lateAfter is the time without a success after which nobody waits a moment
+	// longer for a target before the item is queued for it.
+	lateAfter = 100 * time.Millisecond
 	// maxDirect is the number of direct attempts that may run at a time.
 	maxDirect = 256
 	// A target that is down gets one attempt at a time from the queue. The delay
@@ -32,6 +35,7 @@ const (
 type health struct {
 	mu      sync.Mutex
 	direct  int                 // direct attempts that are running
+	since   time.Time           // when the first of them began, or the last success
 	hung    int                 // attempts in a row that got no answer
 	failed  int                 // attempts in a row that failed
 	probes  int                 // of them, those since the target is down
@@ -47,6 +51,9 @@ func (h *health) begin(t *Target) bool {
 	if h.paused(t) || h.direct >= maxDirect || h.hung >= hungAfter && h.direct > 0 {
 		return false
 	}
+	if h.direct == 0 {
+		h.since = time.Now()
+	}
 	h.direct++
 	return true
 }
@@ -56,6 +63,14 @@ func (h *health) ended() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.direct--
+}
+
+// late reports whether the target has taken nothing for lateAfter, although direct
+// attempts are running.
+func (h *health) late() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.direct > 0 && time.Since(h.since) > lateAfter
 }
 
 // paused reports whether the target gets nothing because it has answered 410. The
@@ -137,7 +152,7 @@ func (h *health) success() []itemID {
 	if h.failed >= downAfter {
 		recovered = slices.Collect(maps.Keys(h.failing))
 	}
-	h.hung, h.failed, h.probes, h.probeAt = 0, 0, 0, time.Time{}
+	h.since, h.hung, h.failed, h.probes, h.probeAt = time.Now(), 0, 0, 0, time.Time{}
 	clear(h.failing)
 	return recovered
 }

@@ -36,6 +36,13 @@ const (
 	clientKey   = "CLIENTAESKEY00000000000000000000000000000Aa"
 )
 
+// What a follower sends, and a reply of an application.
+const (
+	incoming = "<xml><ToUserName><![CDATA[" + userName + "]]></ToUserName><MsgType><![CDATA[text]]></MsgType></xml>"
+	outgoing = "<xml><ToUserName><![CDATA[" + openID + "]]></ToUserName><FromUserName><![CDATA[" + userName + "]]></FromUserName>" +
+		"<MsgType><![CDATA[text]]></MsgType><Content><![CDATA[好]]></Content></xml>"
+)
+
 // received is one request as it reached an application.
 type received struct {
 	method, host, path, contentType string

@@ -3,23 +3,21 @@
 package push
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"path"
+	"strconv"
+	"strings"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
-
-// replyTimeout is the time from the arrival of a message until the passive
-// reply. WeChat waits five seconds and then pushes the message again
-// (developers.weixin.qq.com/doc/service/en/guide/product/message/Receiving_standard_messages.html).
-const replyTimeout = 4500 * time.Millisecond
 
 // errMessageIsEvent prevents an attack: both URLs use the same token and key,
 // so somebody could send a captured push for the events URL to the messages
@@ -28,14 +26,18 @@ var errMessageIsEvent = errors.New("a push for the events URL came to the messag
 
 var errMessagePath = errors.New("the path does not end in an appid; the URL in WeChat's console must end in /messages/$APPID$")
 
+// ErrHungUp means that WeChat does not wait for the answer to a message any more. It
+// asks again, and the delivery goes on meanwhile. There is nobody to answer.
+var ErrHungUp = errors.New("WeChat has hung up")
+
 // Message is a verified and decrypted push to the messages URL.
 type Message struct {
-	began     time.Time // arrival of the request; replyTimeout starts here
+	began     time.Time // arrival of the request
 	component string
-	content   delivery.Message
+	item      delivery.Item
+	age       time.Duration   // since CreateTime, by the later of both clocks
 	sealed    *bizmsg.Message // encrypts the reply with the key that opened the push
 	nonce     string          // of the request, repeated in the reply
-	signature pushID
 }
 
 // OpenMessage reads, verifies and decrypts a push to the messages URL, see
@@ -44,9 +46,9 @@ type Message struct {
 // The path ends in the appid of the account. WeChat does not sign the path, and
 // the message has only the gh_ name of the account, for which the gateway has
 // no appid. So somebody who has captured a push could send it with the appid of
-// another account. Two things make that hard: each node accepts a signed push
-// once, and only for ten minutes (maxAge). An application that needs certainty
-// must compare ToUserName with the appid that it receives.
+// another account. Two things make that hard: each node delivers a message
+// once, for one account, and believes it for ten minutes only (maxAge). An application
+// that needs certainty must compare ToUserName with the appid that it receives.
 func (rx *Receiver) OpenMessage(w http.ResponseWriter, r *http.Request) (*Message, error) {
 	began, appid := time.Now(), path.Base(r.URL.Path)
 	if !subject.ValidAppID(appid) {
@@ -60,62 +62,82 @@ func (rx *Receiver) OpenMessage(w http.ResponseWriter, r *http.Request) (*Messag
 		return nil, errMessageIsEvent
 	}
 	query := r.URL.Query()
-	return &Message{
-		began:     began,
-		component: sealed.component,
-		content: delivery.Message{
-			AppID:      appid,
-			ToUserName: sealed.envelope.ToUserName,
-			OpenID:     query.Get("openid"),
-			Plain:      sealed.message.Plain,
-		},
-		sealed:    sealed.message,
-		nonce:     query.Get("nonce"),
-		signature: sealed.signature,
-	}, nil
+	return newMessage(began, rx.Courier.Arrival(), appid, sealed, query.Get("timestamp"), query.Get("nonce"), query.Get("openid")), nil
 }
 
-// HandleMessage delivers the message to all clients that may act for its
-// account, at the same time, and returns the answer for WeChat: an encrypted
-// passive reply, or the text success, which is never encrypted. It returns as
-// soon as the answer is certain, at the latest replyTimeout after the arrival.
-// Other deliveries go on until that time, also if WeChat closes the connection.
-// It uses no storage, so messages are delivered while the storage fails.
-//
-// If several clients reply, the reply of the first by name is used. If no
-// client replies, the answer is success, provided that one client has accepted
-// the message: the failure of another client must not make WeChat send the
-// message to all of them again, or show the follower that the account is out of
-// service. If no client has accepted it, there is an error for
-// [Receiver.Reject]. WeChat then pushes the message again, three times in all,
-// as it does when an application that is connected to WeChat itself fails.
-//
-// A message is remembered before it is delivered, unlike an event: of two
-// copies at the same time only one may reach the applications. If no client has
-// accepted it, it is forgotten, so that WeChat's next attempt is delivered.
-func (rx *Receiver) HandleMessage(m *Message) ([]byte, error) {
-	if !rx.Replays.claim(m.signature, time.Now()) {
-		return []byte("success"), nil
+// newMessage returns the message of a push that is verified. What cannot be read of it
+// is delivered all the same.
+func newMessage(began, arrived time.Time, appid string, sealed *sealedPush, timestamp, nonce, openid string) *Message {
+	fields, _ := bizmsg.ParseMessage(sealed.message.Plain)
+	item := delivery.Item{
+		Kind: delivery.KindMessage, Component: sealed.component, AppID: appid, ID: messageID(sealed.component, fields, sealed.message.Plain),
+		MsgType: fields.MsgType, Event: fields.Event, ToUserName: fields.ToUserName, OpenID: openid,
+		Arrived: arrived, Body: sealed.message.Plain,
 	}
-	var targets []*delivery.Target
-	if rx.Recipients != nil {
-		targets = rx.Recipients(m.component, m.content.AppID)
+	if item.ToUserName == "" {
+		item.ToUserName = sealed.envelope.ToUserName
 	}
-	answer := []byte("success")
-	if len(targets) > 0 {
-		reply, err := m.content.Deliver(m.began.Add(replyTimeout), targets,
-			func(t *delivery.Target, err error) {
-				rx.Log.With(zap.String("client", t.Client)).Warn("message not delivered",
-					zap.String("component", m.component), zap.String("authorizer", m.content.AppID), zap.Error(err))
-			})
-		if err != nil {
-			rx.Replays.forget(m.signature)
-			return nil, &retryableError{err}
+	m := &Message{began: began, component: sealed.component, item: item, sealed: sealed.message, nonce: nonce, age: repeatAge}
+	if !fields.CreateTime.IsZero() {
+		m.age = began.Sub(fields.CreateTime)
+		if seconds, err := strconv.ParseInt(timestamp, 10, 64); err == nil {
+			m.age = max(m.age, time.Unix(seconds, 0).Sub(fields.CreateTime))
 		}
-		if reply != nil {
-			answer = m.sealed.Seal(reply, time.Now(), m.nonce).XML()
+	}
+	return m
+}
+
+// messageID returns the id of a message: of component, ToUserName, FromUserName and
+// MsgId. A MsgId alone is not unique. An event has none, and is known by its whole
+// text: many events have no EventKey, and several of them come in one second.
+func messageID(component string, fields bizmsg.MessageFields, plain []byte) string {
+	known := "text\n" + component + "\n" + string(plain)
+	if fields.MsgID != "" {
+		known = strings.Join([]string{"message", component, fields.ToUserName, fields.FromUserName, fields.MsgID}, "\n")
+	}
+	digest := sha256.Sum256([]byte(known))
+	return hex.EncodeToString(digest[:16])
+}
+
+// HandleMessage delivers the message, once, to all targets that want it, and returns
+// the answer for WeChat: an encrypted passive reply, or the text success, which is
+// never encrypted. What an application does not take is in its queue before
+// HandleMessage returns. Only if the storage fails is there an error for
+// [Receiver.Reject]; WeChat then pushes the message again.
+//
+// It returns as soon as the answer is certain, and at the latest before WeChat gives
+// up, see hold. If ctx, which is that of the request, ends before, the error is
+// ErrHungUp.
+func (rx *Receiver) HandleMessage(ctx context.Context, m *Message) ([]byte, error) {
+	answer := []byte("success")
+	if targets := rx.wanting(m.item); len(targets) > 0 {
+		d := rx.Deliveries.Open(m.item, targets, m.age >= repeatAge)
+		if d != nil {
+			reply, hungUp, err := rx.hold(ctx, m, d)
+			switch {
+			case hungUp:
+				metrics.Pushes.WithLabelValues("message", "hung_up").Inc()
+				return nil, ErrHungUp
+			case err != nil:
+				return nil, &retryableError{err}
+			case reply != nil:
+				answer = m.sealed.Seal(reply, time.Now(), m.nonce).XML()
+			}
 		}
 	}
 	metrics.Pushes.WithLabelValues("message", "acknowledged").Inc()
 	return answer, nil
+}
+
+// wanting returns the targets that get an item.
+func (rx *Receiver) wanting(item delivery.Item) (targets []*delivery.Target) {
+	if rx.Recipients == nil {
+		return nil
+	}
+	for _, target := range rx.Recipients(item.Component, item.AppID) {
+		if target.Wants(item) {
+			targets = append(targets, target)
+		}
+	}
+	return targets
 }

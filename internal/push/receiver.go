@@ -3,8 +3,8 @@
 // Package push receives what WeChat pushes: tickets and authorisation events at
 // the events URL, messages of the accounts at the messages URL. It uses nothing
 // of a push before the push is verified and decrypted. It acknowledges an event
-// only after it is stored. It acknowledges a message only after a client has
-// accepted it, or if no client takes messages of the account.
+// only after it is stored, and a message only after each application that wants it has
+// taken it or has it in its queue.
 //
 // It makes no calls to WeChat, and has no app secret and no list of clients:
 // the function Receiver.Recipients returns who gets a push. Package delivery
@@ -72,6 +72,10 @@ type Receiver struct {
 	Tokens *tokens.Keeper
 	// Courier queues events for applications.
 	Courier *delivery.Courier
+	// Deliveries delivers messages to applications.
+	Deliveries *delivery.Deliveries
+	// Habits knows for which accounts WeChat does not repeat messages.
+	Habits *Habits
 	// Replays survives a reload. Otherwise a captured push could be sent again
 	// after each reload.
 	Replays *Replays
@@ -85,9 +89,8 @@ type Receiver struct {
 	handling singleflight.Group // events, by their pushID, see HandleEvent
 
 	// Recipients returns the clients that get a push about an account of the
-	// component, or, if authorizer is "", about the component itself. Their
-	// order decides whose reply to a message is used. Nil means that no client
-	// takes deliveries. It must be safe for concurrent use.
+	// component, or, if authorizer is "", about the component itself. Nil means
+	// that no client takes deliveries. It must be safe for concurrent use.
 	Recipients func(component, authorizer string) []*delivery.Target
 }
 
@@ -190,8 +193,8 @@ func fresh(timestamp string, now time.Time) error {
 	return nil
 }
 
-// retryableError marks a failure of the storage or of the applications. The
-// push is valid and WeChat should push it again.
+// retryableError marks a failure of the storage. The push is valid and WeChat should
+// push it again.
 type retryableError struct{ error }
 
 // Unwrap returns the cause, which the log shows.
@@ -241,7 +244,7 @@ func (rx *Receiver) Reject(w http.ResponseWriter, r *http.Request, url string, e
 // malformed.
 func reason(err error) string {
 	if errors.As(err, new(*retryableError)) {
-		return "storing or delivering failed"
+		return "storing failed"
 	}
 	for _, known := range []error{
 		errPushTooLarge, errPushBroken, errTooMany, errPushForeign, errPushStale, errMessagePath, errMessageIsEvent,

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+const (
+	// claimPollInterval is the time between two looks at the claim of another node.
+	claimPollInterval = 250 * time.Millisecond
+	// sweepInterval is the time between two sweeps of old claims.
+	sweepInterval = 10 * time.Minute
+)
+
+// claim is what the storage knows of a delivery that takes long.
+type claim struct {
+	mu  sync.Mutex     // guards key; held while the claim is stored, too
+	key vault.ClaimKey // zero: this node has not written a claim
+}
+
+// writeClaim lets the other nodes know that this one delivers the message. If the
+// storage fails, the delivery goes on without a claim.
+func (d *Delivery) writeClaim() {
+	d.claim.mu.Lock()
+	defer d.claim.mu.Unlock()
+	select {
+	case <-d.ended: // just now
+		return
+	default:
+	}
+	key := vault.ClaimKey{Component: d.item.Component, ID: d.item.ID, Made: d.began}
+	if err := d.storeClaim(key, vault.Claim{Until: d.began.Add(directTimeout)}); err == nil {
+		d.claim.key = key
+		time.AfterFunc(vault.ClaimLife, func() { d.removeClaim(key) })
+	}
+}
+
+// answerClaim notes the end of the delivery in its claim, if there is one.
+func (d *Delivery) answerClaim() {
+	d.mu.Lock()
+	reply := d.reply
+	d.mu.Unlock()
+	d.claim.mu.Lock()
+	defer d.claim.mu.Unlock()
+	if d.claim.key.ID != "" {
+		_ = d.storeClaim(d.claim.key, vault.Claim{Until: d.began.Add(directTimeout), Answered: time.Now(), Reply: reply})
+	}
+}
+
+func (d *Delivery) storeClaim(key vault.ClaimKey, c vault.Claim) error {
+	ctx, cancel := context.WithTimeout(context.Background(), storageTimeout)
+	defer cancel()
+	err := d.desk.settings().Vault.StoreClaim(ctx, key, c)
+	if err != nil {
+		d.desk.log(d.item).Warn("a message may be delivered twice: its delivery could not be noted", zap.Error(err))
+	}
+	return err
+}
+
+// removeClaim deletes a claim that is no longer found. What fails is left to a sweep.
+func (d *Delivery) removeClaim(key vault.ClaimKey) {
+	ctx, cancel := context.WithTimeout(d.desk.life, storageTimeout)
+	defer cancel()
+	_ = d.desk.settings().Vault.RemoveClaim(ctx, key)
+}
+
+// joinOther looks whether another node, or this one before a restart, has claimed the
+// message, and waits until that delivery has ended. It reports whether it has ended:
+// then its reply is the one of this delivery too, if it is not too old. Otherwise this
+// node delivers the message.
+func (d *Delivery) joinOther() bool {
+	for first := true; ; first = false {
+		key, c, err := d.findClaim()
+		if err != nil {
+			return false
+		}
+		if first {
+			d.markRepeated(key)
+		}
+		now := time.Now()
+		if !c.Answered.IsZero() {
+			d.adopt(c, now)
+			return true
+		}
+		if !now.Before(c.Until) {
+			return false // the node that claimed it has ended
+		}
+		timer := time.NewTimer(min(claimPollInterval, c.Until.Sub(now)))
+		select {
+		case <-timer.C:
+		case <-d.desk.life.Done():
+			timer.Stop()
+			return false
+		}
+	}
+}
+
+// findClaim loads the claim. An error that is not ErrNotFound is logged.
+func (d *Delivery) findClaim() (vault.ClaimKey, vault.Claim, error) {
+	ctx, cancel := context.WithTimeout(d.desk.life, claimAfter)
+	defer cancel()
+	key, c, err := d.desk.settings().Vault.FindClaim(ctx, d.item.Component, d.item.ID, time.Now())
+	if err != nil && !errors.Is(err, vault.ErrNotFound) {
+		d.desk.log(d.item).Warn("a message may be delivered twice: nobody knows whether another node has it", zap.Error(err))
+	}
+	return key, c, err
+}
+
+// adopt ends this delivery with what another one has brought. What this node has
+// queued meanwhile, in case the other one ends, is taken out again.
+func (d *Delivery) adopt(c vault.Claim, now time.Time) {
+	for _, p := range d.parts {
+		if p.take() { // or it is in the queue, from there
+			d.withdraw(p)
+		}
+	}
+	left := replyLife - now.Sub(c.Answered)
+	if left > 0 {
+		d.mu.Lock()
+		d.reply = c.Reply
+		d.mu.Unlock()
+	}
+	d.end(max(left, 0))
+}
+
+// markRepeated tells the node that made the claim that WeChat has asked again.
+func (d *Delivery) markRepeated(key vault.ClaimKey) {
+	ctx, cancel := context.WithTimeout(d.desk.life, storageTimeout)
+	defer cancel()
+	if err := d.desk.settings().Vault.MarkRepeated(ctx, key); err != nil {
+		d.desk.log(d.item).Warn("the repetition of a message could not be noted", zap.Error(err))
+	}
+}
+
+// RepeatedSince reports whether a copy of the message has come, here or to another
+// node, since there were that many here.
+func (d *Delivery) RepeatedSince(visits int) bool {
+	if d.Visits() > visits {
+		return true
+	}
+	d.claim.mu.Lock()
+	key := d.claim.key
+	d.claim.mu.Unlock()
+	if key.ID == "" {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(d.desk.life, storageTimeout)
+	defer cancel()
+	repeated, err := d.desk.settings().Vault.WasRepeated(ctx, key)
+	return repeated || err != nil // nobody knows, so nothing is concluded from it
+}
+
+// Sweep deletes old claims of all components that have targets, at once and then every
+// sweepInterval, until ctx ends. The nodes that wrote them may have ended.
+func (ds *Deliveries) Sweep(ctx context.Context) {
+	for ctx.Err() == nil {
+		s := ds.settings()
+		swept := make(map[string]bool)
+		for queue := range s.Targets {
+			if swept[queue.Component] {
+				continue
+			}
+			swept[queue.Component] = true
+			if err := s.Vault.SweepClaims(ctx, queue.Component, time.Now()); err != nil && ctx.Err() == nil {
+				s.Log.Warn("deleting old notes of messages failed", zap.String("component", queue.Component), zap.Error(err))
+			}
+		}
+		timer := time.NewTimer(sweepInterval)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}

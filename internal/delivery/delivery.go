@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
+)
+
+const (
+	// settleGrace is how long the reply of one target waits for the answers of the
+	// others, so that what they take within a few milliseconds need not be queued.
+	settleGrace = 25 * time.Millisecond
+	// keepTrying is how long a message that the storage does not take is offered to it
+	// again. WeChat has given up by then.
+	keepTrying = 2 * time.Minute
+)
+
+// Delivery is one message on its way to all targets that want it. Its repetitions
+// share it.
+type Delivery struct {
+	desk    *Deliveries
+	item    Item
+	began   time.Time
+	parts   []*part       // one for each target
+	decided chan struct{} // closed when the answer for WeChat is certain
+	ended   chan struct{} // closed when no attempt runs any more
+	claim   claim
+
+	mu      sync.Mutex // guards all below
+	open    bool       // decided is not closed yet
+	silent  bool       // silence is an answer: nobody waits for targets that do not reply
+	running int        // attempts
+	waiting int        // those of them that may still reply
+	visits  int        // copies of the message that WeChat has sent to this node
+	reply   []byte     // of the first target that has replied
+	by      *Target    // this target
+	took    time.Duration
+	fetched bool // WeChat was given the reply, or needs none
+}
+
+func newDelivery(desk *Deliveries, item Item, targets []*Target, now time.Time) *Delivery {
+	d := &Delivery{
+		desk: desk, item: item, began: now, decided: make(chan struct{}), ended: make(chan struct{}), open: true,
+		running: len(targets), visits: 1,
+	}
+	for _, target := range targets {
+		d.parts = append(d.parts, &part{target: target})
+		if !target.NoReply {
+			d.waiting++
+		}
+	}
+	return d
+}
+
+// Decided is closed when the answer for WeChat is certain: a target has replied, or
+// none will.
+func (d *Delivery) Decided() <-chan struct{} { return d.decided }
+
+// Visits returns how many copies of the message have come, this one included.
+func (d *Delivery) Visits() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.visits
+}
+
+func (d *Delivery) visit() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.visits++
+}
+
+// run makes the delivery: all targets get the item at once.
+func (d *Delivery) run(mayRepeat bool) {
+	if mayRepeat && d.joinOther() {
+		return
+	}
+	var attempts sync.WaitGroup
+	for _, p := range d.parts {
+		attempts.Go(func() { d.attempt(p) })
+	}
+	slow := time.AfterFunc(claimAfter, d.slow)
+	attempts.Wait()
+	slow.Stop()
+	d.finish()
+}
+
+// slow is called when the delivery has run for claimAfter: from now on a repetition
+// may come to another node.
+func (d *Delivery) slow() {
+	d.mu.Lock()
+	d.silent = true
+	if d.waiting == 0 {
+		d.decide()
+	}
+	d.mu.Unlock()
+	d.writeClaim()
+}
+
+// attempt makes the direct attempt for one target, and queues what it does not take.
+func (d *Delivery) attempt(p *part) {
+	result, made := Result{}, false
+	if !p.isQueued() { // else another node had it, and has ended
+		result, made = d.desk.send(p.target, d.item)
+	}
+	switch {
+	case !made:
+		_ = d.queue(p, time.Now()) // the failure is logged; Settle tries again
+	case result.Err != nil:
+		d.log(p.target).Warn("message not taken, it is queued", zap.Error(result.Err))
+		_ = d.queue(p, time.Now().Add(max(minDelay, result.RetryAfter)))
+	default:
+		d.take(p, result)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.running--
+	if !p.target.NoReply {
+		d.waiting--
+	}
+	if d.running == 0 || d.waiting == 0 && d.silent {
+		d.decide()
+	}
+}
+
+// take notes that a target has taken the item, and its reply.
+func (d *Delivery) take(p *part, result Result) {
+	if p.take() {
+		d.withdraw(p)
+	}
+	metrics.Delivered(p.target.Client, p.target.Name, string(d.item.Kind), metrics.Taken)
+	if result.Unusable != nil {
+		d.log(p.target).Warn("the answer of the application is no reply, nothing is sent to the follower", zap.Error(result.Unusable),
+			zap.String("remedy", "answer success, or one reply in the form of WeChat's passive replies"))
+	}
+	if result.Reply == nil || p.target.NoReply {
+		return
+	}
+	d.mu.Lock()
+	first := d.by
+	if first == nil {
+		d.reply, d.by, d.took = result.Reply, p.target, time.Since(d.began)
+		d.decide()
+	}
+	d.mu.Unlock()
+	if first != nil && d.desk.sayOnce(first.Client+"/"+first.Name+" "+p.target.Client+"/"+p.target.Name, time.Now()) {
+		d.log(p.target).Warn("two applications reply to the same message, the follower gets the first reply only",
+			zap.String("first_client", first.Client), zap.String("first_target", first.Name),
+			zap.String("remedy", "set reply off in the deliver block of the one that should not reply"))
+	}
+}
+
+// decide closes decided. The caller holds mu.
+func (d *Delivery) decide() {
+	if d.open {
+		d.open = false
+		close(d.decided)
+	}
+}
+
+// finish is called when no attempt runs any more.
+func (d *Delivery) finish() {
+	life := silenceLife
+	if d.hasReply() {
+		life = replyLife
+	}
+	d.end(life)
+	d.answerClaim()
+}
+
+// end lets all know that nothing more will come. The delivery is kept for repetitions
+// that come within life.
+func (d *Delivery) end(life time.Duration) {
+	d.mu.Lock()
+	d.decide()
+	d.mu.Unlock()
+	close(d.ended)
+	time.AfterFunc(life, func() { d.desk.forget(d) })
+}
+
+// isLate reports whether one of the targets takes nothing at the moment.
+func (d *Delivery) isLate() bool {
+	return slices.ContainsFunc(d.parts, func(p *part) bool { return d.desk.courier.late(p.target) })
+}
+
+func (d *Delivery) hasReply() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.reply != nil
+}
+
+// Settle makes sure that each target has taken the item or has it in its queue, and
+// returns the reply, in clear text, or nil. It must be called before WeChat is
+// answered. What is still being tried is queued first, to be tried again when the
+// attempt has ended. The error is that of the storage; the push must not be
+// acknowledged then.
+func (d *Delivery) Settle(ctx context.Context) ([]byte, error) {
+	if d.hasReply() && !d.isLate() {
+		select {
+		case <-d.ended:
+		case <-time.After(settleGrace):
+		}
+	}
+	due := d.began.Add(directTimeout)
+	errs := make([]error, len(d.parts))
+	var queueing sync.WaitGroup
+	for i, p := range d.parts {
+		queueing.Go(func() { errs[i] = d.queueUntil(ctx, p, due) })
+	}
+	queueing.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fetched = d.fetched || d.reply != nil
+	return d.reply, nil
+}
+
+// warnOfLostReply is called when no repetition can fetch the reply any more.
+func (d *Delivery) warnOfLostReply() {
+	d.mu.Lock()
+	lost, by, took := d.reply != nil && !d.fetched, d.by, d.took
+	d.mu.Unlock()
+	if lost && by != nil {
+		d.log(by).Warn("a reply came too late, WeChat does not ask for it any more", zap.Duration("took", took),
+			zap.String("remedy", "answer within 14 seconds; or answer success at once, and send the reply by /cgi-bin/message/custom/send"))
+	}
+}
