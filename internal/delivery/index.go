@@ -26,6 +26,7 @@ type index struct {
 	ready    accounts                 // a heap of the accounts of which no item is being tried
 	repeats  []vault.EventKey         // further copies of an item, which other nodes have queued
 	age      uint32                   // number of listings that have begun
+	fresh    bool                     // something was stored here since the last of them
 }
 
 // itemID is the ID of an item, decoded.
@@ -98,6 +99,7 @@ func (x *index) stored(id itemID, key *vault.EventKey, due time.Time) {
 	delete(x.storing, id)
 	if key != nil {
 		x.add(*key, due)
+		x.fresh = true
 	}
 }
 
@@ -114,10 +116,10 @@ func (x *index) add(key vault.EventKey, due time.Time) {
 	if !due.IsZero() {
 		nanos = due.UnixNano()
 	}
-	if e := x.entries[id]; e != nil {
-		if e.arrived != key.Arrived {
+	if e := x.entries[id]; e != nil && !x.replaces(key, e) {
+		if key.Arrived > e.arrived {
 			x.repeats = append(x.repeats, key)
-		} else if e.due == 0 {
+		} else if key.Arrived == e.arrived && e.due == 0 {
 			e.due = nanos
 			x.fix(e.account)
 		}
@@ -137,6 +139,17 @@ func (x *index) add(key vault.EventKey, due time.Time) {
 	} else {
 		x.fix(a)
 	}
+}
+
+// replaces removes e if it is a copy of the item at key that came later and is not
+// being tried, and reports that. All nodes must keep the same copy, the first one.
+func (x *index) replaces(key vault.EventKey, e *entry) bool {
+	if key.Arrived >= e.arrived || e.account.place < 0 {
+		return false
+	}
+	x.repeats = append(x.repeats, x.key(e))
+	x.remove(e)
+	return true
 }
 
 // remove removes an item that is in the index, and makes its account ready if it
@@ -238,7 +251,16 @@ func (x *index) beginListing() (age uint32) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.age++
+	x.fresh = false
 	return x.age
+}
+
+// isFresh reports whether something was stored here since the last listing began.
+// Another node may have stored something that came before it.
+func (x *index) isFresh() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.fresh
 }
 
 // merge adds the items that were listed, and removes those that were not, which
@@ -251,12 +273,14 @@ func (x *index) merge(keys []vault.EventKey, age uint32) {
 	x.repeats = nil
 	for _, key := range keys {
 		listed[idOf(key.ID)] = struct{}{}
-		x.add(key, time.Time{})
 	}
 	for id, e := range x.entries {
 		if _, there := listed[id]; !there && e.age < age && e.account.place >= 0 {
 			x.remove(e)
 		}
+	}
+	for _, key := range keys {
+		x.add(key, time.Time{})
 	}
 }
 

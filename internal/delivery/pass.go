@@ -37,6 +37,8 @@ func (q *queue) pass(ctx context.Context) (wait time.Duration, rest bool, err er
 	end := time.Now().Add(passTime)
 	running, ended := 0, make(chan error)
 	for {
+		q.listAgain(ctx)
+		err = errors.Join(err, q.removeRepeats(ctx))
 		for err == nil && ctx.Err() == nil && q.wanted.Load() == 0 && time.Now().Before(end) && running < q.limit() {
 			e := q.index.next(time.Now())
 			if e == nil {

@@ -100,7 +100,9 @@ func (q *queue) once(ctx context.Context) (wait time.Duration, rest bool, err er
 		return pollInterval, false, nil
 	}
 	if !time.Now().Before(q.listAt) {
-		q.list(ctx)
+		if err := q.list(ctx); err != nil && ctx.Err() == nil {
+			q.log().Warn("looking for events to deliver failed", zap.Error(err)) // what is known is delivered all the same
+		}
 	}
 	if err := q.keepDead(ctx, target); err != nil {
 		return 0, false, err
@@ -116,12 +118,7 @@ func (q *queue) once(ctx context.Context) (wait time.Duration, rest bool, err er
 		return 0, false, err
 	}
 	defer unlock() // if that fails, the lock expires by itself
-	if !time.Now().Before(q.listNot) {
-		q.list(ctx) // what came to other nodes before what is tried now must be tried before it
-	}
-	if err := q.removeRepeats(ctx); err != nil {
-		return 0, false, err
-	}
+	q.listAgain(ctx)
 	return q.pass(ctx)
 }
 
@@ -141,20 +138,28 @@ func (q *queue) idle(target *Target) time.Duration {
 	return min(wait, longest)
 }
 
-// list brings the index in line with the storage. If that fails, the items that are
-// known are delivered all the same.
-func (q *queue) list(ctx context.Context) {
+// listAgain is called with the lock, before something is tried that no listing has
+// been made after: what came to other nodes before must be tried before it. It does
+// nothing if the last listing took too long for that.
+func (q *queue) listAgain(ctx context.Context) {
+	if q.index.isFresh() && !time.Now().Before(q.listNot) {
+		_ = q.list(ctx) // it fails in a folder of files from which another attempt has just deleted one
+	}
+}
+
+// list brings the index in line with the storage.
+func (q *queue) list(ctx context.Context) error {
 	began := time.Now()
 	q.listAt, q.listNot = began.Add(pollInterval), began.Add(pollInterval)
 	age := q.index.beginListing()
 	keys, err := q.listing(ctx, false)
 	if err != nil {
-		q.log().Warn("looking for events to deliver failed", zap.Error(err))
-		return
+		return err
 	}
 	q.index.merge(keys, age)
 	q.listNot = began.Add(listingShare * time.Since(began))
 	q.listAt = began.Add(max(pollInterval, listingShare*time.Since(began)))
+	return nil
 }
 
 // listing returns the keys of the queue, or of its dead letters.
@@ -171,7 +176,7 @@ func (q *queue) listing(ctx context.Context, dead bool) (keys []vault.EventKey, 
 }
 
 // removeRepeats deletes copies of items that wait already, which another node has
-// queued at the same time. The caller holds the queue's lock.
+// queued. The caller holds the queue's lock.
 func (q *queue) removeRepeats(ctx context.Context) error {
 	for _, key := range q.index.takeRepeats() {
 		limited, cancel := context.WithTimeout(ctx, storageTimeout)

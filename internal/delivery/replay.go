@@ -97,7 +97,7 @@ func (c *Courier) operate(ctx context.Context, s Selection, action string, do fu
 			zap.String("target", s.Target), zap.String("event_id", s.EventID), zap.Int("count", sum), zap.Error(err))
 	}()
 	v := c.settings().Vault
-	for _, state := range []State{StateDead, StateWaiting} {
+	for _, state := range []State{StateWaiting, StateDead} { // in this order, so that what is replayed is counted once
 		if s.State != "" && s.State != state {
 			continue
 		}

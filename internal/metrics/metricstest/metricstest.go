@@ -16,6 +16,19 @@ import (
 // of their names; 0 for one that was never counted.
 func Value(t testing.TB, name string, labels ...string) float64 {
 	t.Helper()
+	value, _ := find(t, name, labels)
+	return value
+}
+
+// Exists reports whether a counter or gauge with these label values is shown.
+func Exists(t testing.TB, name string, labels ...string) bool {
+	t.Helper()
+	_, found := find(t, name, labels)
+	return found
+}
+
+func find(t testing.TB, name string, labels []string) (value float64, found bool) {
+	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	if err := metrics.Register(registry); err != nil {
 		t.Fatal(err)
@@ -31,9 +44,9 @@ func Value(t testing.TB, name string, labels ...string) float64 {
 				values = append(values, label.GetValue())
 			}
 			if family.GetName() == name && slices.Equal(values, labels) {
-				return metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+				return metric.GetCounter().GetValue() + metric.GetGauge().GetValue(), true
 			}
 		}
 	}
-	return 0
+	return 0, false
 }

@@ -1,0 +1,575 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics/metricstest"
+)
+
+// script is an application that needs no requests. It notes each attempt.
+type script struct {
+	mu       sync.Mutex
+	attempts []attempt
+	answer   func(a attempt) delivery.Result // called without mu
+}
+
+// attempt is one attempt to deliver the item with this name.
+type attempt struct {
+	name, account string
+	at            time.Time
+	number        int // of all attempts, from 1
+}
+
+func (s *script) send(_ context.Context, _ *delivery.Target, item delivery.Item) delivery.Result {
+	s.mu.Lock()
+	a := attempt{strings.TrimRight(item.ID, "0"), item.AppID, time.Now(), len(s.attempts) + 1}
+	s.attempts = append(s.attempts, a)
+	answer := s.answer
+	s.mu.Unlock()
+	return answer(a)
+}
+
+// become changes the answer from now on.
+func (s *script) become(answer func(attempt) delivery.Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = answer
+}
+
+// of returns the attempts so far whose name begins so.
+func (s *script) of(prefix string) (found []attempt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.attempts {
+		if strings.HasPrefix(a.name, prefix) {
+			found = append(found, a)
+		}
+	}
+	return found
+}
+
+var errDown = errors.New("answered with status 502")
+
+func takes(attempt) delivery.Result { return delivery.Result{} }
+func fails(attempt) delivery.Result { return delivery.Result{Err: errDown} }
+func gone(attempt) delivery.Result {
+	return delivery.Result{Err: errors.New("answered with status 410"), Gone: true}
+}
+
+// scripted starts a node whose attempts are made by s.
+func (c *cluster) scripted(s *script) *delivery.Courier {
+	c.t.Helper()
+	node := c.idle()
+	node.SetSend(s.send)
+	node.Serve(c.targets)
+	return node
+}
+
+// item is a message. Its name is the beginning of its ID: letters from a to f and
+// digits, not ending in 0.
+func item(node *delivery.Courier, account, name string) delivery.Item {
+	return delivery.Item{
+		Kind: delivery.KindMessage, Component: component, AppID: account, ID: name + strings.Repeat("0", 32-len(name)),
+		ToUserName: userName, OpenID: openID, Arrived: node.Arrival(), Body: []byte("<xml><a>" + name + "</a></xml>"),
+	}
+}
+
+// queue queues a message for the target shop/main.
+func (c *cluster) queue(node *delivery.Courier, account, name string) delivery.Item {
+	c.t.Helper()
+	m := item(node, account, name)
+	if err := node.Enqueue(c.t.Context(), m, []*delivery.Target{c.targets[shop]}, time.Time{}); err != nil {
+		c.t.Fatal(err)
+	}
+	return m
+}
+
+func numbered(n int) string { return fmt.Sprintf("wx%016x", n) }
+
+// dead returns how many dead letters are stored.
+func (c *cluster) dead() int { return c.count("/dead-events/") }
+
+func (c *cluster) count(folder string) (n int) {
+	for key := range c.memory.Files() {
+		if strings.Contains(key, folder) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestAMessageIsTheSameAfterTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, answering(200, ""))
+		var got delivery.Item
+		node := c.idle()
+		node.SetSend(func(_ context.Context, _ *delivery.Target, item delivery.Item) delivery.Result {
+			got = item
+			return delivery.Result{}
+		})
+		node.Serve(c.targets)
+		want := c.queue(node, account, "a1")
+		synctest.Wait()
+		if diff := cmp.Diff(want, got, cmp.Comparer(time.Time.Equal)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestAccountsAreServedInParallelAndEachInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		c.targets[shop].Concurrency = 5
+		running, most := make(map[string]int), 0
+		var mu sync.Mutex
+		s := &script{answer: func(a attempt) delivery.Result {
+			mu.Lock()
+			running[a.account]++
+			sum := 0
+			for account, n := range running {
+				if sum += n; n > 1 {
+					t.Errorf("%d attempts for %s at a time", n, account)
+				}
+			}
+			most = max(most, sum)
+			mu.Unlock()
+			time.Sleep(time.Second)
+			mu.Lock()
+			defer mu.Unlock()
+			running[a.account]--
+			return delivery.Result{}
+		}}
+		node := c.idle()
+		node.SetSend(s.send)
+		for i := range 80 {
+			c.queue(node, numbered(i%8), fmt.Sprintf("a%03d1", i))
+		}
+		node.Serve(c.targets)
+		time.Sleep(17 * time.Second) // 80 in fives
+		synctest.Wait()
+		if most != 5 || c.waiting() != 0 {
+			t.Errorf("%d at a time, %d waiting", most, c.waiting())
+		}
+		for i := range 8 {
+			var got []string
+			for _, a := range s.of("a") {
+				if a.account == numbered(i) {
+					got = append(got, a.name)
+				}
+			}
+			if len(got) != 10 || !slices.IsSorted(got) {
+				t.Errorf("account %d: %v", i, got)
+			}
+		}
+	})
+}
+
+// A failing account is tried again when it is due, though another one's attempt
+// hangs for longer.
+func TestAnAttemptThatHangsDelaysNoOtherAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		s := &script{answer: func(a attempt) delivery.Result {
+			switch {
+			case a.name == "a1":
+				time.Sleep(25 * time.Second)
+			case a.number == 2:
+				return delivery.Result{Err: errDown}
+			}
+			return delivery.Result{}
+		}}
+		node := c.scripted(s)
+		c.queue(node, account, "a1")
+		synctest.Wait()
+		c.queue(node, account2, "b1")
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if b := s.of("b"); len(b) != 2 || c.waiting() != 1 {
+			t.Errorf("%d attempts, %d waiting", len(b), c.waiting())
+		}
+	})
+}
+
+func TestRetryAfterIsHonouredWithinAnHour(t *testing.T) {
+	for asked, want := range map[time.Duration]time.Duration{5 * time.Minute: 5 * time.Minute, 48 * time.Hour: time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster(t, nil)
+			s := &script{answer: func(a attempt) delivery.Result {
+				if a.name == "a1" && a.number == 1 {
+					return delivery.Result{Err: errors.New("answered with status 429"), RetryAfter: asked}
+				}
+				return delivery.Result{Err: errDown}
+			}}
+			node := c.scripted(s)
+			c.queue(node, account, "a1")
+			synctest.Wait()
+			// The target goes down and comes back, which makes due what has failed: but
+			// not this, on this node or another.
+			c.queue(node, numbered(1), "b1")
+			c.queue(node, numbered(2), "b2")
+			c.queue(node, numbered(3), "b3")
+			c.scripted(s)
+			synctest.Wait()
+			s.become(takes)
+			time.Sleep(want - time.Second)
+			synctest.Wait()
+			if n := len(s.of("a")); n != 1 {
+				t.Errorf("%d attempts within %v", n, want)
+			}
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+			if n := len(s.of("a")); n != 2 || c.waiting() != 0 {
+				t.Errorf("%d attempts, %d waiting", n, c.waiting())
+			}
+		})
+	}
+}
+
+func TestATargetThatIsDownGetsOneAttemptAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		c.targets[shop].Concurrency = 3
+		s := &script{answer: fails}
+		node := c.idle()
+		node.SetSend(s.send)
+		for i := range 100 {
+			c.queue(node, numbered(i), fmt.Sprintf("a%03d1", i))
+		}
+		node.Serve(c.targets)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		all := s.of("a")
+		if len(all) < 20 {
+			t.Fatalf("%d attempts in ten minutes", len(all))
+		}
+		for i := 5; i < len(all); i++ { // up to five begin before the third has failed
+			if gap := all[i].at.Sub(all[i-1].at); gap < time.Second || gap > 31*time.Second {
+				t.Errorf("attempt %d came %v after the one before", i+1, gap)
+			}
+		}
+		s.become(takes)
+		time.Sleep(31 * time.Second)
+		synctest.Wait()
+		if c.waiting() != 0 {
+			t.Errorf("%d wait after the target has come back", c.waiting())
+		}
+	})
+}
+
+// The first success makes due what failed while the target was down, though its own
+// delay has grown to minutes. The success may be that of a direct attempt.
+func TestADirectSuccessWakesWhatFailedWhileTheTargetWasDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		s := &script{answer: fails}
+		node := c.scripted(s)
+		c.queue(node, account, "a1")
+		time.Sleep(30 * time.Minute)
+		s.become(takes)
+		n := len(s.of("a"))
+		if !node.Begin(c.targets[shop]) {
+			t.Fatal("a target that is down gets no new message")
+		}
+		node.Ended(c.targets[shop], delivery.Result{})
+		synctest.Wait()
+		if len(s.of("a")) != n+1 || c.waiting() != 0 {
+			t.Errorf("%d attempts more, %d waiting", len(s.of("a"))-n, c.waiting())
+		}
+	})
+}
+
+// An item that always fails, while others are taken, must not be tried at every
+// success, nor make the target count as down, not even with others like it.
+func TestItemsThatAlwaysFailAreNotTriedAtEverySuccess(t *testing.T) {
+	for _, poison := range []int{1, 2, 5} {
+		t.Run(fmt.Sprint(poison), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, nil)
+				s := &script{answer: func(a attempt) delivery.Result {
+					if strings.HasPrefix(a.name, "bad") {
+						return fails(a)
+					}
+					return takes(a)
+				}}
+				node := c.scripted(s)
+				for i := range poison {
+					c.queue(node, numbered(i), fmt.Sprintf("bad%d1", i))
+				}
+				synctest.Wait()
+				longest := time.Duration(0)
+				for i := range 1800 { // a message each second, for half an hour
+					began := time.Now()
+					c.queue(node, numbered(1000+i), fmt.Sprintf("a%04d1", i))
+					time.Sleep(time.Second)
+					if made := s.of(fmt.Sprintf("a%04d1", i)); len(made) > 0 {
+						longest = max(longest, made[0].at.Sub(began))
+					}
+				}
+				synctest.Wait()
+				if n := len(s.of("bad")); n > 16*poison {
+					t.Errorf("%d attempts for what always fails", n)
+				}
+				if got := c.waiting(); got != poison {
+					t.Errorf("%d waiting, want %d", got, poison)
+				}
+			})
+		})
+	}
+}
+
+func Test410PausesUntilTheURLChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		s := &script{answer: gone}
+		node := c.scripted(s)
+		c.queue(node, account, "a1")
+		synctest.Wait()
+		s.become(takes)
+		c.queue(node, account2, "b1")
+		node.Serve(c.targets) // a reload that changes nothing
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := len(s.of("")); n != 1 || c.waiting() != 2 {
+			t.Fatalf("%d attempts, %d waiting", n, c.waiting())
+		}
+		if node.Begin(c.targets[shop]) {
+			t.Error("a new message is tried directly")
+		}
+		alarms := c.logs.FilterMessageSnippet("410").FilterLevelExact(zapcore.ErrorLevel)
+		if alarms.Len() != 1 || alarms.All()[0].ContextMap()["remedy"] == nil {
+			t.Errorf("alarms: %v", alarms.All())
+		}
+		moved := *c.targets[shop]
+		other := *moved.URL
+		other.Path = "/elsewhere"
+		moved.URL = &other
+		c.targets[shop] = &moved
+		node.Serve(c.targets)
+		synctest.Wait()
+		if c.waiting() != 0 || !node.Begin(&moved) {
+			t.Errorf("%d waiting after the URL has changed", c.waiting())
+		}
+	})
+}
+
+func TestAPauseEndsWithAReplayOrATest(t *testing.T) {
+	for name, end := range map[string]func(*delivery.Courier) (int, error){
+		"replay": func(node *delivery.Courier) (int, error) {
+			return node.Replay(context.Background(), delivery.Selection{Client: "shop"})
+		},
+		"test": func(node *delivery.Courier) (int, error) { return node.Test(context.Background(), "shop", "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, nil)
+				s := &script{answer: gone}
+				node := c.scripted(s)
+				c.queue(node, account, "a1")
+				synctest.Wait()
+				s.become(takes)
+				if n, err := end(node); n != 1 || err != nil {
+					t.Errorf("%d, %v", n, err)
+				}
+				time.Sleep(3 * time.Second)
+				synctest.Wait()
+				if c.waiting() != 0 {
+					t.Error("still paused")
+				}
+			})
+		})
+	}
+}
+
+func TestWhatIsTooOldDiesWhileTheTargetIsPausedOrDown(t *testing.T) {
+	for name, answer := range map[string]func(attempt) delivery.Result{"paused": gone, "down": fails} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, nil)
+				c.targets[shop].RetryFor = time.Hour
+				s := &script{answer: answer}
+				node := c.scripted(s)
+				for i := range 500 {
+					c.queue(node, numbered(i), fmt.Sprintf("a%03d1", i))
+				}
+				time.Sleep(59 * time.Minute)
+				synctest.Wait()
+				if c.waiting() != 500 || c.dead() != 0 {
+					t.Fatalf("too early: %d waiting, %d dead", c.waiting(), c.dead())
+				}
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				if c.waiting() != 0 || c.dead() != 500 {
+					t.Errorf("%d waiting, %d dead", c.waiting(), c.dead())
+				}
+				if n := metricstest.Value(t, "caddy_wechat_events_dead", "shop", "main"); n != 500 {
+					t.Errorf("shown are %v dead", n)
+				}
+			})
+		})
+	}
+}
+
+func TestAFullQueueMakesDeadLetters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		c.targets[shop].MaxWaiting = 5
+		s := &script{answer: fails}
+		node := c.scripted(s)
+		before := metricstest.Value(t, "caddy_wechat_deliveries_total", "shop", "message", "dead", "main")
+		for i := range 8 {
+			c.queue(node, numbered(i), fmt.Sprintf("a%03d1", i))
+		}
+		synctest.Wait()
+		if c.waiting() != 5 || c.dead() != 3 {
+			t.Errorf("%d waiting, %d dead", c.waiting(), c.dead())
+		}
+		page, err := node.Events(t.Context(), delivery.Filter{Dead: true})
+		if err != nil || len(page.Items) != 3 || page.Items[0].Failure != "the queue was full" {
+			t.Errorf("%+v, %v", page, err)
+		}
+		if n := metricstest.Value(t, "caddy_wechat_deliveries_total", "shop", "message", "dead", "main") - before; n != 3 {
+			t.Errorf("%v counted", n)
+		}
+		// At most ten times as many dead letters are kept.
+		for i := range 100 {
+			c.queue(node, numbered(i), fmt.Sprintf("b%03d1", i))
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if c.dead() != 50 {
+			t.Errorf("%d dead letters", c.dead())
+		}
+		if page, err = node.Events(t.Context(), delivery.Filter{Dead: true, Limit: 1}); err != nil || !strings.HasPrefix(page.Items[0].EventID, "b050") {
+			t.Errorf("the oldest is %+v, %v", page.Items, err)
+		}
+		if dropped := c.logs.FilterMessageSnippet("dead letter deleted").Len(); dropped != 53 {
+			t.Errorf("%d deletions are logged", dropped)
+		}
+	})
+}
+
+func TestDeadLettersAreKeptThirtyDays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		s := &script{answer: gone}
+		node := c.scripted(s)
+		c.queue(node, account, "a1")
+		time.Sleep(73 * time.Hour)
+		if c.dead() != 1 {
+			t.Fatalf("%d dead", c.dead())
+		}
+		before := metricstest.Value(t, "caddy_wechat_deliveries_total", "shop", "message", "dropped", "main")
+		time.Sleep(30*24*time.Hour - 2*time.Hour)
+		if c.dead() != 1 {
+			t.Error("deleted before the end of 30 days")
+		}
+		time.Sleep(2 * time.Hour)
+		if n := metricstest.Value(t, "caddy_wechat_deliveries_total", "shop", "message", "dropped", "main") - before; c.dead() != 0 || n != 1 {
+			t.Errorf("%d dead after 30 days, %v counted as dropped", c.dead(), n)
+		}
+	})
+}
+
+func TestHungAttemptsLeaveOneProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		node := c.idle()
+		target := c.targets[shop]
+		hung := delivery.Result{Err: context.DeadlineExceeded, Hung: true}
+		for range 3 {
+			if !node.Begin(target) {
+				t.Fatal("refused before three have hung")
+			}
+		}
+		for range 3 {
+			node.Ended(target, hung)
+		}
+		if !node.Begin(target) || node.Begin(target) {
+			t.Error("not exactly one probe")
+		}
+		node.Ended(target, hung)
+		if !node.Begin(target) || node.Begin(target) {
+			t.Error("not exactly one probe after one that has hung")
+		}
+		node.Ended(target, delivery.Result{Err: errDown}) // it answers
+		if !node.Begin(target) || !node.Begin(target) {
+			t.Error("still bounded after an answer")
+		}
+		node.Ended(target, delivery.Result{})
+		node.Ended(target, delivery.Result{})
+		for range 256 {
+			if !node.Begin(target) {
+				t.Fatal("refused before 256 are running")
+			}
+		}
+		if node.Begin(target) {
+			t.Error("more than 256")
+		}
+		node.Serve(nil) // what runs is still counted after a reload
+		if node.Begin(target) {
+			t.Error("forgotten at a reload")
+		}
+	})
+}
+
+func TestAWithdrawnItemIsNotDelivered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		s := &script{answer: takes}
+		node := c.scripted(s)
+		m := item(node, account, "a1")
+		if err := node.Enqueue(t.Context(), m, []*delivery.Target{c.targets[shop]}, time.Now().Add(20*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		c.queue(node, account, "a2")
+		time.Sleep(10 * time.Second)
+		if n := len(s.of("a")); n != 0 || c.waiting() != 2 {
+			t.Fatalf("%d attempts before it is due, %d waiting", n, c.waiting())
+		}
+		if err := node.Withdraw(t.Context(), m, c.targets[shop]); err != nil {
+			t.Fatal(err)
+		}
+		if err := node.Withdraw(t.Context(), m, c.targets[shop]); err != nil {
+			t.Errorf("again: %v", err)
+		}
+		time.Sleep(time.Minute)
+		if got := s.of(""); len(got) != 1 || got[0].name != "a2" || c.waiting() != 0 {
+			t.Errorf("%v, %d waiting", got, c.waiting())
+		}
+	})
+}
+
+// Nor is it stored again if it was being tried, and that failed.
+func TestAnItemWithdrawnWhileItIsTriedIsNotStoredAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		s := &script{answer: func(a attempt) delivery.Result {
+			time.Sleep(5 * time.Second)
+			return fails(a)
+		}}
+		node := c.scripted(s)
+		m := c.queue(node, account, "a1")
+		time.Sleep(time.Second)
+		if err := node.Withdraw(t.Context(), m, c.targets[shop]); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		if n := len(s.of("a")); n != 1 || c.waiting() != 0 {
+			t.Errorf("%d attempts, %d waiting", n, c.waiting())
+		}
+	})
+}
