@@ -34,6 +34,9 @@ const (
 
 	clientToken = "CLIENTtoken1"
 	clientKey   = "CLIENTAESKEY00000000000000000000000000000Aa"
+
+	previousToken = "CLIENTtoken0"
+	previousKey   = "BEFOREAESKEY00000000000000000000000000000Aa"
 )
 
 // What a follower sends, and a reply of an application.
