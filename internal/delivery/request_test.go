@@ -3,6 +3,10 @@
 package delivery_test
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -11,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -137,6 +143,93 @@ func TestJSONIsSentAsJSON(t *testing.T) {
 		}
 		if text, _ := unseal(t, clientKey, strings.TrimSuffix(encrypted, `"}`)); text != string(item.Body) {
 			t.Errorf("%s", text)
+		}
+	}
+}
+
+func TestTheAppidIsFilledInToTheURL(t *testing.T) {
+	for text, want := range map[string]string{
+		"https://shop.test/wechat/$APPID$":            "/wechat/" + account,
+		"https://shop.test/$APPID$/in/$APPID$":        "/" + account + "/in/" + account,
+		"https://shop.test/a%2Fb/$APPID$/%24APPID%24": "/a%2Fb/" + account + "/%24APPID%24",
+		"https://shop.test/你/$APPID$":                 "/%E4%BD%A0/" + account,
+		"https://shop.test/a?for=$APPID$&$APPID$=b":   "/a?for=" + account + "&" + account + "=b",
+		"https://shop.test?for=x-$APPID$":             "/?for=x-" + account,
+		"https://shop.test/$appid$?a=%24APPID%24":     "/$appid$?a=%24APPID%24",
+	} {
+		target := plainTarget(t, "shop")
+		var err error
+		if target.URL, err = url.Parse(text); err != nil {
+			t.Fatal(err)
+		}
+		before := *target.URL
+		var got *url.URL
+		sendTo(t, transportFunc(func(r *http.Request) (*http.Response, error) {
+			got = r.URL
+			return &http.Response{StatusCode: 204, Body: http.NoBody}, nil
+		}), target, aMessage)
+		query := got.Query()
+		for _, name := range []string{"appid", "event_id", "nonce", "openid", "signature", "timestamp"} {
+			query.Del(name)
+		}
+		got.RawQuery = query.Encode()
+		wanted, err := url.Parse(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wanted.RawQuery = wanted.Query().Encode()
+		if got := "/" + strings.TrimPrefix(got.RequestURI(), "/"); got != wanted.RequestURI() {
+			t.Errorf("%s: %s, want %s", text, got, wanted.RequestURI())
+		}
+		if *target.URL != before {
+			t.Errorf("the URL has changed into %s", target.URL)
+		}
+	}
+}
+
+// Whoever can choose the URL of a target must not be able to fix what is signed.
+func TestParametersOfTheURLDoNotStandInForSignedOnes(t *testing.T) {
+	target := plainTarget(t, "shop")
+	target.Tokens, target.WebhookSecrets = nil, []secret.Secret{secret.New("0123456789abcdef01234567")}
+	target.URL.RawQuery = "signature=a&timestamp=b&nonce=c&appid=d&openid=e&event_id=f&encrypt_type=g&msg_signature=h&app=1"
+	got := requestFor(t, target, anEvent)
+	if diff := cmp.Diff(url.Values{"app": {"1"}, "appid": {account}, "event_id": {itemID}}, got.query); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestHeadersAreSent(t *testing.T) {
+	target := plainTarget(t, "shop")
+	target.Headers = []delivery.Header{{Name: "Authorization", Value: secret.New("Bearer a b")}, {Name: "x-tenant", Value: secret.New("shop")}, {Name: "User-Agent", Value: secret.New("ours")}}
+	got := requestFor(t, target, aMessage).header
+	if got.Get("Authorization") != "Bearer a b" || got.Get("X-Tenant") != "shop" || got.Get("User-Agent") != "ours" || got.Get("Content-Type") != "text/xml; charset=utf-8" {
+		t.Errorf("%v", got)
+	}
+	if text := fmt.Sprintf("%v %+v %#v", target, target, *target); strings.Contains(text, "Bearer") {
+		t.Errorf("printed: %s", text)
+	}
+	if got := requestFor(t, plainTarget(t, "shop"), aMessage).header; got.Get("User-Agent") != "caddy-wechat" || got.Get("webhook-id") != "" || len(got) != 2 {
+		t.Errorf("%v", got)
+	}
+}
+
+// It covers the body as it is sent, in clear or sealed, and there is one for each secret.
+func TestTheSignatureOfStandardWebhooks(t *testing.T) {
+	current, previous := []byte("0123456789abcdef0123456789abcdef"), []byte("fedcba9876543210fedcba98")
+	for name, target := range map[string]*delivery.Target{"plain": plainTarget(t, "shop"), "safe": safeTarget(t, "shop")} {
+		target.WebhookSecrets = []secret.Secret{secret.New(string(current)), secret.New(string(previous))}
+		got := requestFor(t, target, aMessage)
+		if got.header.Get("webhook-id") != itemID || got.header.Get("webhook-timestamp") != got.query.Get("timestamp") {
+			t.Errorf("%s: %v", name, got.header)
+		}
+		var want []string
+		for _, key := range [][]byte{current, previous} {
+			mac := hmac.New(sha256.New, key)
+			fmt.Fprintf(mac, "%s.%s.%s", itemID, got.header.Get("webhook-timestamp"), got.body)
+			want = append(want, "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+		}
+		if got.header.Get("webhook-signature") != strings.Join(want, " ") {
+			t.Errorf("%s: %v", name, got.header)
 		}
 	}
 }

@@ -50,6 +50,7 @@ const (
 type received struct {
 	method, host, path, contentType string
 	query                           url.Values
+	header                          http.Header
 	body                            string
 }
 
@@ -71,7 +72,7 @@ func (a *application) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	got := received{r.Method, r.URL.Host, r.URL.Path, r.Header.Get("Content-Type"), r.URL.Query(), string(body)}
+	got := received{r.Method, r.URL.Host, r.URL.Path, r.Header.Get("Content-Type"), r.URL.Query(), r.Header, string(body)}
 	a.mu.Lock()
 	a.got = append(a.got, got)
 	answerer := a.answer
