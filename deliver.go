@@ -4,6 +4,7 @@ package wechat
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
@@ -327,5 +329,20 @@ func (a *applications) recipients() func(component, authorizer string) []*delive
 			}
 		}
 		return targets
+	}
+}
+
+// news returns a function that queues what the gateway itself has to tell of an
+// account for the clients that may act for it. It is nil if no client takes
+// deliveries, see tokens.Settings.
+func (a *App) news() func(context.Context, tokens.News) error {
+	recipients := a.applications.recipients()
+	if recipients == nil {
+		return nil
+	}
+	return func(ctx context.Context, n tokens.News) error {
+		item := delivery.News(n).Item()
+		targets := delivery.Wanting(item, recipients(n.Component, n.AppID))
+		return a.state.courier.Enqueue(ctx, item, targets, item.Arrived)
 	}
 }

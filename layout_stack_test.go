@@ -20,7 +20,7 @@ var stack = strings.Fields(`
 	lookups forced health doubts heldtickets
 	unsaved codes base
 	outcome remember records
-	retry notices tickets
+	retry notices news tickets
 	questions
 	source
 	rejected

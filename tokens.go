@@ -25,7 +25,7 @@ import (
 
 // newTokenSettings returns what the keeper of tokens takes from this
 // configuration: the current app secrets, the client for WeChat's API, the log,
-// and the function that emits events. The vault is that of the state, see
+// and the functions that emit events and that queue news for applications. The vault is that of the state, see
 // settings.keepIn. Only the first app secret of a component is used at WeChat; a
 // previous one only opens what it has sealed, and verifies what it has signed.
 func (a *App) newTokenSettings(transport http.RoundTripper, emit func(string, map[string]any)) *tokens.Settings {
@@ -33,7 +33,7 @@ func (a *App) newTokenSettings(transport http.RoundTripper, emit func(string, ma
 	for appid, c := range a.components {
 		current[appid] = c.appSecrets[0]
 	}
-	return &tokens.Settings{Components: current, API: newAPIClient(transport, a.hosts), Log: a.sparing, Emit: emit}
+	return &tokens.Settings{Components: current, API: newAPIClient(transport, a.hosts), Log: a.sparing, Emit: emit, News: a.news()}
 }
 
 // newVault returns the vault of the process over storage. Its seal keys and its

@@ -216,3 +216,7 @@ func TestAnApplicationThatHangs(t *testing.T) {
 		t.Errorf("%+v", result)
 	}
 }
+
+type transportFunc func(*http.Request) (*http.Response, error)
+
+func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

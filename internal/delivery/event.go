@@ -59,6 +59,16 @@ func NewEvent(component string, e bizmsg.Event, plain []byte, arrived time.Time)
 	return event, nil
 }
 
+// Wanting returns those of targets that want an item.
+func Wanting(item Item, targets []*Target) (wanting []*Target) {
+	for _, target := range targets {
+		if target.Wants(item) {
+			wanting = append(wanting, target)
+		}
+	}
+	return wanting
+}
+
 // Shares returns what of the event is delivered to whom. recipients returns the
 // targets of the clients that may act for an account, or, without an appid, of those
 // with component_api. The event goes to those who may act for the account that it is

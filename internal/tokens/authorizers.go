@@ -45,7 +45,7 @@ func (a *authorizers) issue(ctx context.Context, who subject.Subject, record vau
 	}
 	switch {
 	case openapi.KindOf(err) == openapi.RefreshDead:
-		return record, problem.ErrNeedsAdmin
+		return issued, problem.ErrNeedsAdmin
 	case openapi.KindOf(err) == openapi.Withdrawn && !codePending(record): // a code would be of a new authorization
 		_ = a.markUnauthorized(ctx, who, record) // what could not be stored is tried again
 		return record, problem.ErrUnauthorized
@@ -88,6 +88,9 @@ func (a *authorizers) recoverRefreshToken(ctx context.Context, who subject.Subje
 	info, err := a.fetchInfo(ctx, who, record.Generation > 0)
 	if err != nil {
 		return record, err
+	}
+	if record.Generation == 0 || record.State == vault.Unauthorized {
+		record.Met = a.meets()
 	}
 	if info.Refresh == nil || info.Refresh.Equal(record.Refresh) {
 		return record, problem.ErrNeedsAdmin

@@ -3,6 +3,8 @@
 package tokens
 
 import (
+	"context"
+
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
@@ -21,6 +23,11 @@ type Settings struct {
 	// Emit tells other modules of an event, one of those in events.go. It may
 	// block, and is called where nobody waits for it.
 	Emit func(event string, data map[string]any)
+
+	// News queues news for the applications that may act for the account; nil if none
+	// take any. It waits for storage, no longer than ctx, and is called where nobody
+	// waits for it. If it fails it is called again.
+	News func(ctx context.Context, n News) error
 }
 
 // base is what all layers of the engine stand on. Each layer embeds the one below

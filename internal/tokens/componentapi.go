@@ -103,12 +103,19 @@ func (c *componentAPI) adoptRefreshToken(ctx context.Context, who subject.Subjec
 			return
 		}
 		defer c.work.Done()
-		err = c.update(ctx, who, func(record *vault.Record) error {
-			if record.State != vault.Unauthorized && !asked.Before(record.Obtained) { // else it was renewed meanwhile
-				record.Refresh = refresh
+		err = c.update(ctx, who, func(stored *vault.Record) error {
+			if stored.State != vault.Unauthorized && !asked.Before(stored.Obtained) { // else it was renewed meanwhile
+				stored.Refresh = refresh
 			}
+			if stored.Generation == 0 {
+				stored.Met = c.meets()
+			}
+			record = *stored
 			return nil
 		})
+		if err == nil {
+			c.bringNews(who, record, record.Trouble)
+		}
 	}
 	if err != nil {
 		c.log(who).Warn("storing the refresh token of a list or an info failed; WeChat will tell it again", zap.Error(err))

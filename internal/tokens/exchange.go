@@ -63,7 +63,9 @@ func (x *exchange) spend(ctx context.Context, component string, code secret.Secr
 		return "", x.exchangeFailed(component, code, err)
 	}
 	who := subject.Of(component, granted.AppID)
-	x.adopt(who, x.saveIssued(ctx, who, func(record *vault.Record) { grant(record, granted, code, began) }))
+	stands := x.saveIssued(ctx, who, func(record *vault.Record) { grant(record, granted, code, began) })
+	x.adopt(who, stands)
+	x.bringNews(who, stands, vault.NoTrouble)
 	id := codeID(component, code)
 	x.codes.MarkSpent(id, granted.AppID, granted.Answer)
 	x.notices.publish(ctx, who, id)

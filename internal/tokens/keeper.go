@@ -17,6 +17,7 @@
 //	source.go                          memory, vault, WeChat; one renewal of a token at a time in the cluster
 //	questions.go                       whether WeChat says that a token is alive
 //	tickets.go notices.go retry.go     tickets; what nodes tell each other; saving, and saving again
+//	news.go                            what the gateway itself has to tell applications of an account
 //	records.go remember.go outcome.go  locks and records; tokens in memory; what came of an attempt
 //	base.go codes.go unsaved.go        what all of them share
 //	doubts.go                          which calls WeChat rejects although the token is alive

@@ -36,8 +36,7 @@ func (b *base) failed(doing string, who subject.Subject, key healthKey, err erro
 	shown := publicError(who, err)
 	public := problem.Of(shown)
 	metrics.Renewals.WithLabelValues(levelLabel(who), public.Slug).Inc()
-	var component *componentError
-	if errors.As(err, &component) && !who.IsComponent() || errors.Is(err, vault.ErrUnavailable) || b.ctx.Err() != nil {
+	if !b.isOwn(who, err) {
 		return shown
 	}
 	pause, isNew := b.health.Failed(key, shown, public.Text, coolDownFor(err), time.Now())
@@ -50,6 +49,13 @@ func (b *base) failed(doing string, who subject.Subject, key healthKey, err erro
 		b.emit(eventRenewalFailed, who, public.Slug)
 	}
 	return shown
+}
+
+// isOwn reports whether a failure is who's own: not of the component, of storage, or
+// because the gateway ends.
+func (b *base) isOwn(who subject.Subject, err error) bool {
+	var component *componentError
+	return !(errors.As(err, &component) && !who.IsComponent() || errors.Is(err, vault.ErrUnavailable) || b.ctx.Err() != nil)
 }
 
 // coolDownFor returns for how long no attempt is made after err; 0 for a time that

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,7 +24,8 @@ const pollInterval = 50 * time.Millisecond
 // the storage's locks. It knows what storage has not taken yet.
 type records struct {
 	*base
-	unsaved unsaved
+	unsaved  unsaved
+	bringing sync.Map // condition → whose news are being told here, see bringNews
 }
 
 // load returns the record of who: one that could not be saved yet, or the

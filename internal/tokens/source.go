@@ -43,8 +43,8 @@ const (
 type source struct {
 	*records
 
-	// issue asks WeChat for a new token and returns the record with it. The caller
-	// holds the storage lock of who.
+	// issue asks WeChat for a new token and returns the record with it; with an error,
+	// what has been found out of the account. The caller holds the storage lock of who.
 	issue func(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error)
 
 	// before does what has to be done before a renewal; nil if there is nothing.
@@ -286,11 +286,15 @@ func (s *source) renew(ctx context.Context, who subject.Subject, record vault.Re
 	if forced && !s.health.ForcedIsDue(who, time.Now()) {
 		return nil, errNotDue
 	}
+	refused := want.forced || !s.tokenOf(who, record).live(time.Now())
 	record, err := s.issue(ctx, who, record)
 	if errors.Is(err, problem.ErrUnauthorized) {
 		s.drop(who)
 	}
 	if err != nil {
+		if trouble := s.troubleOf(who, err, refused); trouble != vault.NoTrouble {
+			s.bringNews(who, record, trouble)
+		}
 		return nil, s.renewalFailed(who, err)
 	}
 	record, _ = s.save(ctx, who, record)
@@ -299,6 +303,7 @@ func (s *source) renew(ctx context.Context, who subject.Subject, record vault.Re
 		return nil, s.renewalFailed(who, problem.ErrUnauthorized)
 	}
 	s.health.Reset(healthKey{who, renewal})
+	s.bringNews(who, record, vault.NoTrouble)
 	if forced && s.health.Forced(who, time.Now()) {
 		s.log(who).Error("tokens die soon after they were issued; from now on a rejected one is renewed once a minute",
 			zap.Int("renewals_within_an_hour", maxForcedHourly),

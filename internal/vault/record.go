@@ -22,6 +22,19 @@ const (
 	Unauthorized
 )
 
+// Trouble is what keeps an account from working. Its values are stored.
+type Trouble string
+
+const (
+	// NoTrouble: the account works, as far as it is known.
+	NoTrouble Trouble = ""
+	// RenewalsFail: calls are refused, because no token can be had.
+	RenewalsFail Trouble = "renewals_fail"
+	// NeedsAuthorization: the refresh token is lost, so an admin of the account must
+	// authorise again.
+	NeedsAuthorization Trouble = "needs_authorization"
+)
+
 // Record is what is stored about the access token of a component, or about an
 // authorizer. It is a value; a copy shares only the slice Functions, which
 // nobody may change.
@@ -58,6 +71,15 @@ type Record struct {
 	// Functions are the ids of the permission sets that the account has granted
 	// (func_info).
 	Functions []int
+
+	// Trouble is what the applications have been told of the account, and
+	// TroubleSince when it was noticed: so that all nodes tell of it once.
+	Trouble      Trouble
+	TroubleSince time.Time
+
+	// Met is when the gateway met the account although no event had told of it, until
+	// the applications have been told; otherwise zero.
+	Met time.Time
 }
 
 // Merge returns the record to store if a writer has new while old is stored.
@@ -75,6 +97,7 @@ type Record struct {
 //     which has no tokens.
 //   - EventTime never becomes earlier.
 //   - Generation increases.
+//   - Of a tombstone there is nothing to be told but what its event says.
 func Merge(old, new Record) Record {
 	merged := new
 	if new.Generation < old.Generation {
@@ -89,6 +112,7 @@ func Merge(old, new Record) Record {
 	if merged.State == Unauthorized {
 		merged.Token, merged.Refresh = nil, nil
 		merged.Obtained, merged.Expires = time.Time{}, time.Time{}
+		merged.Trouble, merged.TroubleSince, merged.Met = NoTrouble, time.Time{}, time.Time{}
 	}
 	merged.Generation = max(old.Generation, new.Generation) + 1
 	return merged

@@ -25,6 +25,10 @@ type recordWire struct {
 	Code        string    `json:"code,omitempty"`
 	CodeExpires time.Time `json:"code_expires,omitzero"`
 	Functions   []int     `json:"functions,omitempty"`
+
+	Trouble      Trouble   `json:"trouble,omitempty"`
+	TroubleSince time.Time `json:"trouble_since,omitzero"`
+	Met          time.Time `json:"met,omitzero"`
 }
 
 // newRecordWire returns what is stored of r. The result must be sealed at once.
@@ -40,6 +44,10 @@ func newRecordWire(r Record) recordWire {
 		Code:        r.Code.Reveal(),
 		CodeExpires: r.CodeExpires.UTC(),
 		Functions:   r.Functions,
+
+		Trouble:      r.Trouble,
+		TroubleSince: r.TroubleSince.UTC(),
+		Met:          r.Met.UTC(),
 	}
 }
 
@@ -56,6 +64,10 @@ func (w recordWire) record() Record {
 		Code:        secret.New(w.Code),
 		CodeExpires: w.CodeExpires,
 		Functions:   w.Functions,
+
+		Trouble:      w.Trouble,
+		TroubleSince: w.TroubleSince,
+		Met:          w.Met,
 	}
 }
 

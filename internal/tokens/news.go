@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokens
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/backoff"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+// newsPatience is how long it is tried to tell news while storage fails.
+const newsPatience = time.Hour
+
+// condition is what an account was found to be in.
+type condition struct {
+	who     subject.Subject
+	trouble vault.Trouble
+}
+
+// report is the work of telling the applications of a condition.
+type report struct {
+	condition
+	seen   vault.Record // how the record was when the condition was found
+	found  time.Time
+	queued map[string]bool // the InfoTypes whose news are queued, but perhaps not noted yet
+}
+
+// troubleOf returns what trouble a renewal is in that has failed with err: none if the
+// account has withdrawn, if the failure is not its own, or if nobody has noticed it.
+// refused says that callers are without a token because of it.
+func (b *base) troubleOf(who subject.Subject, err error, refused bool) vault.Trouble {
+	switch {
+	case errors.Is(err, problem.ErrNeedsAdmin):
+		return vault.NeedsAuthorization
+	case !refused, errors.Is(err, problem.ErrUnauthorized), !b.isOwn(who, err):
+		return vault.NoTrouble
+	}
+	return vault.RenewalsFail
+}
+
+// meets returns the time to be noted in the record of an account that the gateway has
+// just met; zero if nobody wants to know.
+func (b *base) meets() time.Time {
+	if b.settings().News == nil {
+		return time.Time{}
+	}
+	return time.Now()
+}
+
+// bringNews makes sure, in the background, that the applications know how it is with
+// an account: trouble is what it was found to be in when its record was seen. Nothing
+// is told twice, by whatever node: what was told stands in the record, which is
+// changed under its lock when the news are queued. If the process dies in between,
+// they are queued again, with the same id.
+func (r *records) bringNews(who subject.Subject, seen vault.Record, trouble vault.Trouble) {
+	known := trouble == seen.Trouble || isWorse(seen.Trouble, trouble)
+	if r.settings().News == nil || who.IsComponent() || known && seen.Met.IsZero() {
+		return
+	}
+	c := condition{who, trouble}
+	if _, at := r.bringing.LoadOrStore(c, true); at {
+		return
+	}
+	todo := report{c, seen, time.Now(), make(map[string]bool)}
+	r.background(func() {
+		defer r.bringing.Delete(c)
+		var err error
+		for attempt := 1; time.Since(todo.found) < newsPatience; attempt++ {
+			ctx, cancel := context.WithTimeout(r.ctx, renewTimeout)
+			err = r.locked(ctx, who, func(record vault.Record) error { return r.tell(ctx, todo, record) })
+			cancel()
+			if err == nil {
+				return
+			}
+			if attempt == 1 {
+				r.log(who).Warn("telling applications of an account failed, will be tried again", zap.Error(err))
+			}
+			if !backoff.Wait(r.ctx, backoff.Jitter(backoff.Delay(attempt, time.Second, time.Minute))) {
+				return // whoever finds the same after a restart tells of it
+			}
+		}
+		r.log(who).Error("telling applications of an account given up", zap.String("trouble", string(trouble)), zap.Error(err))
+	})
+}
+
+// isWorse reports whether an account that needs authorization fails besides: nothing
+// that is to be told.
+func isWorse(told, trouble vault.Trouble) bool {
+	return told == vault.NeedsAuthorization && trouble == vault.RenewalsFail
+}
+
+// tell queues the news that a report and the record, as it is now, have in them, and
+// notes them in the record. What has been overtaken since is not told. The caller holds
+// the lock. The error is that of storage.
+func (r *records) tell(ctx context.Context, todo report, record vault.Record) error {
+	if record.Generation == 0 && todo.trouble == vault.NeedsAuthorization {
+		record.Met = todo.seen.Met // WeChat knows the account: else nothing is stored of appids that somebody tries
+	}
+	if record.State == vault.Unauthorized || record.Generation == 0 && record.Met.IsZero() {
+		return nil
+	}
+	var news []News
+	changed := !record.Met.IsZero()
+	if changed {
+		news = append(news, found(record))
+		record.Met = time.Time{}
+	}
+	switch {
+	case todo.trouble == record.Trouble, isWorse(record.Trouble, todo.trouble):
+	case todo.trouble == vault.NoTrouble:
+		if record.TroubleSince.Equal(todo.seen.TroubleSince) && record.Token != nil {
+			news = append(news, recovered(record, todo.found))
+			record.Trouble, record.TroubleSince, changed = vault.NoTrouble, time.Time{}, true
+		}
+	case record.Obtained.Equal(todo.seen.Obtained): // else it was renewed meanwhile
+		if todo.trouble == vault.NeedsAuthorization {
+			news = append(news, lost(record, todo.found))
+		}
+		record.Trouble, record.TroubleSince, changed = todo.trouble, todo.found, true
+	}
+	if !changed {
+		return nil
+	}
+	for _, n := range news {
+		if todo.queued[n.InfoType] {
+			continue
+		}
+		n.Component, n.AppID = todo.who.Component(), todo.who.Authorizer()
+		if err := r.settings().News(ctx, n); err != nil {
+			return fmt.Errorf("queueing %s: %w", n.InfoType, err)
+		}
+		todo.queued[n.InfoType] = true
+	}
+	_, err := r.store(ctx, todo.who, record)
+	return err
+}
+
+// found is the news that the account of a record was met.
+func found(record vault.Record) News {
+	return News{InfoType: InfoAccountFound, Occurrence: occurrence(record.Met), Time: record.Met,
+		Reason: "WeChat says that the account has authorized the platform; no event has told of it"}
+}
+
+// lost is the news that the refresh token of a record is lost.
+func lost(record vault.Record, at time.Time) News {
+	return News{InfoType: InfoNeedsAuthorization, Occurrence: occurrence(record.Obtained, record.EventTime), Time: at,
+		Reason: "WeChat no longer accepts the account's refresh token, and tells no other one",
+		Remedy: "let an admin of the account authorize the platform again"}
+}
+
+// recovered is the news that the trouble of a record is over.
+func recovered(record vault.Record, at time.Time) News {
+	reason := "the account's token can be renewed again; calls were refused because it could not"
+	if record.Trouble == vault.NeedsAuthorization {
+		reason = "the account, which needed authorization, works again"
+	}
+	return News{InfoType: InfoRecovered, Occurrence: occurrence(record.TroubleSince), Time: at, Reason: reason}
+}
+
+// occurrence names what has happened by times in the record, which all nodes share.
+func occurrence(times ...time.Time) (name string) {
+	for _, t := range times {
+		name += t.UTC().Format(time.RFC3339Nano) + " "
+	}
+	return name
+}
