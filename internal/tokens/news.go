@@ -146,21 +146,21 @@ func (r *records) tell(ctx context.Context, todo report, record vault.Record) er
 // found is the news that the account of a record was met.
 func found(record vault.Record) News {
 	return News{InfoType: InfoAccountFound, Occurrence: occurrence(record.Met), Time: record.Met,
-		Reason: "WeChat says that the account has authorized the platform; no event has told of it"}
+		Reason: "WeChat says that the account has authorised the platform; no event has told of it"}
 }
 
 // lost is the news that the refresh token of a record is lost.
 func lost(record vault.Record, at time.Time) News {
 	return News{InfoType: InfoNeedsAuthorization, Occurrence: occurrence(record.Obtained, record.EventTime), Time: at,
-		Reason: "WeChat no longer accepts the account's refresh token, and tells no other one",
-		Remedy: "let an admin of the account authorize the platform again"}
+		Reason: "WeChat no longer accepts the refresh token of the account, and tells no other one",
+		Remedy: "let an admin of the account authorise the platform again"}
 }
 
 // recovered is the news that the trouble of a record is over.
 func recovered(record vault.Record, at time.Time) News {
-	reason := "the account's token can be renewed again; calls were refused because it could not"
+	reason := "the token of the account, for want of which calls were refused, can be renewed again"
 	if record.Trouble == vault.NeedsAuthorization {
-		reason = "the account, which needed authorization, works again"
+		reason = "the account, which needed authorisation, works again"
 	}
 	return News{InfoType: InfoRecovered, Occurrence: occurrence(record.TroubleSince), Time: at, Reason: reason}
 }
