@@ -312,10 +312,11 @@ func (a *App) deliveries() delivery.Settings {
 }
 
 // recipients returns a function that returns the targets of a push: those of
-// the clients that may act for the authorizer; or, if authorizer is "", of the
-// clients with component_api. What an item is does not count here, see
+// the clients that may act for the authorizer, "*" being every one; or, if authorizer is
+// "", of the clients with component_api. What an item is does not count here, see
 // [delivery.Target.Wants]. The targets are in the order of the clients' names, and
-// those of a client in that of its configuration. The function is safe for concurrent use. It is nil if no client takes
+// those of a client in that of its configuration. The function is safe for concurrent
+// use. It is nil if no client takes
 // deliveries, see push.Receiver.
 func (a *applications) recipients() func(component, authorizer string) []*delivery.Target {
 	if len(a.receivers) == 0 {

@@ -70,27 +70,27 @@ func Wanting(item Item, targets []*Target) (wanting []*Target) {
 }
 
 // Shares returns what of the event is delivered to whom. recipients returns the
-// targets of the clients that may act for an account, or, without an appid, of those
-// with component_api. The event goes to those who may act for the account that it is
+// targets of the clients that may act for an account; given "*", of those that may act
+// for every one; without an appid, of those with component_api. The event goes to those who may act for the account that it is
 // about. If it is about none, it goes to those with component_api, and to whoever may
 // act for one of the accounts in its list.
 //
 // Of a list each client gets the entries about accounts for which it may act: it must
-// not learn of others, nor of an entry of which nobody can tell whose it is. With
-// component_api, a right over all accounts, it gets the whole list.
+// not learn of others, nor of an entry of which nobody can tell whose it is. Who may
+// act for every account, or has component_api, gets the whole list.
 //
 // The ID is the same for all. The Item's AppID is the account of the event, else the
 // first in the list for which the client may act, else the component.
 func (e *Event) Shares(recipients func(component, appid string) []*Target) []Share {
-	all := recipients(e.item.Component, "")
-	takers, mayActFor := all, make(map[string][]*Target)
+	takers, mayActFor := recipients(e.item.Component, ""), make(map[string][]*Target)
+	all := slices.Concat(takers, recipients(e.item.Component, "*"))
 	if e.account != "" {
 		takers = recipients(e.item.Component, e.account)
 	}
 	for _, appID := range e.text.listed() {
 		mayActFor[appID] = recipients(e.item.Component, appID)
 		if e.account == "" {
-			takers = append(slices.Clip(takers), mayActFor[appID]...)
+			takers = slices.Concat(takers, mayActFor[appID])
 		}
 	}
 	var shares []Share

@@ -167,7 +167,7 @@ func texts(of []string) (found []string) {
 // redactJSON returns the object with null in the place of all values that may be a
 // credential. All other bytes stay.
 func redactJSON(plain []byte) (redacted, error) {
-	text, err := rewrite.Edit(plain, func(name string, _ []byte) []byte {
+	text, err := rewrite.Edit(bytes.TrimSpace(plain), func(name string, _ []byte) []byte {
 		if isCredential(name) {
 			return []byte("null")
 		}

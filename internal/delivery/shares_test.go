@@ -64,7 +64,7 @@ func TestOfAListEachTenantGetsItsOwn(t *testing.T) {
 		"one":      account + " " + head + first + third + "</xml>",
 		"other":    account2 + " " + head + second + "</xml>",
 		"both":     account + " " + head + first + second + third + "</xml>",
-		"all":      account + " " + head + first + second + third + "</xml>",
+		"all":      account + " " + head + first + second + third + odd + "</xml>",
 		"platform": component + " " + head + first + second + third + odd + "</xml>",
 		"own":      account2 + " " + head + first + second + third + odd + "</xml>",
 		"nobody":   "",
@@ -134,7 +134,7 @@ func TestAListBesideTheAccountOfAnEvent(t *testing.T) {
 
 // Some notices are documented as JSON.
 func TestAnEventInJSONIsDeliveredWithoutItsCredentials(t *testing.T) {
-	plain := `{"AppId":"` + component + `","CreateTime":1413192760, "InfoType":"notify_3rd_wxa_auth","appid":"` + account + `",
+	plain := ` {"AppId":"` + component + `","CreateTime":1413192760, "InfoType":"notify_3rd_wxa_auth","appid":"` + account + `",
 		"AuthorizationCode":"SECRET","pre_auth_code":"SECRET","\u0061ccess_token":"SECRET","ticket":{"a":["SECRET"]},"Session_Key":"SE` + "\x1d" + `CRET",
 		"info":{"deep":[{"refreshToken":"SECRET","name":"a` + "\x1d" + `b \u4e2d","n":1.50,"big":12345678901234567890}]}}`
 	shares := readEvent(t, plain).Shares(tenants{new(delivery.Target): account}.recipients)

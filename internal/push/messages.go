@@ -129,15 +129,10 @@ func (rx *Receiver) HandleMessage(ctx context.Context, m *Message) ([]byte, erro
 	return answer, nil
 }
 
-// wanting returns the targets that get an item.
-func (rx *Receiver) wanting(item delivery.Item) (targets []*delivery.Target) {
+// wanting returns the targets that get a message.
+func (rx *Receiver) wanting(item delivery.Item) []*delivery.Target {
 	if rx.Recipients == nil {
 		return nil
 	}
-	for _, target := range rx.Recipients(item.Component, item.AppID) {
-		if target.Wants(item) {
-			targets = append(targets, target)
-		}
-	}
-	return targets
+	return delivery.Wanting(item, rx.Recipients(item.Component, item.AppID))
 }

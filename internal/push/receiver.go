@@ -89,8 +89,9 @@ type Receiver struct {
 	handling singleflight.Group // events, by their pushID, see HandleEvent
 
 	// Recipients returns the clients that get a push about an account of the
-	// component, or, if authorizer is "", about the component itself. Nil means
-	// that no client takes deliveries. It must be safe for concurrent use.
+	// component; if authorizer is "*", about every account; or, if it is "", about the
+	// component itself. Nil means that no client takes deliveries. It must be safe for
+	// concurrent use.
 	Recipients func(component, authorizer string) []*delivery.Target
 }
 

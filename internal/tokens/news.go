@@ -65,6 +65,9 @@ func (r *records) bringNews(who subject.Subject, seen vault.Record, trouble vaul
 	if r.settings().News == nil || who.IsComponent() || known && seen.Met.IsZero() {
 		return
 	}
+	if seen.Generation == 0 && (seen.Met.IsZero() || trouble == vault.RenewalsFail) {
+		return // nothing is known of it: somebody tries appids
+	}
 	c := condition{who, trouble}
 	if _, at := r.bringing.LoadOrStore(c, true); at {
 		return

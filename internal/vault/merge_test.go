@@ -36,6 +36,12 @@ var base = vault.Record{
 }
 
 // withdrawn is the tombstone made of base by an event.
+// told is a record with what applications have been told in it, or are to be.
+func told(r vault.Record) vault.Record {
+	r.Trouble, r.TroubleSince, r.Met = vault.NeedsAuthorization, at(1), at(2)
+	return r
+}
+
 var withdrawn = vault.Record{Generation: 5, State: vault.Unauthorized, EventTime: at(5), Functions: []int{1, 2}}
 
 // renewed is what a writer at the given generation makes of base.
@@ -66,6 +72,8 @@ func TestMerge(t *testing.T) {
 		"after a restored backup memory wins":                      {base, renewed(9, 60), renewed(10, 60)},
 		"no refresh token does not replace one":                    {base, edit(renewed(5, 60), func(r *vault.Record) { r.Refresh = nil }), edit(renewed(6, 60), func(r *vault.Record) { r.Refresh = secret.New("refresh") })},
 		"a tombstone drops the tokens":                             {base, edit(base, func(r *vault.Record) { r.State, r.EventTime = vault.Unauthorized, at(5) }), generation(6, withdrawn)},
+		"of a tombstone nothing is left to be told":                {told(base), edit(told(base), func(r *vault.Record) { r.State, r.EventTime = vault.Unauthorized, at(5) }), generation(6, withdrawn)},
+		"unseen, what applications were told stays":                {told(renewed(6, 60)), renewed(5, 90), told(renewed(7, 90))},
 		"an event revives a tombstone, with its code":              {withdrawn, withCode(edit(withdrawn, func(r *vault.Record) { r.State, r.EventTime = vault.Authorized, at(7) }), "c", 60), withCode(vault.Record{Generation: 6, EventTime: at(7), Functions: []int{1, 2}}, "c", 60)},
 		"the tokens from before a tombstone stay dead":             {withdrawn, edit(withdrawn, func(r *vault.Record) { r.State = vault.Authorized }), vault.Record{Generation: 6, EventTime: at(5), Functions: []int{1, 2}}},
 		"an exchanged code is removed":                             {withCode(base, "c", 60), renewed(5, 60), renewed(6, 60)},

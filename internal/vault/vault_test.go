@@ -96,6 +96,7 @@ func TestRoundTrip(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				full := told(full)
 				stands := mustStore(t, v, s, full)
 				if err := unlock(); err != nil {
 					t.Error(err)
