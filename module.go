@@ -198,7 +198,7 @@ func (a *App) build() {
 	s := a.state
 	a.pushes = &push.Receiver{
 		Codecs: make(map[string]*bizmsg.Codec), Recipients: a.applications.recipients(),
-		Tokens: s.keeper, Courier: s.courier, Deliveries: s.messages, Habits: s.habits, Replays: s.replays, Address: clientAddress, Log: a.sparing,
+		Tokens: s.keeper, Courier: s.courier, Deliveries: s.messages, Habits: s.habits, Seen: s.seen, Address: clientAddress, Log: a.sparing,
 	}
 	a.pages = &authorize.Pages{
 		Platforms: make(map[string]*authorize.Platform), URLs: a.pageURLs,

@@ -179,7 +179,7 @@ func (p *process) push(r *http.Request) (*http.Response, error) {
 		Codecs: map[string]*bizmsg.Codec{sandbox.DefaultComponent: {
 			ReceiveID: sandbox.DefaultComponent, Tokens: []secret.Secret{secret.New(sandbox.DefaultToken)}, Keys: []bizmsg.Key{key},
 		}},
-		Tokens: p.state.keeper, Courier: p.state.courier, Replays: p.state.replays, Address: clientAddress, Log: p.log,
+		Tokens: p.state.keeper, Courier: p.state.courier, Deliveries: p.state.messages, Seen: p.state.seen, Address: clientAddress, Log: p.log,
 		Recipients: func(string, string) []*delivery.Target { return []*delivery.Target{p.target(nil)} },
 	}
 	w := httptest.NewRecorder()

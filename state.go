@@ -60,7 +60,7 @@ type state struct {
 	vault   *vault.Vault      // over storage; one for the process, because it hands locks on within it
 	keeper  *tokens.Keeper
 	memory  *memory // the keeper's, for resize
-	replays *push.Replays
+	seen    *delivery.Seen // events that were pushed
 	limits  *authorize.Limits
 	bodies  *relay.Memory // of the calls of all configurations: requests of an old one go on
 
@@ -86,7 +86,7 @@ func newState(first *settings) (*state, error) {
 		return nil, err
 	}
 	s := &state{
-		storage: vault.NewReloadable(first.storage), memory: memory, replays: push.NewReplays(),
+		storage: vault.NewReloadable(first.storage), memory: memory, seen: new(delivery.Seen),
 		limits: authorize.NewLimits(), bodies: relay.NewMemory(first.replayMemory), habits: push.NewHabits(),
 	}
 	s.vault = newVault(s.storage, s.settings.Load)

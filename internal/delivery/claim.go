@@ -13,12 +13,8 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
-const (
-	// claimPollInterval is the time between two looks at the claim of another node.
-	claimPollInterval = 250 * time.Millisecond
-	// sweepInterval is the time between two sweeps of old claims.
-	sweepInterval = 10 * time.Minute
-)
+// claimPollInterval is the time between two looks at the claim of another node.
+const claimPollInterval = 250 * time.Millisecond
 
 // claim is what the storage knows of a delivery that takes long.
 type claim struct {
@@ -156,28 +152,4 @@ func (d *Delivery) RepeatedSince(visits int) bool {
 	defer cancel()
 	repeated, err := d.desk.settings().Vault.WasRepeated(ctx, key)
 	return repeated || err != nil // nobody knows, so nothing is concluded from it
-}
-
-// Sweep deletes old claims of all components that have targets, at once and then every
-// sweepInterval, until ctx ends. The nodes that wrote them may have ended.
-func (ds *Deliveries) Sweep(ctx context.Context) {
-	for ctx.Err() == nil {
-		s := ds.settings()
-		swept := make(map[string]bool)
-		for queue := range s.Targets {
-			if swept[queue.Component] {
-				continue
-			}
-			swept[queue.Component] = true
-			if err := s.Vault.SweepClaims(ctx, queue.Component, time.Now()); err != nil && ctx.Err() == nil {
-				s.Log.Warn("deleting old notes of messages failed", zap.String("component", queue.Component), zap.Error(err))
-			}
-		}
-		timer := time.NewTimer(sweepInterval)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
-	}
 }

@@ -32,9 +32,9 @@ type Share struct {
 // EventID identifies an event by its decrypted text and the component that it came
 // for: many events have no other mark, and several come within one second. The
 // credentials in the text cannot be computed from it.
-func EventID(component string, plain []byte) [16]byte {
+func EventID(component string, plain []byte) string {
 	digest := sha256.Sum256(append([]byte(component+"\n"), plain...))
-	return [16]byte(digest[:16])
+	return hex.EncodeToString(digest[:16])
 }
 
 // NewEvent returns the Event for a verified push that arrived at some time. plain
@@ -46,10 +46,9 @@ func NewEvent(component string, e bizmsg.Event, plain []byte, arrived time.Time)
 	if err != nil {
 		return nil, err
 	}
-	id := EventID(component, plain)
 	event := &Event{text: text, item: Item{
 		Kind: KindEvent, Component: component, AppID: component,
-		ID: hex.EncodeToString(id[:]), InfoType: e.InfoType, Arrived: arrived,
+		ID: EventID(component, plain), InfoType: e.InfoType, Arrived: arrived,
 	}}
 	for _, name := range accountNames {
 		if appID := text.top[name]; event.account == "" && appID != component && subject.ValidAppID(appID) {

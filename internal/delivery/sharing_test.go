@@ -170,7 +170,9 @@ func TestOneItemIsStoredOnceByTwoCallsAtATime(t *testing.T) {
 		m.Arrived = time.Now()
 		results := make(chan error, 2)
 		for range 2 {
-			go func() { results <- node.Enqueue(t.Context(), m, []*delivery.Target{c.targets[shop]}, time.Now().Add(time.Hour)) }()
+			go func() {
+				results <- node.Enqueue(t.Context(), m, []*delivery.Target{c.targets[shop]}, time.Now().Add(time.Hour))
+			}()
 		}
 		first, second := <-results, <-results
 		if first == nil || second != nil || !strings.Contains(first.Error(), "client shop, target main") || c.waiting() != 1 {
@@ -227,7 +229,9 @@ func TestQueuesAreMeasured(t *testing.T) {
 		c := newCluster(t, nil)
 		s := &script{answer: fails}
 		node := c.scripted(s)
-		value := func(name string, labels ...string) float64 { return metricstest.Value(t, "caddy_wechat_"+name, labels...) }
+		value := func(name string, labels ...string) float64 {
+			return metricstest.Value(t, "caddy_wechat_"+name, labels...)
+		}
 		if !metricstest.Exists(t, "caddy_wechat_deliveries_total", "shop", "own", "dropped", "main") || !metricstest.Exists(t, "caddy_wechat_events_waiting", "shop", "main") {
 			t.Error("not there from the start")
 		}

@@ -23,8 +23,9 @@ type Event struct {
 	event     bizmsg.Event
 	plain     []byte // the decrypted text; it contains the ticket or a code
 	previous  bool   // signed or encrypted with the previous token or key
-	id        pushID // of the text: WeChat may sign a repetition anew
+	id        string // of the text: WeChat may sign a repetition anew
 	arrived   time.Time
+	mayRepeat bool // it is old enough to be a repetition of WeChat's
 }
 
 // OpenEvent reads, verifies and decrypts a push to the events URL, see
@@ -44,8 +45,9 @@ func (rx *Receiver) OpenEvent(w http.ResponseWriter, r *http.Request) (*Event, e
 	if event.AppID != sealed.component {
 		return nil, fmt.Errorf("opening push: AppId %.32q is not the component's", event.AppID)
 	}
-	id := pushID(delivery.EventID(sealed.component, sealed.message.Plain))
-	return &Event{sealed.component, event, sealed.message.Plain, sealed.message.Previous, id, time.Now()}, nil
+	id := delivery.EventID(sealed.component, sealed.message.Plain)
+	mayRepeat := sealed.age(event.CreateTime) >= repeatAge
+	return &Event{sealed.component, event, sealed.message.Plain, sealed.message.Previous, id, time.Now(), mayRepeat}, nil
 }
 
 // HandleEvent stores what the event reports and queues the event for
@@ -62,7 +64,7 @@ func (rx *Receiver) OpenEvent(w http.ResponseWriter, r *http.Request) (*Event, e
 // differ in anything are two. A push that comes while another one of the event is
 // being handled waits for it and has the same result.
 func (rx *Receiver) HandleEvent(ctx context.Context, p *Event) error {
-	_, err, _ := rx.handling.Do(string(p.id[:]), func() (any, error) {
+	_, err, _ := rx.handling.Do(p.id, func() (any, error) {
 		return nil, rx.handleOnce(context.WithoutCancel(ctx), p) // another push may wait for this one
 	})
 	return err
@@ -76,18 +78,27 @@ func (rx *Receiver) HandleEvent(ctx context.Context, p *Event) error {
 // after both steps have succeeded. Otherwise, if a step fails, WeChat's next
 // attempt would count as a repeat and the event would be lost.
 func (rx *Receiver) handleOnce(ctx context.Context, p *Event) error {
-	if rx.Replays.seen(p.id) {
+	if rx.Seen.Has(p.id) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	isTicket := p.event.InfoType == bizmsg.InfoTicket
+	if p.mayRepeat && !isTicket && rx.Deliveries.WasHandled(ctx, p.component, p.id) { // by another node
+		rx.Seen.Add(p.id, time.Now())
+		return nil
+	}
 	if err := rx.apply(ctx, p); err != nil {
 		return &retryableError{err}
 	}
-	if err := rx.queue(ctx, p); err != nil {
+	queued, err := rx.queue(ctx, p)
+	if err != nil {
 		return &retryableError{err}
 	}
-	rx.Replays.acknowledged(p.id, time.Now())
+	rx.Seen.Add(p.id, time.Now())
+	if queued {
+		rx.Deliveries.NoteHandled(ctx, p.component, p.id)
+	}
 	metrics.Pushes.WithLabelValues(metrics.PushType(p.event.InfoType), "acknowledged").Inc()
 	return nil
 }
@@ -146,7 +157,7 @@ func (rx *Receiver) applyAuthorization(ctx context.Context, p *Event, log *zap.L
 }
 
 // queue stores an event in the queues of the targets that get it, see
-// delivery.Event.Shares. No client gets a ticket, which is a credential of the
+// delivery.Event.Shares, and reports whether there are any. No client gets a ticket, which is a credential of the
 // platform. From other events delivery.NewEvent removes the codes. If storing fails
 // for one target, the push is not acknowledged. When WeChat pushes the event again,
 // it has the same id, so it is not queued twice for the others.
@@ -155,19 +166,20 @@ func (rx *Receiver) applyAuthorization(ctx context.Context, p *Event, log *zap.L
 // then says in its console that pushes fail, and gives up after three attempts.
 // What it reports has been stored before, and other pushes, such as tickets, do not
 // depend on it.
-func (rx *Receiver) queue(ctx context.Context, p *Event) error {
+func (rx *Receiver) queue(ctx context.Context, p *Event) (queued bool, err error) {
 	if p.event.InfoType == bizmsg.InfoTicket || rx.Recipients == nil {
-		return nil
+		return false, nil
 	}
 	event, err := delivery.NewEvent(p.component, p.event, p.plain, p.arrived)
 	if err != nil {
 		rx.Log.Error("event cannot be delivered", zap.String("info_type", p.event.InfoType), zap.Error(err))
-		return err
+		return false, err
 	}
 	for _, share := range event.Shares(rx.Recipients) {
 		if err := rx.Courier.Enqueue(ctx, share.Item, share.Targets, p.arrived); err != nil {
-			return err
+			return false, err
 		}
+		queued = true
 	}
-	return nil
+	return queued, nil
 }

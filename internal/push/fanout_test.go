@@ -3,6 +3,8 @@
 package push
 
 import (
+	"fmt"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -191,6 +193,39 @@ func TestClaimsAreDeleted(t *testing.T) {
 		synctest.Wait()
 		if claims(w) != 0 {
 			t.Errorf("%d claims of dead nodes", claims(w))
+		}
+	})
+}
+
+// An authorisation event that WeChat pushes again, to another node and signed anew, is
+// acknowledged and not queued again; also after a restart.
+func TestEventIsHandledOnceInACluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.target("shop", answer{0, 200, "success"})
+		first, second := w.node(), w.node()
+		plain := fmt.Sprintf("<xml><AppId>%s</AppId><CreateTime>%d</CreateTime><InfoType>notify_3rd_wxa_wxverify</InfoType><appid>%s</appid></xml>",
+			component, time.Now().Unix(), account)
+		push := func(n *node) {
+			t.Helper()
+			recorder := httptest.NewRecorder()
+			event, err := n.OpenEvent(recorder, w.eventRequest(t.Context(), plain))
+			if err == nil {
+				err = n.HandleEvent(t.Context(), event)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		push(first)
+		time.Sleep(5 * time.Second)
+		push(second)
+		first.kill()
+		time.Sleep(5 * time.Second)
+		push(w.node())
+		time.Sleep(time.Minute)
+		if got := w.deliveries(); len(got) != 1 {
+			t.Errorf("%d deliveries: %v", len(got), got)
 		}
 	})
 }

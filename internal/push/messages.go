@@ -8,8 +8,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"net/url"
 	"path"
-	"strconv"
 	"strings"
 	"time"
 
@@ -61,40 +61,35 @@ func (rx *Receiver) OpenMessage(w http.ResponseWriter, r *http.Request) (*Messag
 	if _, err := bizmsg.ParseEvent(sealed.message.Plain); err == nil {
 		return nil, errMessageIsEvent
 	}
-	query := r.URL.Query()
-	return newMessage(began, rx.Courier.Arrival(), appid, sealed, query.Get("timestamp"), query.Get("nonce"), query.Get("openid")), nil
+	return newMessage(began, rx.Courier.Arrival(), appid, sealed, r.URL.Query()), nil
 }
 
 // newMessage returns the message of a push that is verified. What cannot be read of it
 // is delivered all the same.
-func newMessage(began, arrived time.Time, appid string, sealed *sealedPush, timestamp, nonce, openid string) *Message {
+func newMessage(began, arrived time.Time, appid string, sealed *sealedPush, query url.Values) *Message {
 	fields, _ := bizmsg.ParseMessage(sealed.message.Plain)
 	item := delivery.Item{
 		Kind: delivery.KindMessage, Component: sealed.component, AppID: appid, ID: messageID(sealed.component, fields, sealed.message.Plain),
-		MsgType: fields.MsgType, Event: fields.Event, ToUserName: fields.ToUserName, OpenID: openid,
+		MsgType: fields.MsgType, Event: fields.Event, ToUserName: fields.ToUserName, OpenID: query.Get("openid"),
 		Arrived: arrived, Body: sealed.message.Plain,
 	}
 	if item.ToUserName == "" {
 		item.ToUserName = sealed.envelope.ToUserName
 	}
-	m := &Message{began: began, component: sealed.component, item: item, sealed: sealed.message, nonce: nonce, age: repeatAge}
-	if !fields.CreateTime.IsZero() {
-		m.age = began.Sub(fields.CreateTime)
-		if seconds, err := strconv.ParseInt(timestamp, 10, 64); err == nil {
-			m.age = max(m.age, time.Unix(seconds, 0).Sub(fields.CreateTime))
-		}
+	return &Message{
+		began: began, component: sealed.component, item: item, age: sealed.age(fields.CreateTime),
+		sealed: sealed.message, nonce: query.Get("nonce"),
 	}
-	return m
 }
 
 // messageID returns the id of a message: of component, ToUserName, FromUserName and
 // MsgId. A MsgId alone is not unique. An event has none, and is known by its whole
 // text: many events have no EventKey, and several of them come in one second.
 func messageID(component string, fields bizmsg.MessageFields, plain []byte) string {
-	known := "text\n" + component + "\n" + string(plain)
-	if fields.MsgID != "" {
-		known = strings.Join([]string{"message", component, fields.ToUserName, fields.FromUserName, fields.MsgID}, "\n")
+	if fields.MsgID == "" {
+		return delivery.EventID(component, plain)
 	}
+	known := strings.Join([]string{"message", component, fields.ToUserName, fields.FromUserName, fields.MsgID}, "\n")
 	digest := sha256.Sum256([]byte(known))
 	return hex.EncodeToString(digest[:16])
 }

@@ -16,7 +16,6 @@
 package push
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -44,7 +43,7 @@ const (
 	bodyTimeout = 10 * time.Second
 	// maxAge is how far the timestamp of a push may differ from this clock, into
 	// the past and into the future. A captured push is refused after that time.
-	// Replays must remember a push for twice as long.
+	// delivery.Seen remembers a push for twice as long.
 	maxAge = 10 * time.Minute
 	// storeTimeout is the time to store an event. WeChat waits five seconds for
 	// the answer
@@ -76,9 +75,9 @@ type Receiver struct {
 	Deliveries *delivery.Deliveries
 	// Habits knows for which accounts WeChat does not repeat messages.
 	Habits *Habits
-	// Replays survives a reload. Otherwise a captured push could be sent again
+	// Seen has the events that were handled. It survives a reload. Otherwise a captured push could be sent again
 	// after each reload.
-	Replays *Replays
+	Seen *delivery.Seen
 	// Address returns the address from which a push comes; the zero Addr if it has none.
 	Address func(r *http.Request) netip.Addr
 	// Log receives why a push was refused; the sender does not see it. Anybody
@@ -86,7 +85,7 @@ type Receiver struct {
 	Log *zap.Logger
 
 	reading  reading
-	handling singleflight.Group // events, by their pushID, see HandleEvent
+	handling singleflight.Group // events, by their id, see HandleEvent
 
 	// Recipients returns the clients that get a push about an account of the
 	// component; if authorizer is "*", about every account; or, if it is "", about the
@@ -100,7 +99,7 @@ type sealedPush struct {
 	component string          // its token signed the push, its appid is the receive id
 	envelope  bizmsg.Envelope // not signed, except for its Encrypt
 	message   *bizmsg.Message
-	signature pushID
+	timestamp time.Time // of the push, signed; WeChat makes it anew with each repetition
 }
 
 // openSealed reads, verifies and decrypts a push to either URL. No other
@@ -143,12 +142,11 @@ func (rx *Receiver) openSealed(w http.ResponseWriter, r *http.Request) (*sealedP
 	if err != nil {
 		return nil, err
 	}
-	if err := fresh(r.URL.Query().Get("timestamp"), time.Now()); err != nil {
+	timestamp, err := fresh(r.URL.Query().Get("timestamp"), time.Now())
+	if err != nil {
 		return nil, err
 	}
-	// The component is part of the id: two components may have the same token.
-	digest := sha256.Sum256([]byte(component + r.URL.Query().Get("msg_signature")))
-	return &sealedPush{component, envelope, message, pushID(digest[:16])}, nil
+	return &sealedPush{component, envelope, message, timestamp}, nil
 }
 
 // openEnvelope opens an envelope with the codec of the component that it names.
@@ -185,13 +183,22 @@ func (rx *Receiver) openEnvelope(r *http.Request, e bizmsg.Envelope) (appid stri
 	return "", nil, err
 }
 
-// fresh checks the age of a push. The timestamp is in Unix seconds.
-func fresh(timestamp string, now time.Time) error {
+// fresh checks the age of a push, and returns its timestamp, which is in Unix seconds.
+func fresh(timestamp string, now time.Time) (time.Time, error) {
 	seconds, err := strconv.ParseInt(timestamp, 10, 64)
 	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > maxAge {
-		return errPushStale
+		return time.Time{}, errPushStale
 	}
-	return nil
+	return time.Unix(seconds, 0), nil
+}
+
+// age returns how long before a push what it reports was made, by the later of our
+// clock and that of WeChat. If nobody knows, it may be a repetition.
+func (s *sealedPush) age(created time.Time) time.Duration {
+	if created.IsZero() {
+		return repeatAge
+	}
+	return max(time.Since(created), s.timestamp.Sub(created))
 }
 
 // retryableError marks a failure of the storage. The push is valid and WeChat should

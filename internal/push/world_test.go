@@ -140,7 +140,7 @@ func (w *world) node() *node {
 	courier := delivery.NewCourier(func() delivery.Settings { return settings })
 	n := &node{world: w, courier: courier, Receiver: &Receiver{
 		Codecs: map[string]*bizmsg.Codec{component: w.codec}, Courier: courier, Deliveries: delivery.NewDeliveries(courier),
-		Habits: NewHabits(), Replays: NewReplays(), Log: w.log,
+		Habits: NewHabits(), Seen: new(delivery.Seen), Log: w.log,
 		Address:    func(*http.Request) netip.Addr { return netip.Addr{} },
 		Recipients: func(string, string) []*delivery.Target { return w.targets },
 	}}
@@ -181,16 +181,25 @@ func reply(content string) string {
 		"<MsgType><![CDATA[text]]></MsgType><Content><![CDATA[%s]]></Content></xml>", follower, userName, content)
 }
 
-// request is one push of a text, sealed anew.
+// request is one push of a message, sealed anew.
 func (w *world) request(ctx context.Context, appid, plain string) *http.Request {
+	return w.sealed(ctx, "/wechat/messages/"+appid, "<ToUserName><![CDATA["+userName+"]]></ToUserName>", plain)
+}
+
+// eventRequest is one push of an authorisation event, sealed anew.
+func (w *world) eventRequest(ctx context.Context, plain string) *http.Request {
+	return w.sealed(ctx, "/wechat/events", "<AppId><![CDATA["+component+"]]></AppId>", plain)
+}
+
+func (w *world) sealed(ctx context.Context, path, names, plain string) *http.Request {
 	w.mu.Lock()
 	w.nonces++
 	nonce := strconv.Itoa(w.nonces)
 	w.mu.Unlock()
 	sealed := w.codec.Seal([]byte(plain), time.Now(), nonce)
 	query := url.Values{"timestamp": {sealed.TimeStamp}, "nonce": {nonce}, "openid": {follower}, "msg_signature": {sealed.MsgSignature}}
-	body := "<xml><ToUserName><![CDATA[" + userName + "]]></ToUserName><Encrypt><![CDATA[" + sealed.Encrypt + "]]></Encrypt></xml>"
-	r := httptest.NewRequest(http.MethodPost, "/wechat/messages/"+appid+"?"+query.Encode(), strings.NewReader(body))
+	body := "<xml>" + names + "<Encrypt><![CDATA[" + sealed.Encrypt + "]]></Encrypt></xml>"
+	r := httptest.NewRequest(http.MethodPost, path+"?"+query.Encode(), strings.NewReader(body))
 	return r.WithContext(ctx)
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -44,10 +45,12 @@ func stock(t *testing.T, v *vault.Vault) (keys []string, read func(*vault.Vault)
 	mustStore(t, v, other, vault.Record{State: vault.Unauthorized, EventTime: at(3)})
 	mustStore(t, v, subject.Of(component, ""), vault.Record{Token: secret.New("c")})
 	mustEnqueue(t, v, event)
+	claim := vault.ClaimKey{Component: component, ID: eventID, Made: time.Unix(1_700_000_000, 0)}
 	_, err := v.StoreTicket(t.Context(), component, vault.Ticket{Value: secret.New("ticket"), CreateTime: at(0)})
 	for _, err := range []error{
 		err, v.BuryEvent(t.Context(), dead), v.MarkPending(t.Context(), account),
 		v.PublishNotice(t.Context(), component, vault.Notice{AppID: authorizer, ID: eventID}),
+		v.StoreClaim(t.Context(), claim, vault.Claim{Until: at(20), Answered: at(5), Reply: []byte("reply")}), v.MarkRepeated(t.Context(), claim),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -57,6 +60,7 @@ func stock(t *testing.T, v *vault.Vault) (keys []string, read func(*vault.Vault)
 	keys = []string{
 		authorizerKey, "wechat/" + component + "/authorizers/ff/wxfedcba98765432ff.json", componentKey, ticketKey, eventKey,
 		"wechat/" + component + "/dead-events/shop/main/1700000000123456-" + authorizer + "-fedcba9876543210fedcba9876543210.json",
+		"wechat/" + component + "/messages/2833333/" + eventID + ".json",
 	}
 	return keys, func(v *vault.Vault) (all []any) {
 		t.Helper()
@@ -77,6 +81,8 @@ func stock(t *testing.T, v *vault.Vault) (keys []string, read func(*vault.Vault)
 		}
 		ticket, err := v.LoadTicket(t.Context(), component)
 		must(ticket, err)
+		_, found, err := v.FindClaim(t.Context(), component, eventID, claim.Made)
+		must(found, err)
 		return all
 	}
 }

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+// sweepInterval is the time between two sweeps of old claims.
+const sweepInterval = 10 * time.Minute
+
+// NoteHandled notes that an authorisation event was handled and queued, for other nodes
+// and for the time after a restart: WeChat pushes an event again if it has not seen the
+// answer. A failure is logged; the event may then be queued twice. It waits for one
+// storage operation.
+func (ds *Deliveries) NoteHandled(ctx context.Context, component, id string) {
+	now := time.Now()
+	s := ds.settings()
+	err := s.Vault.StoreClaim(ctx, vault.ClaimKey{Component: component, ID: id, Made: now}, vault.Claim{Until: now, Answered: now})
+	if err != nil {
+		s.Log.Warn("an event may be delivered twice: that it was handled could not be noted", zap.String("component", component), zap.Error(err))
+	}
+}
+
+// WasHandled reports whether NoteHandled was called for an event, on any node, as long as
+// pushes are believed. Nobody knows while the storage fails; then it is false.
+func (ds *Deliveries) WasHandled(ctx context.Context, component, id string) bool {
+	_, _, err := ds.settings().Vault.FindClaim(ctx, component, id, time.Now())
+	return err == nil
+}
+
+// Sweep deletes old claims of all components that have targets, at once and then every
+// sweepInterval, until ctx ends. The nodes that wrote them may have ended.
+func (ds *Deliveries) Sweep(ctx context.Context) {
+	for ctx.Err() == nil {
+		s := ds.settings()
+		swept := make(map[string]bool)
+		for queue := range s.Targets {
+			if swept[queue.Component] {
+				continue
+			}
+			swept[queue.Component] = true
+			if err := s.Vault.SweepClaims(ctx, queue.Component, time.Now()); err != nil && ctx.Err() == nil {
+				s.Log.Warn("deleting old notes of messages failed", zap.String("component", queue.Component), zap.Error(err))
+			}
+		}
+		timer := time.NewTimer(sweepInterval)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
