@@ -26,7 +26,6 @@ type index struct {
 	ready    accounts                 // a heap of the accounts of which no item is being tried
 	repeats  []vault.EventKey         // further copies of an item, which other nodes have queued
 	age      uint32                   // number of listings that have begun
-	fresh    bool                     // something was stored here since the last of them
 }
 
 // itemID is the ID of an item, decoded.
@@ -37,6 +36,7 @@ type account struct {
 	appID string
 	items []*entry // in the order of arrival
 	place int      // in the heap; -1 if an item is being tried
+	tried *entry   // that item; nil if none is
 }
 
 // entry is one item. Its fields below due are guarded by the index; due is in Unix
@@ -46,7 +46,7 @@ type entry struct {
 	id      itemID
 	arrived int64 // Unix microseconds
 	due     int64
-	age     uint32 // of the index when it came
+	age     uint32 // of the index when it was stored here; less if it was listed since
 
 	forced    bool // an operator wants it now: no stored time holds it up
 	woken     bool // it was made due because the target has recovered, and not tried since
@@ -98,8 +98,7 @@ func (x *index) stored(id itemID, key *vault.EventKey, due time.Time) {
 	close(x.storing[id])
 	delete(x.storing, id)
 	if key != nil {
-		x.add(*key, due)
-		x.fresh = true
+		x.add(*key, due, x.age)
 	}
 }
 
@@ -107,11 +106,12 @@ func (x *index) stored(id itemID, key *vault.EventKey, due time.Time) {
 func (x *index) put(key vault.EventKey, due time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.add(key, due)
+	x.add(key, due, x.age)
 }
 
-// add adds an item unless it is there. A zero due means that it is not known.
-func (x *index) add(key vault.EventKey, due time.Time) {
+// add adds an item unless it is there. A zero due means that it is not known. age is
+// that of the index when the item was stored here, or less if it was listed.
+func (x *index) add(key vault.EventKey, due time.Time, age uint32) {
 	id, nanos := idOf(key.ID), int64(0)
 	if !due.IsZero() {
 		nanos = due.UnixNano()
@@ -130,7 +130,7 @@ func (x *index) add(key vault.EventKey, due time.Time) {
 		a = &account{appID: key.AppID, place: -1}
 		x.accounts[key.AppID] = a
 	}
-	e := &entry{account: a, id: id, arrived: key.Arrived, due: nanos, age: x.age}
+	e := &entry{account: a, id: id, arrived: key.Arrived, due: nanos, age: age}
 	x.entries[id] = e
 	at, _ := slices.BinarySearchFunc(a.items, e, compareEntries)
 	a.items = slices.Insert(a.items, at, e)
@@ -144,7 +144,7 @@ func (x *index) add(key vault.EventKey, due time.Time) {
 // replaces removes e if it is a copy of the item at key that came later and is not
 // being tried, and reports that. All nodes must keep the same copy, the first one.
 func (x *index) replaces(key vault.EventKey, e *entry) bool {
-	if key.Arrived >= e.arrived || e.account.place < 0 {
+	if key.Arrived >= e.arrived || e.account.tried == e {
 		return false
 	}
 	x.repeats = append(x.repeats, x.key(e))
@@ -173,7 +173,7 @@ func (x *index) remove(e *entry) {
 		return
 	}
 	delete(x.accounts, a.appID)
-	if a.place >= 0 {
+	if a.place >= 0 { // and not for the item that is being tried
 		heap.Remove(&x.ready, a.place)
 	}
 }
@@ -188,20 +188,29 @@ func (x *index) fix(a *account) {
 // release makes the account of an item that was being tried ready again, unless
 // nothing of it is left.
 func (x *index) release(a *account) {
-	if a.place < 0 && len(a.items) > 0 && x.accounts[a.appID] == a {
+	if len(a.items) > 0 && a.place < 0 {
 		heap.Push(&x.ready, a)
 	}
 }
 
 // next returns the first item of the account that is due first, if it is due. The
 // account is not ready until finish is called.
-func (x *index) next(now time.Time) *entry {
+//
+// If the item was stored here after the last listing had begun, another node may
+// have stored one that came before it. Then, if listed is wanted, next returns nil
+// and true: the queue must be listed.
+func (x *index) next(now time.Time, listed bool) (e *entry, list bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if len(x.ready) == 0 || x.ready[0].items[0].due > now.UnixNano() {
-		return nil
+		return nil, false
 	}
-	return heap.Pop(&x.ready).(*account).items[0]
+	if listed && x.ready[0].items[0].age >= x.age {
+		return nil, true
+	}
+	a := heap.Pop(&x.ready).(*account)
+	a.tried = a.items[0]
+	return a.tried, false
 }
 
 // finish ends what next has begun. If done, the item has left the queue; else it
@@ -214,6 +223,7 @@ func (x *index) finish(e *entry, done bool, due time.Time) {
 	} else {
 		e.due, e.forced = due.UnixNano(), false
 	}
+	e.account.tried = nil
 	x.release(e.account)
 }
 
@@ -238,7 +248,7 @@ func (x *index) withdraw(id itemID) *vault.EventKey {
 		return nil
 	}
 	key := x.key(e)
-	if e.account.place < 0 && e.account.items[0] == e {
+	if e.account.tried == e {
 		e.withdrawn = true
 	} else {
 		x.remove(e)
@@ -246,21 +256,20 @@ func (x *index) withdraw(id itemID) *vault.EventKey {
 	return &key
 }
 
-// beginListing is called before the queue is listed, with merge afterwards.
+// beginListing is called before the queue is listed, with merge afterwards, or
+// failedListing.
 func (x *index) beginListing() (age uint32) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.age++
-	x.fresh = false
 	return x.age
 }
 
-// isFresh reports whether something was stored here since the last listing began.
-// Another node may have stored something that came before it.
-func (x *index) isFresh() bool {
+// failedListing is called if a listing has failed.
+func (x *index) failedListing() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.fresh
+	x.age--
 }
 
 // merge adds the items that were listed, and removes those that were not, which
@@ -275,12 +284,12 @@ func (x *index) merge(keys []vault.EventKey, age uint32) {
 		listed[idOf(key.ID)] = struct{}{}
 	}
 	for id, e := range x.entries {
-		if _, there := listed[id]; !there && e.age < age && e.account.place >= 0 {
+		if _, there := listed[id]; !there && e.age < age && e.account.tried != e {
 			x.remove(e)
 		}
 	}
 	for _, key := range keys {
-		x.add(key, time.Time{})
+		x.add(key, time.Time{}, age-1)
 	}
 }
 
@@ -313,7 +322,7 @@ func (x *index) before(arrived time.Time) (found []*entry) {
 func (x *index) drop(id itemID) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if e := x.entries[id]; e != nil && e.account.place >= 0 {
+	if e := x.entries[id]; e != nil && e.account.tried != e {
 		x.remove(e)
 	}
 }

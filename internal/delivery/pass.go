@@ -37,10 +37,9 @@ func (q *queue) pass(ctx context.Context) (wait time.Duration, rest bool, err er
 	end := time.Now().Add(passTime)
 	running, ended := 0, make(chan error)
 	for {
-		q.listAgain(ctx)
 		err = errors.Join(err, q.removeRepeats(ctx))
 		for err == nil && ctx.Err() == nil && q.wanted.Load() == 0 && time.Now().Before(end) && running < q.limit() {
-			e := q.index.next(time.Now())
+			e := q.next(ctx)
 			if e == nil {
 				break
 			}

@@ -118,7 +118,6 @@ func (q *queue) once(ctx context.Context) (wait time.Duration, rest bool, err er
 		return 0, false, err
 	}
 	defer unlock() // if that fails, the lock expires by itself
-	q.listAgain(ctx)
 	return q.pass(ctx)
 }
 
@@ -138,12 +137,18 @@ func (q *queue) idle(target *Target) time.Duration {
 	return min(wait, longest)
 }
 
-// listAgain is called with the lock, before something is tried that no listing has
-// been made after: what came to other nodes before must be tried before it. It does
-// nothing if the last listing took too long for that.
-func (q *queue) listAgain(ctx context.Context) {
-	if q.index.isFresh() && !time.Now().Before(q.listNot) {
-		_ = q.list(ctx) // it fails in a folder of files from which another attempt has just deleted one
+// next returns the next item to try, nil if none is due. The caller holds the queue's
+// lock. It lists the queue before something is tried that was stored since the last
+// listing, for what came to other nodes before must be tried before it; but not if
+// listings take too long for that.
+func (q *queue) next(ctx context.Context) *entry {
+	for {
+		now := time.Now()
+		e, list := q.index.next(now, !now.Before(q.listNot))
+		if !list {
+			return e
+		}
+		_ = q.list(ctx) // it may fail in a folder of files from which an attempt has just deleted one
 	}
 }
 
@@ -154,6 +159,7 @@ func (q *queue) list(ctx context.Context) error {
 	age := q.index.beginListing()
 	keys, err := q.listing(ctx, false)
 	if err != nil {
+		q.index.failedListing()
 		return err
 	}
 	q.index.merge(keys, age)
