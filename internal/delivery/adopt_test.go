@@ -166,6 +166,7 @@ func TestATargetThatOnlyAnotherNodeKnowsKeepsItsItems(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if len(s.of("")) != 0 || len(sent) == 0 || c.count("/events/shop/crm/") != 1 {
 			t.Errorf("the older configuration has sent %v", s.of(""))
 		}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,20 +27,22 @@ func TestNothingIsLostAndTheOrderIsKept(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				random := rand.New(rand.NewPCG(seed, 1))
+				random := rand.New(rand.NewPCG(seed, 1)) // guarded by mu
 				c := newCluster(t, nil)
-				c.targets[shop].Concurrency = 1 + random.IntN(8)
 				var mu sync.Mutex
-				chance := func(n int) bool {
+				draw := func(n int) int {
 					mu.Lock()
 					defer mu.Unlock()
-					return random.IntN(n) == 0
+					return random.IntN(n)
 				}
-				bad := true
+				c.targets[shop].Concurrency = 1 + draw(8)
+				chance := func(n int) bool { return draw(n) == 0 }
+				var bad atomic.Bool
+				bad.Store(true)
 				taken := make(map[string][]string) // by account
 				s := &script{answer: func(a attempt) delivery.Result {
 					time.Sleep(time.Millisecond)
-					if bad && chance(3) {
+					if bad.Load() && chance(3) {
 						return delivery.Result{Err: errDown, Hung: chance(2)}
 					}
 					mu.Lock()
@@ -48,7 +51,7 @@ func TestNothingIsLostAndTheOrderIsKept(t *testing.T) {
 					return delivery.Result{}
 				}}
 				c.memory.Intercept(func(_ context.Context, op vaulttest.Op, name string) error {
-					if bad && strings.Contains(name, "events") && op != vaulttest.Unlock && op != vaulttest.List && chance(40) {
+					if bad.Load() && strings.Contains(name, "events") && op != vaulttest.Unlock && op != vaulttest.List && chance(40) {
 						return errors.New("storage fails")
 					}
 					return nil
@@ -56,26 +59,24 @@ func TestNothingIsLostAndTheOrderIsKept(t *testing.T) {
 				nodes := []*delivery.Courier{c.scripted(s), c.scripted(s)}
 				queued := make(map[string][]string)
 				for i := range 200 {
-					at := random.IntN(len(nodes))
-					if random.IntN(25) == 0 {
+					at := draw(len(nodes))
+					if draw(25) == 0 {
 						nodes[at].Close()
 						nodes[at] = c.scripted(s)
 					}
-					account := numbered(random.IntN(5))
+					account := numbered(draw(5))
 					m := item(nodes[at], account, fmt.Sprintf("a%03d1", i))
 					for nodes[at].Enqueue(t.Context(), m, []*delivery.Target{c.targets[shop]}, time.Time{}) != nil {
 						time.Sleep(time.Second)
 					}
 					queued[account] = append(queued[account], fmt.Sprintf("a%03d1", i))
-					if random.IntN(4) == 0 {
-						time.Sleep(time.Duration(random.IntN(3000)) * time.Millisecond)
+					if draw(4) == 0 {
+						time.Sleep(time.Duration(draw(3000)) * time.Millisecond)
 					} else {
 						time.Sleep(time.Millisecond)
 					}
 				}
-				mu.Lock()
-				bad = false
-				mu.Unlock()
+				bad.Store(false)
 				time.Sleep(time.Hour)
 				synctest.Wait()
 				for account, want := range queued {
