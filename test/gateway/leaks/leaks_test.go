@@ -66,7 +66,7 @@ func TestNothingLeaks(t *testing.T) {
 			shows: []string{"Continue to WeChat", "Start again", "Too many visits", "Location: https://console.example.com/", "creating pre_auth_code failed"},
 		},
 		"deliveries": {
-			options: gwtest.Options{Secrets: []string{deliverToken, deliverKey}}, tell: deliveries, answers: 15,
+			options: gwtest.Options{Secrets: []string{deliverToken, deliverKey, deliverTokenBefore, deliverKeyBefore, deliverWebhook, deliverHeader}}, tell: deliveries, answers: 15,
 			shows: []string{"event delivered", "event not delivered", "message not delivered", "MsgSignature"},
 		},
 	}

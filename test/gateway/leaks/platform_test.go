@@ -101,17 +101,26 @@ func pages(t *testing.T, g *gwtest.Gateway) {
 const (
 	deliverToken = "shoppushtoken0123456789"
 	deliverKey   = "shopaeskey000000000000000000000000000000001"
+
+	deliverTokenBefore = "shoppushtoken9876543210"
+	deliverKeyBefore   = "shopaeskey000000000000000000000000000000000"
+	deliverWebhook     = "whsec_c2hvcC13ZWJob29rLXNlY3JldC0wMTIzNDU2Nzg5"
+	deliverHeader      = "shop-header-secret-0123456789"
 )
 
+// deliverOptions are for every deliver here.
+const deliverOptions = "token " + deliverToken + " " + deliverTokenBefore + "\nwebhook_secret " + deliverWebhook + "\nheader Authorization \"Bearer " + deliverHeader + "\"\n"
+
 // application takes every event unless it is to fail, and answers each message
-// in another way.
+// in another way, often with what it got.
 func application(fails bool) http.HandlerFunc {
 	var messages atomic.Int64
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		if fails || r.URL.Query().Has("event_id") {
+		got := fmt.Sprint(r.RequestURI, r.Header)
+		if fails || !r.URL.Query().Has("openid") {
 			if fails {
-				http.Error(w, r.RequestURI, http.StatusInternalServerError)
+				http.Error(w, got, http.StatusInternalServerError)
 			}
 			return
 		}
@@ -121,9 +130,9 @@ func application(fails bool) http.HandlerFunc {
 		case 1:
 			_, _ = w.Write(body)
 		case 2:
-			_, _ = io.WriteString(w, r.RequestURI)
+			_, _ = io.WriteString(w, got)
 		case 3:
-			http.Error(w, r.RequestURI, http.StatusBadGateway)
+			http.Error(w, got, http.StatusBadGateway)
 		case 4:
 			panic(http.ErrAbortHandler)
 		}
@@ -134,18 +143,18 @@ func application(fails bool) http.HandlerFunc {
 // and are away, in plain and in safe mode.
 func deliveries(t *testing.T, g *gwtest.Gateway) {
 	var clients strings.Builder
-	for mode, key := range map[string]string{"plain": "", "safe": "encoding_aes_key " + deliverKey} {
+	for mode, key := range map[string]string{"plain": "", "safe": "encoding_aes_key " + deliverKey + " " + deliverKeyBefore} {
 		for name, to := range map[string]string{
 			"takes": gwtest.Serve(t, application(false)), "fails": gwtest.Serve(t, application(true)), "away": gwtest.RefusingURL(t),
 		} {
-			fmt.Fprintf(&clients, "client %s-%s {\nsecret %[1]s-%[2]s-%s\nauthorizers *\ndeliver %s {\ntoken %s\n%s\n}\n}\n",
-				name, mode, gwtest.SoloSecret, to, deliverToken, key)
+			fmt.Fprintf(&clients, "client %s-%s {\nsecret %[1]s-%[2]s-%s\nauthorizers *\ndeliver %s {\n%s%s\n}\n}\n",
+				name, mode, gwtest.SoloSecret, to, deliverOptions, key)
 		}
 	}
 	g.Change(func(o *gwtest.Options) { o.Clients = gwtest.ShopClient + clients.String() })
 	for range 10 {
 		_, _ = g.WeChat.Push(t.Context(), sandbox.Push{AppID: both[0], OpenID: "o1", Attempts: 1,
-			Plain: "<xml><ToUserName>gh_1</ToUserName><MsgType>text</MsgType><Content>x</Content></xml>"})
+			Plain: "<xml><ToUserName>gh_1</ToUserName><FromUserName>o1</FromUserName><MsgType>text</MsgType><Content>x</Content></xml>"})
 	}
 	if _, err := g.WeChat.UpdateAuthorized(t.Context(), both[1]); err != nil {
 		t.Error(err)

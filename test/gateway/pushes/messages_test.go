@@ -18,7 +18,8 @@ import (
 )
 
 func passive(content string) string {
-	return "<xml><ToUserName>follower</ToUserName><FromUserName>gh_1</FromUserName><MsgType><![CDATA[text]]></MsgType><Content><![CDATA[" + content + "]]></Content></xml>"
+	return "<xml><ToUserName><![CDATA[follower]]></ToUserName><FromUserName><![CDATA[gh_1]]></FromUserName>" +
+		"<MsgType><![CDATA[text]]></MsgType><Content><![CDATA[" + content + "]]></Content></xml>"
 }
 
 func TestTheReplyOfAnApplicationReachesTheFollower(t *testing.T) {
