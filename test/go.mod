@@ -16,6 +16,7 @@ require (
 	github.com/medivhzhan/weapp/v2 v2.4.2
 	github.com/pberkel/caddy-storage-redis v1.8.1
 	github.com/silenceper/wechat/v2 v2.1.10
+	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1
 	golang.org/x/net v0.60.0
 	golang.org/x/sys v0.48.0
 )
