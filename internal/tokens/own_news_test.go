@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -75,7 +76,7 @@ func (h *audience) are(want ...string) (news []News) {
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		h.world.Errorf("news (-want +got):\n%s", diff)
+		h.world.Fatalf("news (-want +got):\n%s", diff)
 	}
 	news, h.all = h.all, nil
 	return news
@@ -255,19 +256,45 @@ func TestAnAccountThatComesBackIsFound(t *testing.T) {
 	})
 }
 
-// WeChat knows the account, and nobody has its refresh token.
+// WeChat knows the account, and nobody has a refresh token that works.
 func TestAnAccountThatIsMetAndLost(t *testing.T) {
-	play(t, func(w *world) {
-		nodes := []*node{w.node, w.start()}
-		heard := w.listen(nodes...)
-		w.weixin.SetSwitches(sandbox.Switches{NoAuthorizedPush: true})
-		w.authorize(theShop) // and the code never reaches anybody
-		w.call(nodes, time.Hour)
-		heard.are(InfoAccountFound, InfoNeedsAuthorization)
-		if record := w.record(shop); record.Trouble != vault.NeedsAuthorization || record.State != vault.Authorized {
-			t.Errorf("%+v", record)
+	for name, lose := range map[string]func(w *world){
+		"WeChat tells no refresh token": func(w *world) {
+			w.weixin.SetSwitches(sandbox.Switches{NoAuthorizedPush: true})
+			w.authorize(theShop) // and the code never reaches anybody
+		},
+		"WeChat tells one that it does not take": func(w *world) {
+			w.authorize(theShop)
+			w.must(w.storage.Delete(w.Context(), w.file(shop)))
+			w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, ErrCode: 61023})
+			w.restart()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(w *world) {
+				lose(w)
+				nodes := []*node{w.node, w.start()}
+				heard := w.listen(nodes...)
+				w.call(nodes, time.Hour)
+				heard.are(InfoAccountFound, InfoNeedsAuthorization)
+				if record := w.record(shop); record.Trouble != vault.NeedsAuthorization || record.State != vault.Authorized {
+					t.Errorf("%+v", record)
+				}
+			})
+		})
+	}
+}
+
+// file is where the record of an account is stored.
+func (w *world) file(who subject.Subject) string {
+	w.Helper()
+	for name := range w.storage.Files() {
+		if strings.HasSuffix(name, who.Authorizer()+".json") {
+			return name
 		}
-	})
+	}
+	w.Fatal("no record is stored")
+	return ""
 }
 
 // Whoever tries appids makes no news, and nothing is stored.
