@@ -60,6 +60,12 @@ func ParseMessage(plain []byte) (MessageFields, error) {
 	return fields, nil
 }
 
+// IsEmptyText reports whether a message of type text has no text.
+func IsEmptyText(plain []byte) bool {
+	doc, err := parseLenient(plain)
+	return err == nil && strings.EqualFold(doc.first("MsgType"), "text") && doc.first("Content") == ""
+}
+
 // first returns the text of the first field with this name, "" if there is none.
 func (d document) first(name string) string {
 	for _, f := range d {

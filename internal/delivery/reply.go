@@ -42,7 +42,7 @@ func (t *Target) reply(appID string, answer []byte, contentType string) ([]byte,
 	}
 	if t.safe() {
 		opened, err := t.openReply(appID, answer)
-		if _, inClear := passive(answer, contentType); inClear {
+		if _, inClear, _ := passive(answer, contentType); inClear {
 			err = errInClear
 		}
 		if err != nil || silent(opened) {
@@ -50,8 +50,10 @@ func (t *Target) reply(appID string, answer []byte, contentType string) ([]byte,
 		}
 		answer, contentType = opened, "" // it was that of the envelope
 	}
-	text, ok := passive(answer, contentType)
+	text, ok, empty := passive(answer, contentType)
 	switch {
+	case empty: // WeChat would take it for a fault
+		return nil, nil
 	case ok:
 		return text, nil
 	case !t.safe() && isEnvelope(answer):
@@ -60,17 +62,19 @@ func (t *Target) reply(appID string, answer []byte, contentType string) ([]byte,
 	return nil, errNoReply
 }
 
-// passive returns a passive reply in UTF-8, with nothing around it. It reports false
-// for a text that is none.
-func passive(text []byte, contentType string) ([]byte, bool) {
+// passive returns a passive reply in UTF-8, with nothing around it. ok is false for a text
+// that is none. empty is true for a reply of type text without a text, by which some
+// applications say that they do not reply.
+func passive(text []byte, contentType string) (reply []byte, ok, empty bool) {
 	_, parameters, _ := mime.ParseMediaType(contentType)
 	text, err := bizmsg.DecodeText(text, parameters["charset"])
 	if err != nil || bytes.HasPrefix(text, []byte("{")) {
-		return nil, false
+		return nil, false, false
 	}
 	fields, err := bizmsg.ParseMessage(text)
-	return text, err == nil && fields.ToUserName != "" && fields.FromUserName != "" &&
+	ok = err == nil && fields.ToUserName != "" && fields.FromUserName != "" &&
 		slices.Contains(replyTypes, strings.ToLower(fields.MsgType)) && isXML(text)
+	return text, ok, ok && bizmsg.IsEmptyText(text)
 }
 
 // silent reports whether an answer says that there is no reply: success, or nothing

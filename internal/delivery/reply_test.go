@@ -75,6 +75,8 @@ func TestAnswersInPlainMode(t *testing.T) {
 		"Success with a byte order mark": {body: "\ufeffSuccess"},
 		"nothing":                        {},
 		"blanks":                         {body: " \r\n\t"},
+		"a text without a text":          {body: replyOf("text", "<Content><![CDATA[]]></Content>")},
+		"a text without Content":         {body: replyOf("text", "")},
 
 		"a reply":                          {body: outgoing, reply: outgoing},
 		"a reply with blanks around it":    {body: "\ufeff \n" + outgoing + "\r\n", reply: outgoing},
