@@ -109,8 +109,12 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 		"component_api": boolOption(&c.ComponentAPI),
 		"from":          listOption(&c.From, maxFrom, check.From),
 		"deliver*": func(d *caddyfile.Dispenser) error {
-			c.Deliver = append(c.Deliver, new(Deliver))
-			return c.Deliver[len(c.Deliver)-1].unmarshal(d)
+			next := new(Deliver)
+			if err := next.unmarshal(d); err != nil {
+				return err
+			}
+			c.Deliver = append(c.Deliver, next)
+			return c.Deliver[:len(c.Deliver)-1].free(next.name())
 		},
 		"allow*": func(d *caddyfile.Dispenser) error {
 			rules, err := policy.ParseRules(d.RemainingArgs()...)

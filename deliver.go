@@ -4,6 +4,7 @@ package wechat
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -147,8 +148,8 @@ func (d Deliveries) provision(ctx caddy.Context, resolve resolver) (targets []*d
 	}
 	for i, each := range d {
 		target, err := each.provision(ctx, resolve.within("block", "deliver"))
-		if err == nil && slices.ContainsFunc(targets, func(other *delivery.Target) bool { return other.Name == target.Name }) {
-			err = fmt.Errorf("name: %s is that of another target of this client: set name, and give each its own", target.Name)
+		if err == nil {
+			err = d[:i].free(target.Name)
 		}
 		switch {
 		case err != nil && len(d) > 1:
@@ -161,6 +162,23 @@ func (d Deliveries) provision(ctx caddy.Context, resolve resolver) (targets []*d
 	return targets, nil
 }
 
+// free returns an error if one of the targets has this name.
+func (d Deliveries) free(name string) error {
+	if slices.ContainsFunc(d, func(other *Deliver) bool { return other.name() == name }) {
+		return fmt.Errorf("name: %s is that of another target of this client: set name, and give each its own", name)
+	}
+	return nil
+}
+
+// name returns the name of the target, which the URL yields if none is set.
+func (d *Deliver) name() string {
+	if d.Name != "" {
+		return d.Name
+	}
+	digest := sha256.Sum256([]byte(d.URL))
+	return hex.EncodeToString(digest[:4])
+}
+
 // provision returns the target. Its names of component and client are not set.
 func (d *Deliver) provision(ctx caddy.Context, resolve resolver) (*delivery.Target, error) {
 	if d == nil {
@@ -170,39 +188,32 @@ func (d *Deliver) provision(ctx caddy.Context, resolve resolver) (*delivery.Targ
 	if err != nil {
 		return nil, err
 	}
+	d.defaults()
 	if err := d.validate(); err != nil {
 		return nil, err
 	}
 	target := &delivery.Target{
-		URL: to, Name: d.Name, Match: d.Match, NoReply: d.NoReply, Timeout: time.Duration(d.Timeout), RetryFor: time.Duration(d.RetryFor),
+		URL: to, Name: d.name(), Match: d.Match, NoReply: d.NoReply, Timeout: time.Duration(d.Timeout), RetryFor: time.Duration(d.RetryFor),
 		Concurrency: d.Concurrency, MaxWaiting: d.Queue,
-	}
-	if target.Name == "" {
-		digest := sha256.Sum256([]byte(d.URL))
-		target.Name = hex.EncodeToString(digest[:4])
 	}
 	if err := d.resolve(target, resolve.within("target", target.Name)); err != nil {
 		return nil, err
 	}
-	target.Transport, err = d.newTransport(ctx)
+	target.Transport, err = d.newTransport(ctx, to.Scheme)
 	return target, err
 }
 
-// validate sets the options that are not configured, and checks those that are no
-// secrets. A Caddyfile is checked when it is parsed, so this is for JSON.
+// defaults sets the options that are not configured.
+func (d *Deliver) defaults() {
+	d.Timeout = cmp.Or(d.Timeout, caddy.Duration(30*time.Second))
+	d.RetryFor = cmp.Or(d.RetryFor, caddy.Duration(72*time.Hour))
+	d.Concurrency = cmp.Or(d.Concurrency, 16)
+	d.Queue = cmp.Or(d.Queue, 10_000)
+}
+
+// validate checks the options that are no secrets. A Caddyfile is checked when it is
+// parsed, so this is for JSON.
 func (d *Deliver) validate() error {
-	if d.Timeout == 0 {
-		d.Timeout = caddy.Duration(30 * time.Second)
-	}
-	if d.RetryFor == 0 {
-		d.RetryFor = caddy.Duration(72 * time.Hour)
-	}
-	if d.Concurrency == 0 {
-		d.Concurrency = 16
-	}
-	if d.Queue == 0 {
-		d.Queue = 10_000
-	}
 	if d.Name != "" {
 		if err := check.TargetName(d.Name); err != nil {
 			return fmt.Errorf("name: %w", err)

@@ -57,6 +57,8 @@ func TestDeliverMistakesAreFoundWhenTheConfigIsRead(t *testing.T) {
 		"an unknown option":   {"deliver http://a.test {\n tokn abc\n }", `unrecognized subdirective "tokn"`},
 		"a token of 2":        {"deliver http://a.test {\n token SECRET-2\n }", "3 to 32 letters"},
 		"a 42-character key":  {"deliver http://a.test {\n token abc\n encoding_aes_key " + "SECRET" + strings.Repeat("a", 36) + "\n }", "want 43"},
+		"twice":               {"deliver http://a.test {\n token abc\n }\n deliver http://a.test {\n token abd\n }", "deliver: name: 706be801 is that of another target of this client: set name"},
+		"one name for two":    {"deliver http://a.test {\n name a\n }\n deliver http://b.test {\n name a\n }", "deliver: name: a is that of another target"},
 		"$APPID$ in the host": {"deliver https://$APPID$.a.test/", "deliver: $APPID$ in the host"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -312,7 +314,7 @@ func TestMistakesInTheJSONOfDeliver(t *testing.T) {
 		`{"url":"http://a.test","tokens":["abc"],"headers":{"A":"Bearer {env.TEST_MISSING}"}}`:                           "deliver: header: A: the environment variable TEST_MISSING is not set",
 		`{"url":"http://a.test","tokens":["abc"],"transport":{"proxy_protocol":"v1"}}`:                                   "deliver: transport: proxy_protocol is not possible",
 		`{"url":"https://a.test","tokens":["abc"],"transport":{"tls":{"server_name":"{http.request.host}"}}}`:            "deliver: transport: tls_server_name takes no placeholder",
-		`{"url":"http://a.test","tokens":["abc"],"transport":{"tls":{}}}`:                                                "deliver: transport: has options of TLS, but the URL begins with http:",
+		`{"url":"http://a.test","tokens":["abc"],"transport":{"tls":{}}}`:                                                "deliver: transport: has options of TLS, but the URL is one of http",
 		`{"url":"https://a.test","tokens":["abc"],"transport":{"versions":["3"]}}`:                                       "deliver: transport: HTTP/3 is not possible",
 		`{"url":"https://a.test","tokens":["abc"],"transport":{"versions":["4"]}}`:                                       "deliver: transport: unsupported HTTP version",
 	} {

@@ -67,12 +67,12 @@ func (p *Proxy) provisionTransport(ctx caddy.Context) (direct bool, err error) {
 	return direct, nil
 }
 
-// newTransport returns the transport of one target, with defaults as
-// [Deliver.Transport] tells. The number of connections is limited, so that an
-// application that does not answer cannot use up all file descriptors. The time to
+// newTransport returns the transport of a target whose URL has this scheme, with
+// defaults as [Deliver.Transport] tells. The number of connections is limited, so that
+// an application that does not answer cannot use up all file descriptors. The time to
 // connect is short, because WeChat waits for the reply to a message. The time for the
 // answer is limited by the context of each delivery.
-func (d *Deliver) newTransport(ctx caddy.Context) (deliverTransport, error) {
+func (d *Deliver) newTransport(ctx caddy.Context, scheme string) (deliverTransport, error) {
 	t := d.Transport
 	if t == nil {
 		t = new(reverseproxy.HTTPTransport)
@@ -82,8 +82,8 @@ func (d *Deliver) newTransport(ctx caddy.Context) (deliverTransport, error) {
 		return deliverTransport{}, errors.New("transport: proxy_protocol is not possible: a delivery is made for no connection of a visitor")
 	case t.TLS != nil && strings.Contains(t.TLS.ServerName, "{"):
 		return deliverTransport{}, errors.New("transport: tls_server_name takes no placeholder: there is no request from which it could be filled in")
-	case t.TLS != nil && strings.HasPrefix(d.URL, "http:"):
-		return deliverTransport{}, errors.New("transport: has options of TLS, but the URL begins with http: and not with https:")
+	case t.TLS != nil && scheme == "http":
+		return deliverTransport{}, errors.New("transport: has options of TLS, but the URL is one of http, not of https")
 	case slices.Contains(t.Versions, "3"):
 		return deliverTransport{}, errors.New("transport: HTTP/3 is not possible: a reload would break off the deliveries in progress")
 	}

@@ -73,10 +73,10 @@ func (r *lenientReader) element(depth int) (field, error) {
 	}
 	name, empty, ok := r.startTag()
 	f := field{name: name}
-	if !ok || empty {
-		if !ok {
-			return f, errMalformed
-		}
+	switch {
+	case !ok:
+		return f, errMalformed
+	case empty:
 		return f, nil
 	}
 	var text []byte
@@ -145,7 +145,7 @@ func (r *lenientReader) startTag() (name string, empty, ok bool) {
 	if i := bytes.IndexAny(tag, space); i >= 0 {
 		tag = tag[:i]
 	}
-	return string(tag), empty, len(tag) > 0 && bytes.IndexAny(tag, "<!?/&\"'=") < 0
+	return string(tag), empty, len(tag) > 0 && !bytes.ContainsAny(tag, "<!?/&\"'=")
 }
 
 // endTag reads the rest of an end tag, of which "</" is read.
