@@ -65,7 +65,7 @@ type Keeper struct {
 // for the configuration in force whenever it needs it.
 func NewKeeper(current func() *Settings, memory Memory) *Keeper {
 	b := &base{lifetime: newLifetime(), settings: current, memory: memory, health: newHealth(), doubts: newDoubts(), codes: newCodes(), held: newHeldTickets()}
-	k := &Keeper{base: b, records: &records{base: b}, notices: &notices{base: b}}
+	k := &Keeper{base: b, records: newRecords(b), notices: &notices{base: b}}
 	k.tickets = &tickets{k.records}
 	k.components = newComponents(k.tickets, newSlots())
 	k.authorizers = newAuthorizers(k.components, k.notices)

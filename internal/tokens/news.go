@@ -77,10 +77,7 @@ func (r *records) bringNews(who subject.Subject, seen vault.Record, trouble vaul
 		defer r.bringing.Delete(c)
 		var err error
 		for attempt := 1; time.Since(todo.found) < newsPatience; attempt++ {
-			ctx, cancel := context.WithTimeout(r.ctx, renewTimeout)
-			err = r.locked(ctx, who, func(record vault.Record) error { return r.tell(ctx, todo, record) })
-			cancel()
-			if err == nil {
+			if err = r.tryToTell(todo); err == nil {
 				return
 			}
 			if attempt == 1 {
@@ -92,6 +89,20 @@ func (r *records) bringNews(who subject.Subject, seen vault.Record, trouble vaul
 		}
 		r.log(who).Error("telling applications of an account given up", zap.String("trouble", string(trouble)), zap.Error(err))
 	})
+}
+
+// tryToTell takes the lock of a record and tells of it. It waits while too many others
+// are being told.
+func (r *records) tryToTell(todo report) error {
+	select {
+	case r.telling <- struct{}{}:
+		defer func() { <-r.telling }()
+	case <-r.ctx.Done():
+		return r.ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, renewTimeout)
+	defer cancel()
+	return r.locked(ctx, todo.who, func(record vault.Record) error { return r.tell(ctx, todo, record) })
 }
 
 // isWorse reports whether an account that needs authorization fails besides: nothing

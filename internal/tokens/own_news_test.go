@@ -4,7 +4,6 @@ package tokens
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,7 +19,6 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
-	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
 
@@ -323,89 +321,27 @@ func TestAppIDsThatAreTriedAreNoNews(t *testing.T) {
 	}
 }
 
-// News that cannot be queued are tried again; no call waits for them.
-func TestNewsWaitForStorage(t *testing.T) {
-	playAuthorized(t, func(w *world) {
-		heard := w.listen(w.node)
-		heard.failing(func() error { return vault.ErrUnavailable })
-		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, ErrCode: 61023})
-		time.Sleep(3 * time.Hour)
-		began := time.Now()
-		w.fails(shop, problem.ErrNeedsAdmin)
-		if waited := time.Since(began); waited > time.Second {
-			t.Errorf("the call took %v", waited)
+// A list brings hundreds of accounts that nobody knew: all are told, a few at a time.
+func TestManyAccountsThatAreMet(t *testing.T) {
+	play(t, func(w *world) {
+		const accounts = 300
+		for i := range accounts {
+			appid := fmt.Sprintf("wx%016x", i)
+			w.must(w.weixin.AddAccount(sandbox.Account{AppID: appid}))
+			w.authorize(appid)
+			w.must(w.storage.Delete(w.Context(), w.file(subject.Of(theComponent, appid))))
 		}
-		w.call([]*node{w.node}, 10*time.Minute)
-		heard.are()
-		if got := w.logged(zap.WarnLevel, "telling applications of an account failed"); got != 1 {
-			t.Errorf("%d warnings, want one", got)
-		}
-		heard.failing(nil)
-		time.Sleep(2 * time.Minute)
-		heard.are(InfoNeedsAuthorization)
-	})
-}
-
-func TestNewsThatCannotBeToldAreGivenUpAloud(t *testing.T) {
-	playAuthorized(t, func(w *world) {
-		heard := w.listen(w.node)
-		heard.failing(func() error { return vault.ErrUnavailable })
-		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, ErrCode: 61023})
-		time.Sleep(3 * time.Hour)
-		w.fails(shop, problem.ErrNeedsAdmin)
-		time.Sleep(2 * time.Hour)
-		if got := w.logged(zap.ErrorLevel, "given up"); got != 1 {
-			t.Errorf("%d errors, want one", got)
-		}
-		heard.failing(nil)
-		w.fails(shop, problem.ErrNeedsAdmin) // and the next call notices it again
-		heard.are(InfoNeedsAuthorization)
-	})
-}
-
-// A node queues news and dies before it has noted that. Another one tells them again,
-// as the same occurrence: the application gets the same event_id.
-func TestNewsThatWereNotNotedHaveTheSameOccurrence(t *testing.T) {
-	playAuthorized(t, func(w *world) {
-		heard := w.listen(w.node)
-		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, ErrCode: 61023})
-		time.Sleep(3 * time.Hour)
-		w.storage.Intercept(func(_ context.Context, op vaulttest.Op, _ string) error {
-			if op == vaulttest.Store {
-				return errors.New("killed")
-			}
-			return nil
-		})
-		w.fails(shop, problem.ErrNeedsAdmin)
-		first := heard.are(InfoNeedsAuthorization)
-		w.repairStorage()
 		w.restart()
-		heard.also(w.node)
-		time.Sleep(time.Minute)
-		w.fails(shop, problem.ErrNeedsAdmin)
-		again := heard.are(InfoNeedsAuthorization)
-		if first[0].Occurrence != again[0].Occurrence {
-			t.Errorf("%q, then %q", first[0].Occurrence, again[0].Occurrence)
-		}
-	})
-}
-
-// What has been overtaken while it could not be told is not told.
-func TestNewsThatAreOvertakenAreNotTold(t *testing.T) {
-	playAuthorized(t, func(w *world) {
 		heard := w.listen(w.node)
-		heard.failing(func() error { return vault.ErrUnavailable })
-		w.weixin.Inject(sandbox.Fault{Path: askAuthorizerToken, ErrCode: 61023})
-		time.Sleep(3 * time.Hour)
-		w.fails(shop, problem.ErrNeedsAdmin)
-		w.weixin.ClearFaults()
-		time.Sleep(5 * time.Minute)
-		w.token(shop)
-		heard.failing(nil)
-		time.Sleep(2 * time.Hour)
-		heard.are()
-		if record := w.record(shop); record.Trouble != vault.NoTrouble {
-			t.Errorf("the record says %s", record.Trouble)
+		_, err := w.node.AuthorizerList(w.Context(), theComponent, Itself, 0, accounts)
+		w.must(err)
+		time.Sleep(time.Minute)
+		told := make(map[string]bool)
+		for _, n := range heard.are(slices.Repeat([]string{InfoAccountFound}, accounts)...) {
+			told[n.AppID] = true
+		}
+		if len(told) != accounts {
+			t.Errorf("%d accounts were told of", len(told))
 		}
 	})
 }

@@ -20,13 +20,20 @@ import (
 // else has done the work meanwhile; storage locks poll only every second.
 const pollInterval = 50 * time.Millisecond
 
+// maxTelling is of how many accounts applications are told at a time: a list may bring
+// hundreds that were not known, and storage must not be flooded.
+const maxTelling = 16
+
 // records reads and changes what is stored of components and authorizers, under
 // the storage's locks. It knows what storage has not taken yet.
 type records struct {
 	*base
 	unsaved  unsaved
-	bringing sync.Map // condition → whose news are being told here, see bringNews
+	bringing sync.Map      // condition → whose news are being told here, see bringNews
+	telling  chan struct{} // holds an element per account of which it is being told
 }
+
+func newRecords(b *base) *records { return &records{base: b, telling: make(chan struct{}, maxTelling)} }
 
 // load returns the record of who: one that could not be saved yet, or the
 // vault's. It waits for storage, no longer than ctx.

@@ -72,8 +72,9 @@ type Record struct {
 	// (func_info).
 	Functions []int
 
-	// Trouble is what the applications have been told of the account, and
-	// TroubleSince when it was noticed: so that all nodes tell of it once.
+	// Trouble is what keeps the account from working, as far as that has been noted,
+	// and TroubleSince when it was noticed. What is noted has been told to the
+	// applications, so that a cluster tells them once.
 	Trouble      Trouble
 	TroubleSince time.Time
 
