@@ -43,6 +43,7 @@ func TestMessagesAreReadAsWeChatWritesThem(t *testing.T) {
 		"a text":                                 {inText("你好 🎉"), text},
 		"no text":                                {inText(""), text},
 		"control characters":                     {inText("a\x1d\x00\x08\x1f\x7fb\ufffe"), text},
+		"tags behind a ]]> that is not escaped":  {inText("a]]> <b></c> & < ]]></Contents>"), text},
 		"a ]]> that is not escaped":              {inText("a]]>b]]>"), text},
 		"a ]]> that is":                          {inText("a]]]]><![CDATA[>b"), text},
 		"tags in a text":                         {inText("<MsgType>event</MsgType> </Content> <![CDATA["), text},
