@@ -189,27 +189,102 @@ func TestAPrivateAuthorityAndAClientCertificate(t *testing.T) {
 		}
 		arrived <- err
 	})
+	start := func(t *testing.T, lines ...string) *gwtest.Gateway {
+		return gwtest.Start(t, gwtest.Options{Clients: deliverTo(url, "token "+shopToken+"\ntransport http {\n"+strings.Join(lines, "\n")+"\n}")})
+	}
 	trust := "tls_trust_pool file " + ca.file("ca.pem")
 	certificate := "tls_client_auth " + ca.file("client.pem") + " " + ca.file("client.key")
-	options := func(lines ...string) string {
-		return "token " + shopToken + "\ntransport http {\n" + strings.Join(lines, "\n") + "\n}"
+	t.Run("both", func(t *testing.T) {
+		g := start(t, trust, certificate)
+		for range 2 { // both accounts have authorised
+			<-arrived
+		}
+		hello(t, g, arrived)
+	})
+	for remedy, line := range map[string]string{"name it with tls_trust_pool": certificate, "name one with tls_client_auth": trust} {
+		t.Run(remedy, func(t *testing.T) {
+			g := start(t, line)
+			for end := time.Now().Add(10 * time.Second); !strings.Contains(g.Logs(), remedy); time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("no remedy: %s", g.Logs())
+				}
+			}
+			if len(arrived) > 0 {
+				t.Error("it arrives all the same")
+			}
+		})
 	}
-	g := gwtest.Start(t, gwtest.Options{Clients: deliverTo(url, options(trust, certificate))})
-	for range 2 {
-		<-arrived
-	}
-	hello(t, g, arrived)
+}
 
-	for remedy, lines := range map[string][]string{"name it with tls_trust_pool": {certificate}, "name one with tls_client_auth": {trust}} {
-		g.Change(func(o *gwtest.Options) { o.Clients = deliverTo(url, options(lines...)) })
-		_, _ = g.WeChat.PushMessage(t.Context(), shopAccount, "follower", gwtest.HelloMessage)
-		for end := time.Now().Add(10 * time.Second); !strings.Contains(g.Logs(), remedy); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("no remedy %s: %s", remedy, g.Logs())
+// arrival is one delivery, as an application with several paths sees it.
+type arrival struct{ path, about, tenant string }
+
+// Each target of a client gets what it wants, at its own address, with its own
+// headers; and one with reply off answers no follower.
+func TestTargetsOfOneClient(t *testing.T) {
+	arrived := make(chan arrival, 100)
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		about := "event"
+		if r.URL.Query().Has("openid") {
+			about = "message"
+		}
+		if strings.Contains(string(body), "<![CDATA[subscribe]]>") {
+			about = "subscribe"
+		}
+		arrived <- arrival{r.URL.RequestURI()[:strings.IndexByte(r.URL.RequestURI(), '?')], about, r.Header.Get("X-Tenant")}
+		_, _ = io.WriteString(w, passive(r.URL.Path))
+	}))
+	t.Cleanup(app.Close)
+	target := func(path string, options ...string) string {
+		return "deliver " + app.URL + path + " {\ntoken " + shopToken + "\n" + strings.Join(options, "\n") + "\n}\n"
+	}
+	g := gwtest.Start(t, gwtest.Options{Clients: "client shop {\nsecret " + gwtest.ClientSecret + "\nauthorizers *\n" +
+		target("/silent", "reply off", "match msg_type text event") +
+		target("/texts/$APPID$", "match msg_type text", "header X-Tenant shop") +
+		target("/followers", "match event SUBSCRIBE", "match appid "+shopAccount) +
+		target("/others", "match msg_type text", "match appid "+otherAccount) +
+		target("/grants", "match info_type authorized updateauthorized", "name grants") +
+		"}\n"})
+	want := func(wanted ...arrival) {
+		t.Helper()
+		missing := make(map[arrival]int)
+		for _, each := range wanted {
+			missing[each]++
+		}
+		for range wanted {
+			select {
+			case got := <-arrived:
+				missing[got]--
+			case <-time.After(10 * time.Second):
+				t.Fatalf("missing: %v\n%s", missing, g.Logs())
+			}
+		}
+		for each, n := range missing {
+			if n != 0 {
+				t.Errorf("%+v: %d too few", each, n)
 			}
 		}
 	}
+	want(arrival{"/grants", "event", ""}, arrival{"/grants", "event", ""}) // both accounts have authorised
+
+	reply, err := g.WeChat.PushMessage(t.Context(), shopAccount, "follower", gwtest.HelloMessage)
+	if err != nil || reply != passive("/texts/"+shopAccount) {
+		t.Errorf("%q, %v", reply, err)
+	}
+	want(arrival{"/silent", "message", ""}, arrival{"/texts/" + shopAccount, "message", "shop"})
+
+	const subscribe = "<MsgType><![CDATA[event]]></MsgType><Event><![CDATA[subscribe]]></Event>"
+	if reply, err = g.WeChat.PushMessage(t.Context(), shopAccount, "follower", subscribe); err != nil || reply != passive("/followers") {
+		t.Errorf("%q, %v", reply, err)
+	}
+	want(arrival{"/silent", "subscribe", ""}, arrival{"/followers", "subscribe", ""})
+
+	if reply, err = g.WeChat.PushMessage(t.Context(), otherAccount, "follower", subscribe); err != nil || reply != "" {
+		t.Errorf("%q, %v", reply, err)
+	}
+	want(arrival{"/silent", "subscribe", ""})
 	if len(arrived) > 0 {
-		t.Error("it arrives all the same")
+		t.Errorf("more: %+v", <-arrived)
 	}
 }
