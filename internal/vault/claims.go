@@ -73,7 +73,7 @@ func (v *Vault) FindClaim(ctx context.Context, component, id string, now time.Ti
 		}
 		w, err := load[claimWire](ctx, b)
 		if err == nil {
-			return key, Claim{w.Until, w.Answered, w.Reply}, nil
+			return key, Claim(w), nil
 		}
 		if unreadable := new(Unreadable); !errors.Is(err, ErrNotFound) && !errors.As(err, &unreadable) {
 			return ClaimKey{}, Claim{}, err

@@ -150,10 +150,11 @@ func TestTheDoorForMessages(t *testing.T) {
 func TestAMessageIsDeliveredOnceHoweverOftenItIsReplayed(t *testing.T) {
 	w := newDeliveryWorld(t)
 	w.shop.AnswerWith(func(url.Values, string) (int, string) { return http.StatusOK, passive("once") })
-	if _, err := w.PushMessage(t.Context(), shopAccount, "follower", gwtest.HelloMessage); err != nil {
+	first, err := w.Push(t.Context(), w.Text(shopAccount, "follower", "hello"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := w.Push(t.Context(), sandbox.Push{Replay: true, Attempts: 1})
+	answer, err := w.Push(t.Context(), sandbox.Push{Replay: true, Number: first.Tries[0].Number, Attempts: 1})
 	if err != nil || answer.Reply != passive("once") {
 		t.Errorf("%+v, %v", answer, err)
 	}
