@@ -99,11 +99,13 @@ func benchmarkLines(printed []byte) []byte {
 	return bytes.Join(kept, nil)
 }
 
-// parseParts reads lines like
+// parseMetrics reads lines like
 //
 //	BenchmarkCheck/authorizer-2   1669054   713.0 ns/op   48 B/op   1 allocs/op
-func parseParts(printed string) (nanoseconds, allocs map[string][]float64) {
-	nanoseconds, allocs = make(map[string][]float64), make(map[string][]float64)
+//
+// and returns what they say by name and unit.
+func parseMetrics(printed string) map[string]map[string][]float64 {
+	found := make(map[string]map[string][]float64)
 	for line := range strings.Lines(printed) {
 		fields := strings.Fields(line)
 		name, isBenchmark := strings.CutPrefix(line, "Benchmark")
@@ -111,18 +113,23 @@ func parseParts(printed string) (nanoseconds, allocs map[string][]float64) {
 			continue
 		}
 		name = name[:strings.LastIndexByte(strings.Fields(name)[0], '-')]
+		if found[name] == nil {
+			found[name] = make(map[string][]float64)
+		}
 		for i := 2; i+1 < len(fields); i += 2 {
-			value, err := strconv.ParseFloat(fields[i], 64)
-			if err != nil {
-				continue
-			}
-			switch fields[i+1] {
-			case "ns/op":
-				nanoseconds[name] = append(nanoseconds[name], value)
-			case "allocs/op":
-				allocs[name] = append(allocs[name], value)
+			if value, err := strconv.ParseFloat(fields[i], 64); err == nil {
+				found[name][fields[i+1]] = append(found[name][fields[i+1]], value)
 			}
 		}
+	}
+	return found
+}
+
+// parseParts returns the times and allocations by name.
+func parseParts(printed string) (nanoseconds, allocs map[string][]float64) {
+	nanoseconds, allocs = make(map[string][]float64), make(map[string][]float64)
+	for name, found := range parseMetrics(printed) {
+		nanoseconds[name], allocs[name] = found["ns/op"], found["allocs/op"]
 	}
 	return nanoseconds, allocs
 }

@@ -24,6 +24,7 @@ type report struct {
 	Minutes                       string
 	Goals, Parts, Ratios, Figures string
 	Scale, Sizes, Traffic, Slow   string
+	Queues, Stored                string
 	CPU, Allocs, Compared         string
 }
 
@@ -45,13 +46,15 @@ func (r *results) publish(ctx context.Context, f *fleet) error {
 		Sizes:       r.sizeTable(),
 		Slow:        r.slowTable(),
 		Traffic:     r.trafficTable(),
+		Queues:      r.queueTable(),
+		Stored:      r.storedTable(),
 		CPU:         shareTable("of the CPU time", "%", r.cpuShares),
 		Allocs:      shareTable("of the allocations", "a request", r.allocShares),
 		Again:       cmp.Or(strings.Join(r.again, "; "), "none"),
 		Scratch:     map[bool]string{true: "in memory", false: "on a disk"}[strings.HasPrefix(f.folder, inMemory)],
 		Compared:    strings.TrimSpace(r.parts.compared),
 	}
-	for _, table := range []string{t.Ratios, t.Figures, t.Slow, t.Scale, t.Sizes, t.Traffic, t.CPU, t.Allocs, t.Parts, t.Goals} {
+	for _, table := range []string{t.Ratios, t.Figures, t.Slow, t.Scale, t.Sizes, t.Traffic, t.Queues, t.Stored, t.CPU, t.Allocs, t.Parts, t.Goals} {
 		fmt.Print("\n", table)
 	}
 	if r.options.part() {

@@ -24,6 +24,7 @@ type results struct {
 	firstBytes map[string][]float64 // of slow downloads: contestant → milliseconds
 	sizes      []size
 	traffic    []traffic
+	queues     []queue
 }
 
 // measure runs the rounds.
@@ -74,6 +75,11 @@ func (r *results) lookCloser(ctx context.Context, f *fleet, all []cell) error {
 	}
 	if r.wants(slow) {
 		if err := r.measureSlow(ctx, f, all); err != nil {
+			return err
+		}
+	}
+	if r.wants(queues) {
+		if err := r.measureQueues(ctx, f); err != nil {
 			return err
 		}
 	}

@@ -112,6 +112,7 @@ func (a *adopter) empty(ctx context.Context, from vault.Queue, dead bool) error 
 	defer cancel()
 	keys, err := a.courier.settings().Vault.Events(limited, from, dead)
 	var unlock func() error
+	var began time.Time // when it was locked
 	for _, key := range keys {
 		if a.skip[key] || from.Target != "" && key.Arrived >= before {
 			continue
@@ -121,6 +122,10 @@ func (a *adopter) empty(ctx context.Context, from vault.Queue, dead bool) error 
 				return err
 			}
 			defer unlock() // if that fails, the lock expires by itself
+			began = time.Now()
+		}
+		if time.Since(began) > passTime { // an older node may wait for the lock; the rest is moved the next time
+			return nil
 		}
 		if err := a.move(ctx, key, to); err != nil {
 			return err

@@ -3,6 +3,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -54,7 +55,15 @@ func (q *queue) buryExpired(ctx context.Context, target *Target) error {
 		return nil
 	}
 	expired := q.index.before(time.Now().Add(-target.retryFor()))
-	expired = slices.DeleteFunc(expired, q.knownYoung)
+	known := q.young
+	q.young = make(map[itemID]time.Time) // without those that have left the queue
+	expired = slices.DeleteFunc(expired, func(e *entry) bool {
+		end := known[e.id]
+		if time.Now().Before(end) {
+			q.young[e.id] = end
+		}
+		return time.Now().Before(end)
+	})
 	if len(expired) == 0 {
 		return nil
 	}
@@ -74,10 +83,6 @@ func (q *queue) buryExpired(ctx context.Context, target *Target) error {
 	return nil
 }
 
-// knownYoung reports whether an item was queued later than it arrived, because an
-// operator has replayed it, and is not too old for that reason.
-func (q *queue) knownYoung(e *entry) bool { return time.Now().Before(q.young[e.id]) }
-
 // buryIfExpired reads an item and buries it if it is too old.
 func (q *queue) buryIfExpired(ctx context.Context, e *entry, target *Target) error {
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
@@ -85,7 +90,11 @@ func (q *queue) buryIfExpired(ctx context.Context, e *entry, target *Target) err
 	event, err := q.settings().Vault.LoadEvent(ctx, q.index.key(e))
 	var unreadable *vault.Unreadable
 	switch {
-	case errors.As(err, &unreadable): // it is set aside when it is tried
+	case errors.As(err, &unreadable):
+		if err := q.setAside(ctx, q.index.key(e), err); err != nil {
+			return err
+		}
+		q.index.drop(e.id)
 		return nil
 	case errors.Is(err, vault.ErrNotFound):
 		q.index.drop(e.id)
@@ -119,7 +128,7 @@ func (q *queue) keepDead(ctx context.Context, target *Target) error {
 	}
 	var old []vault.EventKey
 	if !began.Before(q.deadAt) || len(q.oldest) == 0 {
-		q.deadAt = began.Add(deadInterval)
+		q.deadAt = began.Add(pollInterval) // if the listing fails
 		keys, err := q.listing(ctx, true)
 		if err != nil {
 			return err
@@ -127,8 +136,8 @@ func (q *queue) keepDead(ctx context.Context, target *Target) error {
 		q.dead.Store(int64(len(keys)))
 		q.deadAt = began.Add(max(deadInterval, listingShare*time.Since(began)))
 		limit := began.Add(-keepDeadFor).UnixMicro()
-		n, _ := slices.BinarySearchFunc(keys, limit, func(k vault.EventKey, limit int64) int { return int(k.Arrived - limit) })
-		old = slices.Clone(keys[:n])
+		n, _ := slices.BinarySearchFunc(keys, limit, func(k vault.EventKey, limit int64) int { return cmp.Compare(k.Arrived, limit) })
+		old = q.longDead(keys[:n])
 		q.oldest = slices.Clone(keys[:min(len(keys), max(oldestKept, len(keys)-most))])
 	}
 	if len(old) == 0 && int(q.dead.Load()) <= most {
@@ -142,6 +151,21 @@ func (q *queue) keepDead(ctx context.Context, target *Target) error {
 	return q.trimDead(ctx, old, most)
 }
 
+// longDead returns the keys of those dead letters that may have been dead for long
+// enough: not of those that were read before, and found to be more recent.
+func (q *queue) longDead(keys []vault.EventKey) (old []vault.EventKey) {
+	known := q.recent
+	q.recent = make(map[itemID]time.Time) // without those that are gone
+	for _, key := range keys {
+		if end := known[idOf(key.ID)]; time.Now().Before(end) {
+			q.recent[idOf(key.ID)] = end
+		} else {
+			old = append(old, key)
+		}
+	}
+	return old
+}
+
 // trimDead deletes the dead letters among old that have been dead for long enough,
 // and then the oldest of all until there are no more than most. The caller holds
 // the queue's lock.
@@ -151,6 +175,10 @@ func (q *queue) trimDead(ctx context.Context, old []vault.EventKey, most int) er
 			return err
 		}
 	}
+	q.oldest = slices.DeleteFunc(q.oldest, func(key vault.EventKey) bool {
+		_, recent := q.recent[idOf(key.ID)]
+		return slices.Contains(old, key) && !recent
+	})
 	for len(q.oldest) > 0 && int(q.dead.Load()) > most {
 		if err := q.drop(ctx, q.oldest[0], "there are too many dead letters", false); err != nil {
 			return err
@@ -168,14 +196,16 @@ func (q *queue) drop(ctx context.Context, key vault.EventKey, why string, onlyOl
 	e, err := v.LoadEvent(ctx, key) // for its kind, and when it died
 	var unreadable *vault.Unreadable
 	switch {
-	case errors.Is(err, vault.ErrNotFound): // an operator was faster
+	case errors.Is(err, vault.ErrNotFound): // an operator was faster, on another node
+		q.dead.Add(-1)
 		return nil
 	case errors.As(err, &unreadable):
 		e.EventKey = key
 	case err != nil:
 		return err
 	}
-	if onlyOld && time.Since(e.Died) < keepDeadFor {
+	if end := e.Died.Add(keepDeadFor); onlyOld && time.Now().Before(end) {
+		q.recent[idOf(key.ID)] = end
 		return nil
 	}
 	if err := v.RemoveEvent(ctx, key); err != nil {

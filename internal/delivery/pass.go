@@ -129,21 +129,19 @@ func (q *queue) attempt(e *entry) error {
 
 // load reads an item under the queue's lock. It returns nil, and has ended what
 // next has begun, if there is nothing to try: another node has delivered the item,
-// or has stored a later time for it, or it does not open. Then it is set aside:
-// otherwise the later items of the account would wait for ever.
+// or has stored a later time for it, or it does not open and is set aside.
 func (q *queue) load(e *entry) (*vault.Event, error) {
 	ctx, cancel := context.WithTimeout(q.courier.life, storageTimeout)
 	defer cancel()
-	v, key := q.settings().Vault, q.index.key(e)
-	event, err := v.LoadEvent(ctx, key)
+	key := q.index.key(e)
+	event, err := q.settings().Vault.LoadEvent(ctx, key)
 	var unreadable *vault.Unreadable
 	switch {
 	case errors.Is(err, vault.ErrNotFound):
 		q.index.finish(e, true, time.Time{})
 		return nil, nil
 	case errors.As(err, &unreadable):
-		q.log().Error("event does not open, set aside", zap.Error(err))
-		if err = v.SetEventAside(ctx, key); err == nil {
+		if err = q.setAside(ctx, key, err); err == nil {
 			q.index.finish(e, true, time.Time{})
 			return nil, nil
 		}
@@ -157,6 +155,13 @@ func (q *queue) load(e *entry) (*vault.Event, error) {
 		return nil, nil
 	}
 	return &event, nil
+}
+
+// setAside removes an item that does not open from the queue, so that the later ones
+// of its account do not wait for ever. The caller holds the queue's lock.
+func (q *queue) setAside(ctx context.Context, key vault.EventKey, why error) error {
+	q.log().Error("event does not open, set aside", zap.Error(why))
+	return q.settings().Vault.SetEventAside(ctx, key)
 }
 
 // storedDue returns the time before which an item must not be tried, by what is

@@ -45,7 +45,8 @@ type queue struct {
 	listNot time.Time            // it is not listed before, so that listings take a small part of the time
 	deadAt  time.Time            // when the dead letters are listed next
 	oldest  []vault.EventKey     // the oldest dead letters, as many as one listing is good for
-	young   map[itemID]time.Time // when items that were replayed are too old
+	young   map[itemID]time.Time // items that arrived long ago, and were replayed → when they are too old
+	recent  map[itemID]time.Time // dead letters that arrived long ago → when they have been dead for long enough
 }
 
 // newQueue returns a queue whose run has begun. The caller holds the courier's mu.
@@ -53,7 +54,6 @@ func newQueue(c *Courier, name vault.Queue, h *health) *queue {
 	q := &queue{
 		courier: c, name: name, index: newIndex(name), health: h,
 		writers: make(chan struct{}, maxWriters), wake: make(chan struct{}, 1),
-		young: make(map[itemID]time.Time),
 	}
 	ctx, stop := context.WithCancel(c.life)
 	forget := q.watch()
@@ -104,8 +104,8 @@ func (q *queue) once(ctx context.Context) (wait time.Duration, rest bool, err er
 			q.log().Warn("looking for events to deliver failed", zap.Error(err)) // what is known is delivered all the same
 		}
 	}
-	if err := q.keepDead(ctx, target); err != nil {
-		return 0, false, err
+	if err := q.keepDead(ctx, target); err != nil && ctx.Err() == nil {
+		q.log().Warn("looking after dead letters failed", zap.Error(err)) // they hold up nothing
 	}
 	if err := q.buryExpired(ctx, target); err != nil {
 		return 0, false, err

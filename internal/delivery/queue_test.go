@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics/metricstest"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
 // script is an application that needs no requests. It notes each attempt.
@@ -204,6 +205,31 @@ func TestAnAttemptThatHangsDelaysNoOtherAccount(t *testing.T) {
 	})
 }
 
+// Each delay is within a quarter of the usual one, never less than a second nor more
+// than ten minutes, and two that fail together do not stay together.
+func TestDelaysHaveJitterWithinBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		s := &script{answer: fails}
+		node := c.scripted(s)
+		c.queue(node, account, "a1")
+		time.Sleep(3 * time.Hour)
+		seen := make(map[time.Duration]bool)
+		all := s.of("a")
+		for n := 1; n < len(all); n++ {
+			usual := min(4*time.Second/3<<min(n-1, 20), 8*time.Minute)
+			delay := all[n].at.Sub(all[n-1].at)
+			if delay < usual*3/4 || delay > usual*5/4+time.Microsecond || delay < time.Second || delay > 10*time.Minute {
+				t.Errorf("delay %d is %v, usual are %v", n, delay, usual)
+			}
+			seen[delay] = true
+		}
+		if len(all) < 20 || len(seen) != len(all)-1 {
+			t.Errorf("%d attempts, %d different delays", len(all), len(seen))
+		}
+	})
+}
+
 func TestRetryAfterIsHonouredWithinAnHour(t *testing.T) {
 	for asked, want := range map[time.Duration]time.Duration{5 * time.Minute: 5 * time.Minute, 48 * time.Hour: time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
@@ -329,6 +355,28 @@ func TestItemsThatAlwaysFailAreNotTriedAtEverySuccess(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What the health knows outlives a reload.
+func TestAReloadForgetsNothingOfATarget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		node := c.idle()
+		node.Serve(c.targets)
+		hung := delivery.Result{Err: context.DeadlineExceeded, Hung: true}
+		for range 3 {
+			node.Begin(c.targets[shop])
+		}
+		for range 3 {
+			node.Ended(c.targets[shop], hung)
+		}
+		same := *c.targets[shop]
+		c.targets = map[vault.Queue]*delivery.Target{shop: &same}
+		node.Serve(c.targets)
+		if !node.Begin(&same) || node.Begin(&same) {
+			t.Error("after a reload, not exactly one probe")
+		}
+	})
 }
 
 func Test410PausesUntilTheURLChanges(t *testing.T) {

@@ -43,21 +43,23 @@ func (s Selection) means(key vault.EventKey) bool {
 // Replay moves dead letters back into their queues, with no attempts made and a
 // whole new time until they are given up, and makes what waits due at once; a pause
 // of the targets ends. Of dead letters at most as many are moved as may wait in the
-// queue, the oldest first. Those of a target that is gone go to the first target of
-// the client; if the client has none, they stay. It returns how many items these
+// queue, the oldest first. Dead letters of a target that is gone go to the first
+// target of the client; what else no target of this configuration can get stays. It returns how many items these
 // are. It waits for the locks of the queues, which another node may have for a
 // minute or two; ctx ends that. After an error some may have been replayed.
 func (c *Courier) Replay(ctx context.Context, s Selection) (int, error) {
 	return c.operate(ctx, s, "replay", func(name vault.Queue, keys []vault.EventKey) (int, error) {
+		waiting := len(keys) > 0 && !keys[0].Dead
 		q := c.queue(name)
+		if q == nil && !waiting {
+			q = c.successor(name)
+		}
 		if q == nil {
-			if q = c.successor(name); q == nil {
-				return 0, nil
-			}
+			return 0, nil
 		}
 		q.health.resume()
 		defer q.poke()
-		if len(keys) > 0 && !keys[0].Dead {
+		if waiting {
 			return q.hasten(keys), nil
 		}
 		return q.revive(ctx, keys)
@@ -157,15 +159,12 @@ func (c *Courier) successor(name vault.Queue) *queue {
 	return c.queues[a.first]
 }
 
-// hasten makes waiting items due, whatever is stored. Those that the adopter has not
-// moved yet are due as soon as it has.
+// hasten makes waiting items of this queue due, whatever is stored.
 func (q *queue) hasten(keys []vault.EventKey) int {
 	ids := make([]itemID, len(keys))
 	for i, key := range keys {
 		ids[i] = idOf(key.ID)
-		if key.Queue == q.name {
-			q.index.put(key, time.Time{})
-		}
+		q.index.put(key, time.Time{})
 	}
 	q.index.change(ids, func(e *entry) { e.due, e.forced = 0, true })
 	return len(keys)
