@@ -114,7 +114,7 @@ func (d *Delivery) attempt(p *part) {
 	case !made:
 		_ = d.queue(p, time.Now()) // the failure is logged; Settle tries again
 	case result.Err != nil:
-		d.log(p.target).Warn("message not taken, it is queued", zap.Error(result.Err))
+		d.log(p.target).Warn("message not delivered, it waits in the queue", zap.Error(result.Err))
 		_ = d.queue(p, time.Now().Add(max(minDelay, result.RetryAfter)))
 	default:
 		d.take(p, result)
