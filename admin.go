@@ -3,6 +3,7 @@
 package wechat
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,8 +14,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
@@ -29,12 +30,16 @@ func init() {
 // Admin adds the requests of operators to Caddy's admin API. No answer contains
 // a secret.
 //
-//	GET  /wechat/dead-events   authorisation events that could not be delivered, by client
-//	GET  /wechat/authorizers   appids with a record, also those that have withdrawn; ?component=
-//	POST /wechat/sync          ask WeChat for a page of its authorizers and store what is missing; ?component=&offset=
-//	POST /wechat/reseal        seal a part of what is stored with the current key; ?component=&offset=
+//	GET  /wechat/events           what waits for delivery, and dead letters, without bodies; ?client=&target=&state=&cursor=&limit=
+//	POST /wechat/events/replay    deliver it at once; ?client=&target=&event_id=&since=&state=, or ?all=true
+//	POST /wechat/events/discard   delete it; the same
+//	POST /wechat/events/test      send a test to the targets of a client; ?client=&target=
+//	GET  /wechat/authorizers      appids with a record, also those that have withdrawn; ?component=
+//	POST /wechat/sync             ask WeChat for a page of its authorizers and store what is missing; ?component=&offset=
+//	POST /wechat/reseal           seal a part of what is stored with the current key; ?component=&offset=
 //
-// The component may be left out if there is only one. A page of /wechat/sync
+// Package operate says what the requests of /wechat/events take and answer. The
+// component may be left out if there is only one. A page of /wechat/sync
 // has 500 authorizers. The answer says how many there are, and the offset of
 // the next page: {"component":"…","next":500,"total":1234}. A page of
 // /wechat/reseal is one of 257 parts. Its answer also says how many files were
@@ -51,31 +56,29 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 // exists, so the handlers look for the state at each request.
 func (Admin) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
-		{Pattern: "/wechat/dead-events", Handler: inForce(http.MethodGet, deadEvents)},
+		{Pattern: "/wechat/events", Handler: inForce(http.MethodGet, onQueues(operate.Queues.List))},
+		{Pattern: "/wechat/events/replay", Handler: inForce(http.MethodPost, onQueues(operate.Queues.Replay))},
+		{Pattern: "/wechat/events/discard", Handler: inForce(http.MethodPost, onQueues(operate.Queues.Discard))},
+		{Pattern: "/wechat/events/test", Handler: inForce(http.MethodPost, onQueues(operate.Queues.Test))},
 		{Pattern: "/wechat/authorizers", Handler: inForce(http.MethodGet, authorizers)},
 		{Pattern: "/wechat/sync", Handler: inForce(http.MethodPost, syncPage)},
 		{Pattern: "/wechat/reseal", Handler: inForce(http.MethodPost, resealPart)},
 	}
 }
 
-// deadEvents answers with all dead letters, sorted by client and time. It reads
-// each of them from the storage.
-func deadEvents(s *state, w http.ResponseWriter, r *http.Request) error {
-	dead := []operate.DeadEvent{}
-	for f := (delivery.Filter{Dead: true}); ; {
-		page, err := s.courier.Events(r.Context(), f)
+// onQueues returns the handler of a request that shows the queues or acts on them. A
+// body is refused: parameters in it would be overlooked, and more be meant than the
+// operator has said.
+func onQueues[Answer any](do func(operate.Queues, context.Context, string) (Answer, error)) func(*state, http.ResponseWriter, *http.Request) error {
+	return func(s *state, w http.ResponseWriter, r *http.Request) error {
+		if r.ContentLength != 0 {
+			return &operate.Error{Status: http.StatusBadRequest, Text: "the request has a body", Remedy: "write the parameters into the query of the URL"}
+		}
+		answer, err := do(operate.Queues{Courier: s.courier, Settings: s.settings.Load().deliveries}, r.Context(), r.URL.RawQuery)
 		if err != nil {
-			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+			return err
 		}
-		for _, letter := range page.Items {
-			dead = append(dead, operate.DeadEvent{
-				Component: letter.Component, Client: letter.Client, AppID: letter.AppID,
-				InfoType: letter.InfoType, Queued: letter.Queued, Attempts: letter.Attempts, Failure: letter.Failure,
-			})
-		}
-		if f.Cursor = page.Next; f.Cursor == "" {
-			return adminJSON(w, dead)
-		}
+		return adminJSON(w, answer)
 	}
 }
 
@@ -169,15 +172,30 @@ func adminJSON(w http.ResponseWriter, answer any) error {
 // the app, it answers 404.
 func inForce(method string, handler func(*state, http.ResponseWriter, *http.Request) error) caddy.AdminHandler {
 	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		if r.Method != method {
-			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed, want " + method)}
+		s, err := current(), error(nil)
+		switch {
+		case r.Method != method:
+			w.Header().Set("Allow", method)
+			err = &operate.Error{Status: http.StatusMethodNotAllowed, Text: "method not allowed, want " + method, Remedy: "use " + method}
+		case s == nil:
+			err = &operate.Error{Status: http.StatusNotFound, Text: "the wechat app is not running", Remedy: "load a configuration with a wechat block"}
+		default:
+			err = handler(s, w, r)
 		}
-		s := current()
-		if s == nil {
-			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("the wechat app is not running")}
-		}
-		return handler(s, w, r)
+		return adminError(w, err)
 	})
+}
+
+// adminError answers with an operate.Error. Caddy answers with all other errors.
+func adminError(w http.ResponseWriter, err error) error {
+	var told *operate.Error
+	if !errors.As(err, &told) {
+		return err
+	}
+	caddy.Log().Named("admin.api").Error("request error", zap.Error(told), zap.Int("status_code", told.Status)) // as Caddy does
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(told.Status)
+	return json.NewEncoder(w).Encode(told)
 }
 
 // current returns the state of the process, nil if no configuration has the

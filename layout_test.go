@@ -41,7 +41,7 @@ var mayImport = []struct{ pkg, arrows string }{
 	{"push", "bizmsg delivery metrics tokens"}, // never gateway: it asks whom a push is for
 	{"authorize", "openapi problem tokens"},
 
-	{"operate", ""},
+	{"operate", "delivery vault"}, // shows what the queues hold, and acts on them
 	{"command", "openapi operate sandbox caddy"},
 
 	{"sandbox", ""}, // a fake that borrowed our code would agree with our mistakes

@@ -3,6 +3,7 @@
 package wechat_test
 
 import (
+	"fmt"
 	"go/ast"
 	"go/importer"
 	"go/parser"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +64,54 @@ func reveals(info *types.Info, node ast.Node) bool {
 	case *ast.CallExpr:
 		called := info.Types[n.Fun]
 		return called.IsValue() && types.TypeString(called.Type, nil) == secret
+	}
+	return false
+}
+
+// What operators are answered can hold neither a secret nor a message: each field is
+// a number, a time, a short text, or made of these, and none is named like something
+// that may not be shown.
+func TestOperatorsAreShownNoSecret(t *testing.T) {
+	hidden := regexp.MustCompile(`(?i)secret|token|ticket|password|credential|key|body|content|payload|message|openid|username|header|url`)
+	answers := 0
+	inspect(t, func(p goPackage, at string, info *types.Info, node ast.Node) {
+		declared, ok := node.(*ast.TypeSpec)
+		if !ok || p.name() != "operate" {
+			return
+		}
+		answer, ok := info.Defs[declared.Name].Type().Underlying().(*types.Struct)
+		if !ok || !strings.Contains(fmt.Sprint(tags(answer)), "json:") {
+			return
+		}
+		answers++
+		for field := range answer.Fields() {
+			if !showable(field.Type()) || hidden.MatchString(field.Name()) {
+				t.Errorf("%s: %s.%s is a %v, in which something could be that operators may not see", at, declared.Name.Name, field.Name(), field.Type())
+			}
+		}
+	})
+	if answers < 6 {
+		t.Errorf("only %d types of answers: has their form changed?", answers)
+	}
+}
+
+func tags(s *types.Struct) (all []string) {
+	for i := range s.NumFields() {
+		all = append(all, s.Tag(i))
+	}
+	return all
+}
+
+// showable reports whether a field of an answer may be of this type: a basic one, a
+// time, another answer, or a list of them. Bytes and interfaces can be anything.
+func showable(t types.Type) bool {
+	switch t := t.(type) {
+	case *types.Basic:
+		return t.Kind() != types.Byte
+	case *types.Slice:
+		return showable(t.Elem())
+	case *types.Named:
+		return types.TypeString(t, nil) == "time.Time" || strings.HasPrefix(types.TypeString(t, nil), module+"/internal/operate.")
 	}
 	return false
 }

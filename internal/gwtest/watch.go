@@ -137,30 +137,41 @@ func (w *watch) placeholder(secret string) string {
 
 // adminPaths are where Caddy's admin API shows what goes on inside.
 var adminPaths = []string{
-	"/config/", "/metrics", "/wechat/dead-events", "/reverse_proxy/upstreams", "/debug/vars",
+	"/config/", "/metrics", "/wechat/events", "/reverse_proxy/upstreams", "/debug/vars",
 	"/debug/pprof/goroutine?debug=1", "/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?debug=1",
 }
 
 // shown is what the admin API shows while the gateway runs.
 func (g *Gateway) shown() (places []Place) {
 	g.t.Helper()
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", g.watch.path("admin"))
-	}}
 	for _, path := range adminPaths {
-		response, err := (&http.Client{Transport: transport}).Get("http://caddy" + path)
-		if err != nil {
-			g.t.Errorf("asking the admin API: %v", err)
-			continue
-		}
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			g.t.Errorf("asking the admin API: %s: %v", path, err)
-		}
-		response.Body.Close()
+		_, body := g.Admin(http.MethodGet, path)
 		places = append(places, Place{Name: "the admin API's " + path, Data: body})
 	}
 	return places
+}
+
+// Admin makes a request to the admin API, without a body, and returns the status and
+// the body of the answer. It needs Options.Watch.
+func (g *Gateway) Admin(method, uri string) (status int, body []byte) {
+	g.t.Helper()
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", g.watch.path("admin"))
+	}}
+	request, err := http.NewRequest(method, "http://caddy"+uri, nil)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		g.t.Errorf("asking the admin API: %v", err)
+		return 0, nil
+	}
+	defer response.Body.Close()
+	if body, err = io.ReadAll(response.Body); err != nil {
+		g.t.Errorf("asking the admin API: %s: %v", uri, err)
+	}
+	return response.StatusCode, body
 }
 
 // written is what is left when the gateway has stopped, beside its log and its

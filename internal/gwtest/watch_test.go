@@ -214,7 +214,7 @@ func TestPlacesAreNotEmpty(t *testing.T) {
 		"the log": `"level":"debug"`, "the access log": `"msg":"handled request"`, "stderr": "",
 		"the Caddy events": `"name":"started"`, "the autosaved configuration": `{file.`, "stored ticket.json": `"box":`,
 		"the answer to POST /wechat/events": "HTTP/1.1 200", "the admin API's /config/": `{file.`,
-		"the admin API's /metrics": "caddy_http_requests_total", "the admin API's /wechat/dead-events": "[]",
+		"the admin API's /metrics": "caddy_http_requests_total", "the admin API's /wechat/events": `"items":[]`,
 		"the admin API's /reverse_proxy/upstreams": "[]", "the admin API's /debug/vars": `"memstats"`,
 		"the admin API's /debug/pprof/goroutine?debug=1": "goroutine profile", "the admin API's /debug/pprof/goroutine?debug=2": "[running]",
 		"the admin API's /debug/pprof/heap?debug=1": "heap profile",
