@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package command has the tools of the command line, caddy wechat. The commands
-// sync and reseal call the admin API of a running gateway. The command sandbox
+// events, sync and reseal call the admin API of a running gateway. The command sandbox
 // simulates WeChat. The command demo runs the sandbox and a gateway in one
 // process. No command needs a secret of a platform.
 //
@@ -29,7 +29,7 @@ import (
 // Commands returns the subcommands of caddy wechat. Each one runs until it has
 // done its work or the process gets an interrupt or SIGTERM.
 func Commands() []*cobra.Command {
-	return []*cobra.Command{syncCommand(), resealCommand(), sandboxCommand(), demoCommand()}
+	return []*cobra.Command{eventsCommand(), syncCommand(), resealCommand(), sandboxCommand(), demoCommand()}
 }
 
 // sandboxCommand returns the command that simulates WeChat for a gateway in

@@ -26,29 +26,22 @@ type paged struct {
 	path  string                                          // of the admin API
 	ended func(out io.Writer, sum operate.Resealed) error // called after the last page with the sum of all
 
-	admin, component string // address of the admin API; component_appid or ""
-	from             int    // offset of the first page
+	admin     adminAPI
+	component string // component_appid or ""
+	from      int    // offset of the first page
 }
 
 // pagedCommand adds to cmd the flags and the function that all such commands
 // have in common. from is the help text of the flag --from.
 func pagedCommand(cmd *cobra.Command, from string, p *paged) *cobra.Command {
-	var address, config, adapter string
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
-		return code(untilSignal(func(ctx context.Context) (err error) {
-			if p.admin, err = caddycmd.DetermineAdminAPIAddress(address, nil, config, adapter); err != nil {
-				return err
-			}
-			return p.run(ctx, os.Stdout)
-		}))
+		return code(untilSignal(func(ctx context.Context) error { return p.run(ctx, os.Stdout) }))
 	})
 	flags := cmd.Flags()
 	flags.StringVar(&p.component, "component", "", "component_appid; may be left out where there is one")
 	flags.IntVar(&p.from, "from", 0, from)
-	flags.StringVar(&address, "address", "", "address of the admin API; default: that of --config, or localhost:2019")
-	flags.StringVarP(&config, "config", "c", "", "configuration file to read the address from")
-	flags.StringVarP(&adapter, "adapter", "a", "", "adapter of the configuration file")
+	p.admin.addFlags(cmd)
 	return cmd
 }
 
@@ -78,20 +71,17 @@ func (p *paged) run(ctx context.Context, out io.Writer) error {
 // resume returns the text that says how to continue.
 func (p *paged) resume(offset int) string { return fmt.Sprintf("go on with --from %d", offset) }
 
-// page makes the gateway do the page at offset, and waits for its answer. It
-// has no limit of time: a page may wait for locks in the storage, or for
-// WeChat.
+// page makes the gateway do the page at offset, and waits for its answer.
 func (p *paged) page(offset int) (page operate.Resealed, err error) {
 	query := url.Values{"offset": {strconv.Itoa(offset)}}
 	if p.component != "" {
 		query.Set("component", p.component)
 	}
-	response, err := caddycmd.AdminAPIRequest(p.admin, http.MethodPost, p.path+"?"+query.Encode(), nil, nil)
+	answer, err := p.admin.request(http.MethodPost, p.path+"?"+query.Encode())
 	if err != nil {
 		return page, err
 	}
-	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(&page); err != nil {
+	if err := json.Unmarshal(answer, &page); err != nil {
 		return page, fmt.Errorf("reading the gateway's answer: %w", err)
 	}
 	return page, nil
