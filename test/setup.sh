@@ -50,10 +50,10 @@ want "the race detector" "gcc libc6-dev" has gcc clang
 want "the tests with a browser" "chromium" has chromium chromium-browser google-chrome google-chrome-stable
 want "the tests with Redis" "redis-server" has redis-server
 want "the tests with Node.js" "nodejs npm" has node
-want "the callers in Python" "python3 python3-requests" has_requests
-want "the callers in PHP" "php-cli php-curl" has_php_curl
+want "the callers and the receiver in Python" "python3 python3-requests" has_requests
+want "the callers and the receiver in PHP" "php-cli php-curl" has_php_curl
 want "the callers in Java" "default-jdk-headless" has javac
-for folder in npm sdk/node transparent; do
+for folder in npm sdk/node transparent receivers/node; do
 	if has node && ! [ "$folder/node_modules/.package-lock.json" -nt "$folder/package-lock.json" ]; then
 		echo "installing the packages of test/$folder"
 		(cd "$folder" && npm ci --loglevel=error >/dev/null) || leave_out "the tests in test/$folder" "npm cannot install their packages"
