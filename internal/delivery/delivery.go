@@ -115,7 +115,7 @@ func (d *Delivery) attempt(p *part) {
 		_ = d.queue(p, time.Now()) // the failure is logged; Settle tries again
 	case result.Err != nil:
 		d.log(p.target).Warn("message not delivered, it waits in the queue", zap.Error(result.Err))
-		_ = d.queue(p, time.Now().Add(max(minDelay, result.RetryAfter)))
+		_ = d.queue(p, time.Now().Add(max(minDelay, min(result.RetryAfter, maxHoldOff))))
 	default:
 		d.take(p, result)
 	}

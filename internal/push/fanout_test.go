@@ -4,6 +4,7 @@ package push
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -228,4 +229,35 @@ func TestEventIsHandledOnceInACluster(t *testing.T) {
 			t.Errorf("%d deliveries: %v", len(got), got)
 		}
 	})
+}
+
+// An application that asks at the first attempt to be left alone for a day is left alone
+// for an hour with this message, as it is at later attempts.
+func TestRetryAfterOfAMessageIsHonouredWithinAnHour(t *testing.T) {
+	for asked, want := range map[string]time.Duration{"": time.Second, "600": 10 * time.Minute, "86400": time.Hour} {
+		t.Run(asked, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				target := w.target("shop", answer{0, 503, ""}, answer{0, 200, "success"})
+				target.RetryFor = 48 * time.Hour
+				answering := target.Transport
+				target.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+					response, err := answering.RoundTrip(r)
+					if err == nil && asked != "" {
+						response.Header.Set("Retry-After", asked)
+					}
+					return response, err
+				})
+				w.push(text(1, "hello"), w.node())
+				time.Sleep(25 * time.Hour)
+				got := w.deliveries()
+				if len(got) != 2 {
+					t.Fatalf("%d deliveries", len(got))
+				}
+				if waited := got[1].at.Sub(got[0].at); waited < want || waited > want+time.Minute {
+					t.Errorf("delivered again after %v, want %v", waited, want)
+				}
+			})
+		})
+	}
 }
