@@ -182,8 +182,7 @@ func TestAllWhoComeWaitForTheNewerTicket(t *testing.T) {
 		w.weixin.SetSwitches(sandbox.Switches{NewSharedTickets: true})
 		w.shared(shop, "jsapi")
 		time.Sleep(115 * time.Minute)
-		w.token(shop)
-		synctest.Wait()
+		w.renewAhead(shop)
 		w.weixin.Inject(sandbox.Fault{Path: askTicket, Latency: time.Second})
 		var all sync.WaitGroup
 		for range 200 {
@@ -212,7 +211,7 @@ func TestTicketIsDroppedWithTheTokens(t *testing.T) {
 		}, problem.ErrUnauthorized},
 		"authorized anew":           {func(w *world) { w.authorizeAgain() }, nil},
 		"authorized elsewhere":      {func(w *world) { here := w.node; w.node = w.start(); w.authorizeAgain(); w.node = here; w.poll() }, nil},
-		"a token is renewed":        {func(w *world) { time.Sleep(112 * time.Minute); w.token(shop); synctest.Wait() }, errKept},
+		"a token is renewed":        {func(w *world) { time.Sleep(112 * time.Minute); w.renewAhead(shop) }, errKept},
 		"the configuration changes": {func(w *world) { w.node.settings.Store(w.settings(1)) }, errKept},
 	} {
 		t.Run(name, func(t *testing.T) {

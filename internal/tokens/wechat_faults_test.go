@@ -163,7 +163,7 @@ func (f wechatFault) test(tr *trial, at fetch, want string) {
 		tr.Errorf("WeChat was called %d times, want at most %d", calls, most)
 	}
 	switch n := int(renewals(tr, slug) - counted); {
-	case slug != served && f.most == 0 && n != calls:
+	case slug != served && f.most == 0 && n != calls && n != calls-1: // one may still be in progress
 		tr.Errorf("%d attempts were counted as %s, WeChat saw %d", n, slug, calls)
 	case slug != served && !f.uncounted && n == 0:
 		tr.Errorf("nothing was counted as %s", slug)

@@ -233,6 +233,16 @@ func (w *world) tokenFrom(n *node, who subject.Subject) *Token {
 	return token
 }
 
+// renewAhead asks for a token that is due for renewal, and waits until it has been renewed.
+// The token that is served may be the one before.
+func (w *world) renewAhead(who subject.Subject) {
+	w.Helper()
+	_, err := w.node.Current(w.Context(), who, theClient)
+	w.must(err)
+	synctest.Wait()
+	w.token(who)
+}
+
 func (w *world) isValid(token *Token, who subject.Subject) {
 	w.Helper()
 	kind := sandbox.KindAuthorizer
