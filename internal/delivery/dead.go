@@ -129,12 +129,16 @@ func (q *queue) keepDead(ctx context.Context, target *Target) error {
 	var old []vault.EventKey
 	if !began.Before(q.deadAt) || len(q.oldest) == 0 {
 		q.deadAt = began.Add(pollInterval) // if the listing fails
+		before := q.dead.Load()
 		keys, err := q.listing(ctx, true)
 		if err != nil {
 			return err
 		}
-		q.dead.Store(int64(len(keys)))
-		q.deadAt = began.Add(max(deadInterval, listingShare*time.Since(began)))
+		interval := deadInterval
+		if q.dead.Swap(int64(len(keys))) != before { // some came meanwhile: nobody knows whether they were listed
+			interval = pollInterval
+		}
+		q.deadAt = began.Add(max(interval, listingShare*time.Since(began)))
 		limit := began.Add(-keepDeadFor).UnixMicro()
 		n, _ := slices.BinarySearchFunc(keys, limit, func(k vault.EventKey, limit int64) int { return cmp.Compare(k.Arrived, limit) })
 		old = q.longDead(keys[:n])

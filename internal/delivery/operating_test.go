@@ -273,6 +273,28 @@ func TestAnOperatorWaitsForTheLock(t *testing.T) {
 	})
 }
 
+// The lock is not taken from another node that delivers, however short the time of
+// the operator is.
+func TestAnOperatorBreaksNoLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		node := c.idle()
+		c.queue(node, account, "a1")
+		unlock, err := c.vault(1).LockQueue(t.Context(), shop)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, err := node.Discard(ctx, delivery.Selection{All: true}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if err := unlock(); err != nil || c.waiting() != 1 {
+			t.Errorf("%v, %d waiting", err, c.waiting())
+		}
+	})
+}
+
 func TestATestSaysWhatTheApplicationAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, nil)

@@ -434,8 +434,16 @@ func TestAPauseEndsWithAReplayOrATest(t *testing.T) {
 				}
 				time.Sleep(3 * time.Second)
 				synctest.Wait()
-				if c.waiting() != 0 {
+				if c.waiting() != 0 || !node.Begin(c.targets[shop]) {
 					t.Error("still paused")
+				}
+				// Also if nothing waits.
+				node.Ended(c.targets[shop], gone(attempt{}))
+				if node.Begin(c.targets[shop]) {
+					t.Error("not paused")
+				}
+				if _, err := end(node); err != nil || !node.Begin(c.targets[shop]) {
+					t.Errorf("still paused, with an empty queue: %v", err)
 				}
 			})
 		})
@@ -554,7 +562,7 @@ func TestHungAttemptsLeaveOneProbe(t *testing.T) {
 			t.Error("not exactly one probe after one that has hung")
 		}
 		node.Ended(target, delivery.Result{Err: errDown}) // it answers
-		if !node.Begin(target) || !node.Begin(target) {
+		if first, second := node.Begin(target), node.Begin(target); !first || !second {
 			t.Error("still bounded after an answer")
 		}
 		node.Ended(target, delivery.Result{})

@@ -30,6 +30,11 @@ type Selection struct {
 	All            bool      // needed if nothing else is set
 }
 
+// empty reports whether nothing is named.
+func (s Selection) empty() bool {
+	return s.Client == "" && s.Target == "" && s.EventID == "" && s.Since.IsZero() && !s.All
+}
+
 // names reports whether items of a queue can be meant.
 func (s Selection) names(name vault.Queue) bool {
 	return (s.Client == "" || s.Client == name.Client) && (s.Target == "" || s.Target == name.Target)
@@ -41,13 +46,17 @@ func (s Selection) means(key vault.EventKey) bool {
 }
 
 // Replay moves dead letters back into their queues, with no attempts made and a
-// whole new time until they are given up, and makes what waits due at once; a pause
-// of the targets ends. Of dead letters at most as many are moved as may wait in the
-// queue, the oldest first. Dead letters of a target that is gone go to the first
-// target of the client; what else no target of this configuration can get stays. It returns how many items these
-// are. It waits for the locks of the queues, which another node may have for a
-// minute or two; ctx ends that. After an error some may have been replayed.
+// whole new time until they are given up, and makes what waits due at once. On this
+// node a pause of the targets that are named ends. Of dead letters at most as many
+// are moved as may wait in the queue, the oldest first. Those of a target that is
+// gone go to the first target of the client; what else no target of this
+// configuration can get stays. It returns how many items these are. It waits for the
+// locks of the queues, which another node may have for a minute or two; ctx ends
+// that. After an error some may have been replayed.
 func (c *Courier) Replay(ctx context.Context, s Selection) (int, error) {
+	if !s.empty() {
+		c.resume(s)
+	}
 	return c.operate(ctx, s, "replay", func(name vault.Queue, keys []vault.EventKey) (int, error) {
 		waiting := len(keys) > 0 && !keys[0].Dead
 		q := c.queue(name)
@@ -57,7 +66,6 @@ func (c *Courier) Replay(ctx context.Context, s Selection) (int, error) {
 		if q == nil {
 			return 0, nil
 		}
-		q.health.resume()
 		defer q.poke()
 		if waiting {
 			return q.hasten(keys), nil
@@ -91,7 +99,7 @@ func (c *Courier) Discard(ctx context.Context, s Selection) (int, error) {
 // operate calls do, under the lock of each queue, with the keys that are meant in it,
 // once for each state, and returns the sum of the results.
 func (c *Courier) operate(ctx context.Context, s Selection, action string, do func(vault.Queue, []vault.EventKey) (int, error)) (sum int, err error) {
-	if s.Client == "" && s.Target == "" && s.EventID == "" && s.Since.IsZero() && !s.All {
+	if s.empty() {
 		return 0, ErrNothingNamed
 	}
 	defer func() {
@@ -132,16 +140,34 @@ func (c *Courier) operate(ctx context.Context, s Selection, action string, do fu
 	return sum, nil
 }
 
+// resume ends the pauses of the targets that are named, also of those with an empty
+// queue.
+func (c *Courier) resume(s Selection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, q := range c.queues {
+		if s.names(name) {
+			q.health.resume()
+			q.poke()
+		}
+	}
+}
+
 // locked calls do with the lock of a queue. A pass on this node ends early for it.
+// Of ctx only the end counts: with a deadline, the vault would take the lock from a
+// node that delivers, see [vault.Vault.LockQueue].
 func (c *Courier) locked(ctx context.Context, name vault.Queue, do func() (int, error)) (int, error) {
 	if q := c.queue(name); q != nil {
 		q.wanted.Add(1)
 		q.poke()
 		defer q.wanted.Add(-1)
 	}
-	unlock, err := c.settings().Vault.LockQueue(ctx, name)
+	waiting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	unlock, err := c.settings().Vault.LockQueue(waiting, name)
 	if err != nil {
-		return 0, err
+		return 0, errors.Join(ctx.Err(), err)
 	}
 	defer unlock() // if that fails, the lock expires by itself
 	return do()
