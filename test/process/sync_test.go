@@ -61,6 +61,9 @@ func TestSyncRebuildsTheStorage(t *testing.T) {
 	if code := half.Wait(); code != 0 || !strings.Contains(half.Printed(), all) {
 		t.Errorf("sync from 500: exit code %d, %s", code, half.Printed())
 	}
+	if n := strings.Count(half.Printed(), "using config from file"); n != 1 {
+		t.Errorf("the configuration file is read %d times for two pages", n)
+	}
 	if got := records(t, folder); got != accounts-500 {
 		t.Errorf("%d records after the last two pages, want %d", got, accounts-500)
 	}
