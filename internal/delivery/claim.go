@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/backoff"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
@@ -89,11 +90,7 @@ func (d *Delivery) joinOther() bool {
 		if !now.Before(c.Until) {
 			return false // the node that claimed it has ended
 		}
-		timer := time.NewTimer(min(claimPollInterval, c.Until.Sub(now)))
-		select {
-		case <-timer.C:
-		case <-d.desk.life.Done():
-			timer.Stop()
+		if !backoff.Wait(d.desk.life, min(claimPollInterval, c.Until.Sub(now))) {
 			return false
 		}
 	}

@@ -42,9 +42,10 @@ type Deliveries struct {
 
 	life context.Context // ends with stop; the attempts in progress end with it
 	stop context.CancelFunc
-	work sync.WaitGroup // the goroutines of deliveries
 
 	mu       sync.Mutex // guards all below
+	active   int        // goroutines of deliveries
+	idle     *sync.Cond // of mu; signalled when active is 0
 	running  map[string]*Delivery
 	seen     Seen                 // ids of messages, also of those in running
 	closing  bool                 // nothing is sent directly any more
@@ -55,6 +56,7 @@ type Deliveries struct {
 // NewDeliveries returns Deliveries that queue what is not taken with the courier.
 func NewDeliveries(courier *Courier) *Deliveries {
 	ds := &Deliveries{courier: courier, settings: courier.settings, running: make(map[string]*Delivery), pairs: make(map[string]time.Time)}
+	ds.idle = sync.NewCond(&ds.mu)
 	ds.life, ds.stop = context.WithCancel(context.Background())
 	return ds
 }
@@ -82,12 +84,21 @@ func (ds *Deliveries) Open(item Item, targets []*Target, mayRepeat bool) *Delive
 	}
 	d := newDelivery(ds, item, targets, now)
 	ds.running[item.ID] = d
-	if ds.closing { // Finish waits for those before
-		go d.run(mayRepeat)
-	} else {
-		ds.work.Go(func() { d.run(mayRepeat) })
-	}
+	ds.spawn(func() { d.run(mayRepeat) })
 	return d
+}
+
+// spawn runs do on a goroutine for which Finish waits. The caller holds mu.
+func (ds *Deliveries) spawn(do func()) {
+	ds.active++
+	go func() {
+		do()
+		ds.mu.Lock()
+		defer ds.mu.Unlock()
+		if ds.active--; ds.active == 0 {
+			ds.idle.Broadcast()
+		}
+	}()
 }
 
 // forget ends the time in which repetitions of a message get its reply.
@@ -133,7 +144,11 @@ func (ds *Deliveries) Finish(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	ds.stop()
-	ds.work.Wait()
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	for ds.active > 0 {
+		ds.idle.Wait()
+	}
 }
 
 // sayOnce reports whether it is a day since this was said last.

@@ -112,10 +112,10 @@ func (d *Delivery) attempt(p *part) {
 	}
 	switch {
 	case !made:
-		_ = d.queue(p, time.Now()) // the failure is logged; Settle tries again
+		d.queue(p, time.Now())
 	case result.Err != nil:
 		d.log(p.target).Warn("message not delivered, it waits in the queue", zap.Error(result.Err))
-		_ = d.queue(p, time.Now().Add(max(minDelay, min(result.RetryAfter, maxHoldOff))))
+		d.queue(p, time.Now().Add(max(minDelay, min(result.RetryAfter, maxHoldOff))))
 	default:
 		d.take(p, result)
 	}

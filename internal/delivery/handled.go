@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/backoff"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
@@ -49,11 +50,6 @@ func (ds *Deliveries) Sweep(ctx context.Context) {
 				s.Log.Warn("deleting old notes of messages failed", zap.String("component", queue.Component), zap.Error(err))
 			}
 		}
-		timer := time.NewTimer(sweepInterval)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		backoff.Wait(ctx, sweepInterval)
 	}
 }

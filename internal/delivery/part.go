@@ -37,29 +37,37 @@ func (p *part) isQueued() bool {
 }
 
 // queue stores the item in the queue of a target that has not taken it. If the storage
-// fails, it tries again for keepTrying. In the end the item is lost, which is logged:
-// WeChat has had its 503 then and does not ask again.
-func (d *Delivery) queue(p *part, due time.Time) error {
-	end := time.Now().Add(keepTrying)
-	for failures := 1; ; failures++ {
-		ctx, cancel := context.WithTimeout(context.Background(), storageTimeout)
-		err := d.queueUntil(ctx, p, due)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		if time.Now().After(end) {
-			d.log(p.target).Error("message lost: the application has not taken it, and it cannot be queued", zap.Error(err))
-			return err
-		}
-		timer := time.NewTimer(backoff.Delay(failures, minDelay, pollInterval))
-		select {
-		case <-timer.C:
-		case <-d.desk.life.Done(): // once more at once, and then it is over
-			end = time.Now()
-		}
-		timer.Stop()
+// fails, it tries again in the background.
+func (d *Delivery) queue(p *part, due time.Time) {
+	if d.queueOnce(p, due) == nil {
+		return
 	}
+	d.desk.mu.Lock()
+	defer d.desk.mu.Unlock()
+	d.desk.spawn(func() { d.keepQueueing(p, due) })
+}
+
+// keepQueueing tries for keepTrying to store the item. In the end it is lost, which is
+// logged: WeChat has had its 503 then, and does not ask again.
+func (d *Delivery) keepQueueing(p *part, due time.Time) {
+	for end, failures := time.Now().Add(keepTrying), 1; ; failures++ {
+		backoff.Wait(d.desk.life, backoff.Delay(failures, minDelay, pollInterval))
+		err := d.queueOnce(p, due) // once more if life has ended
+		switch {
+		case err == nil:
+			return
+		case time.Now().After(end) || d.desk.life.Err() != nil:
+			d.log(p.target).Error("message lost: the application has not taken it, and it cannot be queued", zap.Error(err))
+			return
+		}
+	}
+}
+
+// queueOnce is queueUntil within storageTimeout.
+func (d *Delivery) queueOnce(p *part, due time.Time) error {
+	ctx, cancel := context.WithTimeout(context.Background(), storageTimeout)
+	defer cancel()
+	return d.queueUntil(ctx, p, due)
 }
 
 // queueUntil stores the item in the queue of a target, unless the target has taken it

@@ -308,6 +308,30 @@ func TestStorageFails(t *testing.T) {
 	})
 }
 
+// The gateway itself goes on to store a message for which WeChat was answered 503, and
+// WeChat is told soon.
+func TestStorageComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.target("shop", answer{0, 500, ""}, answer{0, 200, "success"})
+		n := w.node()
+		synctest.Wait()
+		w.memory.Intercept(func(context.Context, vaulttest.Op, string) error { return errors.New("disk full") })
+		if shown, attempt := w.push(text(1, "hello"), n); shown != "unavailable" || attempt != 3 {
+			t.Errorf("%q at attempt %d", shown, attempt)
+		}
+		if took := time.Since(w.deliveries()[0].at); took > time.Second {
+			t.Errorf("three answers took %v", took)
+		}
+		time.Sleep(30 * time.Second)
+		w.memory.Intercept(nil)
+		time.Sleep(time.Minute)
+		if got := w.deliveries(); len(got) != 2 || w.waiting() != 0 {
+			t.Errorf("%d deliveries, %d wait", len(got), w.waiting())
+		}
+	})
+}
+
 // Where WeChat does not ask again after it has hung up, messages are answered in time
 // from the third on, for an hour.
 func TestWeChatDoesNotRepeat(t *testing.T) {
