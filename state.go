@@ -59,7 +59,7 @@ type state struct {
 	storage *vault.Reloadable // that of the current settings
 	vault   *vault.Vault      // over storage; one for the process, because it hands locks on within it
 	keeper  *tokens.Keeper
-	memory  *memory // the keeper's, for resize
+	memory  *memory        // the keeper's, for resize
 	seen    *delivery.Seen // events that were pushed
 	limits  *authorize.Limits
 	bodies  *relay.Memory // of the calls of all configurations: requests of an old one go on
