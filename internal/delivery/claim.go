@@ -111,9 +111,7 @@ func (d *Delivery) findClaim() (vault.ClaimKey, vault.Claim, error) {
 // queued meanwhile, in case the other one ends, is taken out again.
 func (d *Delivery) adopt(c vault.Claim, now time.Time) {
 	for _, p := range d.parts {
-		if p.take() { // or it is in the queue, from there
-			d.withdraw(p)
-		}
+		p.taken.Store(true) // or it is in the queue, from there
 	}
 	left := replyLife - now.Sub(c.Answered)
 	if left > 0 {
@@ -122,6 +120,9 @@ func (d *Delivery) adopt(c vault.Claim, now time.Time) {
 		d.mu.Unlock()
 	}
 	d.end(max(left, 0))
+	for _, p := range d.parts {
+		d.withdraw(p)
+	}
 }
 
 // markRepeated tells the node that made the claim that WeChat has asked again.

@@ -130,11 +130,16 @@ func (d *Delivery) attempt(p *part) {
 	}
 }
 
-// take notes that a target has taken the item, and its reply.
+// take notes that a target has taken the item, and its reply. The reply does not wait for
+// the storage.
 func (d *Delivery) take(p *part, result Result) {
-	if p.take() {
-		d.withdraw(p)
-	}
+	p.taken.Store(true)
+	d.answer(p, result)
+	d.withdraw(p)
+}
+
+// answer notes what a target has answered. The first reply is that of the delivery.
+func (d *Delivery) answer(p *part, result Result) {
 	metrics.Delivered(p.target.Client, p.target.Name, string(d.item.Kind), metrics.Taken)
 	if result.Unusable != nil {
 		d.log(p.target).Warn("the answer of the application is no reply, nothing is sent to the follower", zap.Error(result.Unusable),

@@ -5,6 +5,7 @@ package delivery
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,21 +16,13 @@ import (
 // part is the delivery to one target.
 type part struct {
 	target *Target
+	taken  atomic.Bool // the target has taken the item
 
-	mu     sync.Mutex // guards all below; held while the item is queued, too
-	taken  bool       // the target has taken the item
+	mu     sync.Mutex // guards queued; held while the item is queued, too
 	queued bool       // the item is in the queue of the target
 }
 
-// take notes that the target has taken the item, and reports whether it was queued
-// before.
-func (p *part) take() (queued bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.taken = true
-	return p.queued
-}
-
+// isQueued reports whether the item is in the queue. It waits while it is being stored.
 func (p *part) isQueued() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -75,7 +68,7 @@ func (d *Delivery) queueOnce(p *part, due time.Time) error {
 func (d *Delivery) queueUntil(ctx context.Context, p *part, due time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.taken || p.queued {
+	if p.taken.Load() || p.queued {
 		return nil
 	}
 	if err := d.desk.courier.Enqueue(ctx, d.item, []*Target{p.target}, due); err != nil {
@@ -85,9 +78,12 @@ func (d *Delivery) queueUntil(ctx context.Context, p *part, due time.Time) error
 	return nil
 }
 
-// withdraw takes the item out of the queue again, because the attempt during which it
-// was queued has succeeded. If that fails, the application gets the item a second time.
+// withdraw takes an item that was taken out of the queue again, if it was queued during
+// the attempt. If that fails, the application gets the item a second time.
 func (d *Delivery) withdraw(p *part) {
+	if !p.isQueued() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), storageTimeout)
 	defer cancel()
 	if err := d.desk.courier.Withdraw(ctx, d.item, p.target); err != nil {

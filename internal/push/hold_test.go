@@ -308,6 +308,28 @@ func TestStorageFails(t *testing.T) {
 	})
 }
 
+// A reply does not wait for a storage that hangs, nor does silence.
+func TestStorageHangs(t *testing.T) {
+	for _, body := range []string{reply("hi"), "success"} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.target("shop", answer{4 * time.Second, 200, body})
+			n := w.node()
+			synctest.Wait()
+			w.memory.Intercept(func(ctx context.Context, _ vaulttest.Op, _ string) error {
+				<-ctx.Done()
+				return ctx.Err()
+			})
+			began := time.Now()
+			if shown, attempt := w.push(text(1, "hello"), n); shown != body || attempt != 1 || time.Since(began) != 4*time.Second {
+				t.Errorf("%q at attempt %d after %v", shown, attempt, time.Since(began))
+			}
+			time.Sleep(time.Minute)
+			w.memory.Intercept(nil)
+		})
+	}
+}
+
 // The gateway itself goes on to store a message for which WeChat was answered 503, and
 // WeChat is told soon.
 func TestStorageComesBack(t *testing.T) {
