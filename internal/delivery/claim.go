@@ -19,25 +19,41 @@ const claimPollInterval = 250 * time.Millisecond
 
 // claim is what the storage knows of a delivery that takes long.
 type claim struct {
-	mu  sync.Mutex     // guards key; held while the claim is stored, too
+	turn turn // of whoever stores it
+
+	mu  sync.Mutex     // guards key
 	key vault.ClaimKey // zero: this node has not written a claim
+}
+
+// written returns the key of the claim that this node has written, zero if it has not.
+func (c *claim) written() vault.ClaimKey {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.key
 }
 
 // writeClaim lets the other nodes know that this one delivers the message. If the
 // storage fails, the delivery goes on without a claim.
 func (d *Delivery) writeClaim() {
-	d.claim.mu.Lock()
-	defer d.claim.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), storageTimeout)
+	defer cancel()
+	if d.claim.turn.take(ctx) != nil {
+		return
+	}
+	defer d.claim.turn.leave()
 	select {
 	case <-d.ended: // just now
 		return
 	default:
 	}
 	key := vault.ClaimKey{Component: d.item.Component, ID: d.item.ID, Made: d.began}
-	if err := d.storeClaim(key, vault.Claim{Until: d.began.Add(directTimeout)}); err == nil {
-		d.claim.key = key
-		time.AfterFunc(vault.ClaimLife, func() { d.removeClaim(key) })
+	if !d.storeClaim(ctx, key, vault.Claim{Until: d.began.Add(directTimeout)}) {
+		return
 	}
+	d.claim.mu.Lock()
+	d.claim.key = key
+	d.claim.mu.Unlock()
+	time.AfterFunc(vault.ClaimLife, func() { d.removeClaim(key) })
 }
 
 // answerClaim notes the end of the delivery in its claim, if there is one.
@@ -45,21 +61,24 @@ func (d *Delivery) answerClaim() {
 	d.mu.Lock()
 	reply := d.reply
 	d.mu.Unlock()
-	d.claim.mu.Lock()
-	defer d.claim.mu.Unlock()
-	if d.claim.key.ID != "" {
-		_ = d.storeClaim(d.claim.key, vault.Claim{Until: d.began.Add(directTimeout), Answered: time.Now(), Reply: reply})
+	ctx, cancel := context.WithTimeout(context.Background(), 2*storageTimeout) // it may be being written
+	defer cancel()
+	if d.claim.turn.take(ctx) != nil {
+		return
+	}
+	defer d.claim.turn.leave()
+	if key := d.claim.written(); key.ID != "" {
+		d.storeClaim(ctx, key, vault.Claim{Until: d.began.Add(directTimeout), Answered: time.Now(), Reply: reply})
 	}
 }
 
-func (d *Delivery) storeClaim(key vault.ClaimKey, c vault.Claim) error {
-	ctx, cancel := context.WithTimeout(context.Background(), storageTimeout)
-	defer cancel()
+// storeClaim reports whether the claim is stored.
+func (d *Delivery) storeClaim(ctx context.Context, key vault.ClaimKey, c vault.Claim) bool {
 	err := d.desk.settings().Vault.StoreClaim(ctx, key, c)
 	if err != nil {
 		d.desk.log(d.item).Warn("a message may be delivered twice: its delivery could not be noted", zap.Error(err))
 	}
-	return err
+	return err == nil
 }
 
 // removeClaim deletes a claim that is no longer found. What fails is left to a sweep.
@@ -140,9 +159,7 @@ func (d *Delivery) RepeatedSince(visits int) bool {
 	if d.Visits() > visits {
 		return true
 	}
-	d.claim.mu.Lock()
-	key := d.claim.key
-	d.claim.mu.Unlock()
+	key := d.claim.written()
 	if key.ID == "" {
 		return false
 	}

@@ -48,11 +48,11 @@ type Delivery struct {
 
 func newDelivery(desk *Deliveries, item Item, targets []*Target, now time.Time) *Delivery {
 	d := &Delivery{
-		desk: desk, item: item, began: now, decided: make(chan struct{}), ended: make(chan struct{}), open: true,
+		desk: desk, item: item, began: now, decided: make(chan struct{}), ended: make(chan struct{}), open: true, claim: claim{turn: newTurn()},
 		running: len(targets), visits: 1,
 	}
 	for _, target := range targets {
-		d.parts = append(d.parts, &part{target: target})
+		d.parts = append(d.parts, &part{target: target, turn: newTurn()})
 		if !target.NoReply {
 			d.waiting++
 		}
@@ -107,7 +107,7 @@ func (d *Delivery) slow() {
 // attempt makes the direct attempt for one target, and queues what it does not take.
 func (d *Delivery) attempt(p *part) {
 	result, made := Result{}, false
-	if !p.isQueued() { // else another node had it, and has ended
+	if !p.queued.Load() { // else another node had it, and has ended
 		result, made = d.desk.send(p.target, d.item)
 	}
 	switch {

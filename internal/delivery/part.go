@@ -4,7 +4,6 @@ package delivery
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,17 +16,28 @@ import (
 type part struct {
 	target *Target
 	taken  atomic.Bool // the target has taken the item
-
-	mu     sync.Mutex // guards queued; held while the item is queued, too
-	queued bool       // the item is in the queue of the target
+	queued atomic.Bool // the item is in the queue of the target
+	turn   turn        // of whoever changes the queue
 }
 
-// isQueued reports whether the item is in the queue. It waits while it is being stored.
-func (p *part) isQueued() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.queued
+// turn is a lock that may be held while the storage works: it can be waited for within
+// a context.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+// take waits for the turn until ctx ends.
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
+
+// leave ends what take has begun.
+func (t turn) leave() { <-t }
 
 // queue stores the item in the queue of a target that has not taken it. If the storage
 // fails, it tries again in the background.
@@ -66,27 +76,37 @@ func (d *Delivery) queueOnce(p *part, due time.Time) error {
 // queueUntil stores the item in the queue of a target, unless the target has taken it
 // or it is queued already. It waits for the storage until ctx ends.
 func (d *Delivery) queueUntil(ctx context.Context, p *part, due time.Time) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.taken.Load() || p.queued {
+	if p.taken.Load() || p.queued.Load() {
+		return nil
+	}
+	if err := p.turn.take(ctx); err != nil {
+		return err
+	}
+	defer p.turn.leave()
+	if p.taken.Load() || p.queued.Load() {
 		return nil
 	}
 	if err := d.desk.courier.Enqueue(ctx, d.item, []*Target{p.target}, due); err != nil {
 		return err
 	}
-	p.queued = true
+	p.queued.Store(true)
 	return nil
 }
 
 // withdraw takes an item that was taken out of the queue again, if it was queued during
 // the attempt. If that fails, the application gets the item a second time.
 func (d *Delivery) withdraw(p *part) {
-	if !p.isQueued() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), storageTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*storageTimeout) // it may be being queued
 	defer cancel()
-	if err := d.desk.courier.Withdraw(ctx, d.item, p.target); err != nil {
+	err := p.turn.take(ctx)
+	if err == nil {
+		defer p.turn.leave()
+		if !p.queued.Load() {
+			return
+		}
+		err = d.desk.courier.Withdraw(ctx, d.item, p.target)
+	}
+	if err != nil {
 		d.log(p.target).Warn("a message that was taken may be delivered again", zap.Error(err))
 	}
 }
