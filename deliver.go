@@ -157,6 +157,7 @@ func (d Deliveries) provision(ctx caddy.Context, resolve resolver) (targets []*d
 		case err != nil:
 			return nil, fmt.Errorf("deliver: %w", err)
 		}
+		target.Place = i
 		targets = append(targets, target)
 	}
 	return targets, nil

@@ -61,6 +61,9 @@ func TestATargetHasWhatIsConfigured(t *testing.T) {
 		t.Fatal(targets)
 	}
 	main, other := targets[0], targets[1]
+	if main.Place != 0 || other.Place != 1 {
+		t.Errorf("their places are %d and %d", main.Place, other.Place)
+	}
 	type facts struct {
 		Queue                   string
 		Timeout, RetryFor       time.Duration

@@ -3,7 +3,6 @@
 package delivery
 
 import (
-	"cmp"
 	"container/heap"
 	"encoding/hex"
 	"slices"
@@ -30,29 +29,6 @@ type index struct {
 
 // itemID is the ID of an item, decoded.
 type itemID [16]byte
-
-// account has the items of one account. Only the first is tried.
-type account struct {
-	appID string
-	items []*entry // in the order of arrival
-	place int      // in the heap; -1 if an item is being tried
-	tried *entry   // that item; nil if none is
-}
-
-// entry is one item. Its fields below due are guarded by the index; due is in Unix
-// nanoseconds, 0 for an item of which this node does not know it.
-type entry struct {
-	account *account
-	id      itemID
-	arrived int64 // Unix microseconds
-	due     int64
-	age     uint32 // of the index when it was stored here; less if it was listed since
-
-	forced    bool // an operator wants it now: no stored time holds it up
-	woken     bool // it was made due because the target has recovered, and not tried since
-	doubtful  bool // it failed when others were taken: it says nothing about the target
-	withdrawn bool // it was taken by a direct attempt while it was being tried
-}
 
 func newIndex(queue vault.Queue) *index {
 	return &index{
@@ -139,17 +115,6 @@ func (x *index) add(key vault.EventKey, due time.Time, age uint32) {
 	} else {
 		x.fix(a)
 	}
-}
-
-// replaces removes e if it is a copy of the item at key that came later and is not
-// being tried, and reports that. All nodes must keep the same copy, the first one.
-func (x *index) replaces(key vault.EventKey, e *entry) bool {
-	if key.Arrived >= e.arrived || e.account.tried == e {
-		return false
-	}
-	x.repeats = append(x.repeats, x.key(e))
-	x.remove(e)
-	return true
 }
 
 // remove removes an item that is in the index, and makes its account ready if it
@@ -256,52 +221,6 @@ func (x *index) withdraw(id itemID) *vault.EventKey {
 	return &key
 }
 
-// beginListing is called before the queue is listed, with merge afterwards, or
-// failedListing.
-func (x *index) beginListing() (age uint32) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.age++
-	return x.age
-}
-
-// failedListing is called if a listing has failed.
-func (x *index) failedListing() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.age--
-}
-
-// merge adds the items that were listed, and removes those that were not, which
-// other nodes have delivered: but not what has come since the listing began, nor
-// what is being tried.
-func (x *index) merge(keys []vault.EventKey, age uint32) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	listed := make(map[itemID]struct{}, len(keys))
-	x.repeats = nil
-	for _, key := range keys {
-		listed[idOf(key.ID)] = struct{}{}
-	}
-	for id, e := range x.entries {
-		if _, there := listed[id]; !there && e.age < age && e.account.tried != e {
-			x.remove(e)
-		}
-	}
-	for _, key := range keys {
-		x.add(key, time.Time{}, age-1)
-	}
-}
-
-// takeRepeats returns the keys of further copies of items, once.
-func (x *index) takeRepeats() []vault.EventKey {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	repeats := x.repeats
-	x.repeats = nil
-	return repeats
-}
-
 // before returns the items that arrived before a time.
 func (x *index) before(arrived time.Time) (found []*entry) {
 	x.mu.Lock()
@@ -389,39 +308,3 @@ func (x *index) waiting() int {
 	defer x.mu.Unlock()
 	return len(x.entries) + len(x.storing)
 }
-
-func compareEntries(a, b *entry) int {
-	return cmp.Or(cmp.Compare(a.arrived, b.arrived), slices.Compare(a.id[:], b.id[:]))
-}
-
-// accounts implements heap.Interface: the account whose first item is due first,
-// and of several that which arrived first.
-type accounts []*account
-
-func (h accounts) Len() int { return len(h) }
-
-func (h accounts) Less(i, j int) bool {
-	a, b := h[i].items[0], h[j].items[0]
-	return cmp.Or(cmp.Compare(a.due, b.due), compareEntries(a, b)) < 0
-}
-
-func (h accounts) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i, j
-}
-
-func (h *accounts) Push(a any) {
-	a.(*account).place = len(*h)
-	*h = append(*h, a.(*account))
-}
-
-func (h *accounts) Pop() any {
-	last := len(*h) - 1
-	a := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	a.place = -1
-	return a
-}
-
-var _ heap.Interface = (*accounts)(nil)
