@@ -136,7 +136,7 @@ func (r *rotation) push(ctx context.Context) {
 		case 0:
 			err = r.WeChat.PushTicket(r.Context())
 		case 1:
-			_, err = r.WeChat.PushMessage(r.Context(), gwtest.OfficialAccount, "o1", gwtest.HelloMessage+serial)
+			_, err = r.WeChat.Push(r.Context(), r.WeChat.Text(gwtest.OfficialAccount, "o1", serial))
 		case 2:
 			err = r.WeChat.PushEvent(r.Context(), "notify_3rd_wxa_auth", "<appid>"+gwtest.MiniProgram+"</appid>"+serial)
 		}
