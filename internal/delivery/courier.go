@@ -133,12 +133,11 @@ func (c *Courier) Ended(t *Target, r Result) {
 	note(h, q, t, r, nil, c.settings().Log)
 }
 
-// late reports whether the target takes nothing at the moment, although it is being
-// tried.
-func (c *Courier) late(t *Target) bool {
+// silence returns how long the target has taken nothing, although it is being tried.
+func (c *Courier) silence(t *Target) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.healthOf(t.Queue()).late()
+	return c.healthOf(t.Queue()).silence()
 }
 
 // healthOf returns what is known about a target. The caller holds mu.

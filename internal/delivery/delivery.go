@@ -16,7 +16,8 @@ import (
 
 const (
 	// settleGrace is how long the reply of one target waits for the answers of the
-	// others, so that what they take within a few milliseconds need not be queued.
+	// others, so that what they take within a few milliseconds need not be queued. Nobody
+	// waits for a target that is late.
 	settleGrace = 25 * time.Millisecond
 	// keepTrying is how long a message that the storage does not take is offered to it
 	// again. WeChat has given up by then.
@@ -52,11 +53,12 @@ func newDelivery(desk *Deliveries, item Item, targets []*Target, now time.Time) 
 		running: len(targets), visits: 1,
 	}
 	for _, target := range targets {
-		d.parts = append(d.parts, &part{target: target, turn: newTurn()})
+		d.parts = append(d.parts, &part{target: target, turn: newTurn(), ended: make(chan struct{})})
 		if !target.NoReply {
 			d.waiting++
 		}
 	}
+	d.findLate()
 	return d
 }
 
@@ -84,7 +86,13 @@ func (d *Delivery) run(mayRepeat bool) {
 	}
 	var attempts sync.WaitGroup
 	for _, p := range d.parts {
-		attempts.Go(func() { d.attempt(p) })
+		attempts.Go(func() {
+			direct := !p.queued.Load() // else another node had it, and has ended
+			if direct && p.late {      // when another one replies, nobody has to wait for the storage
+				attempts.Go(func() { d.queue(p, d.began.Add(directTimeout)) })
+			}
+			d.attempt(p, direct)
+		})
 	}
 	slow := time.AfterFunc(claimAfter, d.slow)
 	attempts.Wait()
@@ -104,10 +112,12 @@ func (d *Delivery) slow() {
 	d.writeClaim()
 }
 
-// attempt makes the direct attempt for one target, and queues what it does not take.
-func (d *Delivery) attempt(p *part) {
+// attempt makes the direct attempt for one target, if there is to be one, and queues what
+// it does not take.
+func (d *Delivery) attempt(p *part, direct bool) {
+	defer close(p.ended)
 	result, made := Result{}, false
-	if !p.queued.Load() { // else another node had it, and has ended
+	if direct {
 		result, made = d.desk.send(p.target, d.item)
 	}
 	switch {
@@ -190,9 +200,20 @@ func (d *Delivery) end(life time.Duration) {
 	time.AfterFunc(life, func() { d.desk.forget(d) })
 }
 
-// isLate reports whether one of the targets takes nothing at the moment.
-func (d *Delivery) isLate() bool {
-	return slices.ContainsFunc(d.parts, func(p *part) bool { return d.desk.courier.late(p.target) })
+// findLate marks the parts whose targets take nothing at the moment, while others do. If
+// all targets are as slow, none is late.
+func (d *Delivery) findLate() {
+	if len(d.parts) < 2 {
+		return
+	}
+	silences := make([]time.Duration, len(d.parts))
+	for i, p := range d.parts {
+		silences[i] = d.desk.courier.silence(p.target)
+	}
+	usual := slices.Min(silences)
+	for i, p := range d.parts {
+		p.late = silences[i] > usual+lateAfter
+	}
 }
 
 func (d *Delivery) hasReply() bool {
@@ -207,17 +228,21 @@ func (d *Delivery) hasReply() bool {
 // attempt has ended. The error is that of the storage; the push must not be
 // acknowledged then.
 func (d *Delivery) Settle(ctx context.Context) ([]byte, error) {
-	if d.hasReply() && !d.isLate() {
-		select {
-		case <-d.ended:
-		case <-time.After(settleGrace):
-		}
+	grace, cancel := context.WithTimeout(ctx, settleGrace)
+	defer cancel()
+	if !d.hasReply() { // time has been given
+		cancel()
 	}
 	due := d.began.Add(directTimeout)
 	errs := make([]error, len(d.parts))
 	var queueing sync.WaitGroup
 	for i, p := range d.parts {
-		queueing.Go(func() { errs[i] = d.queueUntil(ctx, p, due) })
+		queueing.Go(func() {
+			if !p.late {
+				p.wait(grace)
+			}
+			errs[i] = d.queueUntil(ctx, p, due)
+		})
 	}
 	queueing.Wait()
 	if err := errors.Join(errs...); err != nil {

@@ -19,8 +19,8 @@ const (
 	// hungAfter is the number of attempts in a row without an answer after which
 	// new messages are queued at once.
 	hungAfter = 3
-	// lateAfter is the time without a success after which nobody waits a moment
-	// longer for a target before the item is queued for it.
+	// lateAfter is by how much longer a target must have taken nothing than the other
+	// targets of a message to be late: nobody waits for it before the item is queued.
 	lateAfter = 100 * time.Millisecond
 	// maxDirect is the number of direct attempts that may run at a time.
 	maxDirect = 256
@@ -65,12 +65,15 @@ func (h *health) ended() {
 	h.direct--
 }
 
-// late reports whether the target has taken nothing for lateAfter, although direct
-// attempts are running.
-func (h *health) late() bool {
+// silence returns how long the target has taken nothing, although direct attempts are
+// running; 0 if none are.
+func (h *health) silence() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.direct > 0 && time.Since(h.since) > lateAfter
+	if h.direct == 0 {
+		return 0
+	}
+	return time.Since(h.since)
 }
 
 // paused reports whether the target gets nothing because it has answered 410. The

@@ -15,9 +15,22 @@ import (
 // part is the delivery to one target.
 type part struct {
 	target *Target
-	taken  atomic.Bool // the target has taken the item
-	queued atomic.Bool // the item is in the queue of the target
-	turn   turn        // of whoever changes the queue
+	late   bool          // see findLate; never changed afterwards
+	ended  chan struct{} // closed when the direct attempt has ended
+	taken  atomic.Bool   // the target has taken the item
+	queued atomic.Bool   // the item is in the queue of the target
+	turn   turn          // of whoever changes the queue
+}
+
+// wait returns when the target has the item, or the direct attempt has ended, or ctx.
+func (p *part) wait(ctx context.Context) {
+	if p.taken.Load() || p.queued.Load() {
+		return
+	}
+	select {
+	case <-p.ended:
+	case <-ctx.Done():
+	}
 }
 
 // turn is a lock that may be held while the storage works: it can be waited for within

@@ -29,7 +29,7 @@ func TestFirstReplyWins(t *testing.T) {
 	}{
 		"the first of two replies, not the first by name": {
 			map[string]application{"a": {answer{2 * time.Second, 200, reply("a")}, false}, "b": {answer{time.Second, 200, reply("b")}, false}},
-			reply("b"), time.Second, 1},
+			reply("b"), 1025 * time.Millisecond, 1},
 		"what others take a moment later need not be queued": {
 			map[string]application{"a": {answer{50 * time.Millisecond, 200, reply("a")}, false}, "b": {answer{60 * time.Millisecond, 200, "success"}, false}},
 			reply("a"), 60 * time.Millisecond, 0},
