@@ -26,8 +26,9 @@ const recoveryLimit = 3 * time.Minute
 type aftermath struct {
 	lost     []string // accounts that some gateway can no longer serve, and why
 	slowest  time.Duration
-	searched int64 // bytes of logs and storage
-	records  int   // of accounts in storage
+	settled  time.Duration // until all messages had arrived
+	searched int64         // bytes of logs and storage
+	records  int           // of accounts in storage
 }
 
 // aftermath ends all faults, pushes one ticket, and looks what the gateways are
@@ -50,6 +51,7 @@ func (w *world) aftermath(ctx context.Context) (a aftermath) {
 		return a
 	}
 	w.callEverybody(&a)
+	a.settled = w.deliver.settle(ctx)
 	for _, n := range w.nodes {
 		if err := n.stop(); err != nil {
 			w.record.problem(err.Error())

@@ -22,12 +22,15 @@ type chaos struct {
 	storage storage
 	record  *record
 
+	deliveries *deliveries
+
 	rng    *rand.Rand
 	ending context.Context // for what must not be left half done
 	work   sync.WaitGroup
 
 	weather sync.Mutex // WeChat has one fault at a time
 	outage  sync.Mutex // storage too
+	sick    sync.Mutex // and the application
 	deaths  map[string][]time.Time
 }
 
@@ -51,6 +54,7 @@ var deeds = []deed{
 	{8, (*chaos).pushTicket},
 	{6, (*chaos).changeHabits},
 	{6, (*chaos).takeStorage},
+	{12, (*chaos).breakApplication},
 }
 
 // run draws a deed every second until ctx ends, and then waits until the last

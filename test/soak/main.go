@@ -10,7 +10,9 @@
 // gateways, kills tokens, lets accounts withdraw and come back, takes storage
 // away and WeChat down (chaos.go). What was done is on record (record.go), with
 // what WeChat saw (witness.go), and every call that failed is held against it
-// (judge.go): a failure that nothing on record explains is the gateway's own.
+// (judge.go): a failure that nothing on record explains is the gateway's own. WeChat
+// pushes messages and events for an application that goes down, hangs and fails: what
+// was acknowledged has to arrive (messages.go).
 // When all is quiet again, every account has to work through every gateway
 // without its admin, and no credential may stand in any log, answer or file
 // (aftermath.go).

@@ -77,6 +77,7 @@ func (w *world) print(a aftermath, excused map[kind]int, own, repeated int) {
 	for _, deed := range slices.Sorted(maps.Keys(w.record.deeds)) {
 		line("    "+deed, w.record.deeds[deed], "")
 	}
+	w.deliver.print(a.settled)
 	line("tokens lost", len(a.lost), fmt.Sprintf("%d accounts through %d gateways, the slowest back after %.1f s", accounts, gateways, a.slowest.Seconds()))
 	line("problems", len(w.record.problems), fmt.Sprintf("credentials sought in %.1f MB of logs and storage, %d accounts in it", float64(a.searched)/1e6, a.records))
 }

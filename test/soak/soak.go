@@ -36,6 +36,7 @@ type world struct {
 	nodes   []*node
 	appids  []string
 	callers *callers
+	deliver *deliveries
 	apis    []*httptest.Server
 }
 
@@ -70,16 +71,17 @@ func (w *world) build(ctx context.Context) (err error) {
 	}
 	w.weChat, err = sandbox.New(sandbox.Config{
 		TokenLifetime: lifetime, Overlap: overlap, EventsURL: "http://gateway/wechat/events",
-		Transport: &anyGateway{nodes: &w.nodes, rng: rand.New(rand.NewPCG(w.seed, 0))},
+		MessagesURL: "http://gateway/wechat/messages/$APPID$", Transport: &anyGateway{nodes: &w.nodes, rng: rand.New(rand.NewPCG(w.seed, 0))},
 	})
 	if err != nil {
 		return err
 	}
 	w.witness = &witness{w.weChat, w.record}
+	w.deliver = newDeliveries(w.weChat, w.record)
 	for number := range gateways {
 		api := httptest.NewServer(w.witness.of(number))
 		w.apis = append(w.apis, api)
-		n, err := newNode(w.settings, number, w.storage.directive(), api.URL, "")
+		n, err := newNode(w.settings, number, w.storage.directive(), api.URL, w.deliver.client())
 		if err != nil {
 			return err
 		}
@@ -94,6 +96,7 @@ func (w *world) build(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	w.deliver.appids = w.appids
 	w.callers = newCallers(w.nodes, w.appids, w.record)
 	return nil
 }
@@ -153,9 +156,11 @@ func (w *world) goThrough(ctx context.Context) error {
 	c := &chaos{
 		weChat: w.weChat, nodes: w.nodes, appids: w.appids, storage: w.storage, record: w.record,
 		rng: rand.New(rand.NewPCG(w.seed, 1<<32)), ending: ctx, deaths: make(map[string][]time.Time),
+		deliveries: w.deliver,
 	}
 	var all sync.WaitGroup
 	all.Go(func() { w.callers.run(calling, w.seed, workers, w.rate) })
+	all.Go(func() { w.deliver.run(calling, w.seed) })
 	all.Go(func() { w.tell(calling) })
 	c.run(raging) // also waits until what it has begun is mended
 	enough()
@@ -189,6 +194,9 @@ func (w *world) close() {
 	}
 	for _, api := range w.apis {
 		api.Close()
+	}
+	if w.deliver != nil {
+		w.deliver.server.Close()
 	}
 	if w.storage != nil {
 		w.storage.stop()
