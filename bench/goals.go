@@ -50,6 +50,7 @@ func (r *results) goals() []goal {
 		)
 	}
 	worst, row := r.worst()
+	all = append(all, r.deliveryGoals()...)
 	return append(all,
 		goal{"first byte of a slow download, ms", spreadOf(r.firstBytes[gateway]), 2, false, 2},
 		goal{"requests/s in the worst row: " + row, worst, 2, true, 0.95},

@@ -25,6 +25,7 @@ type report struct {
 	Goals, Parts, Ratios, Figures string
 	Scale, Sizes, Traffic, Slow   string
 	Queues, Stored                string
+	Deliveries                    string
 	CPU, Allocs, Compared         string
 }
 
@@ -48,13 +49,14 @@ func (r *results) publish(ctx context.Context, f *fleet) error {
 		Traffic:     r.trafficTable(),
 		Queues:      r.queueTable(),
 		Stored:      r.storedTable(),
+		Deliveries:  r.deliveryTable(),
 		CPU:         shareTable("of the CPU time", "%", r.cpuShares),
 		Allocs:      shareTable("of the allocations", "a request", r.allocShares),
 		Again:       cmp.Or(strings.Join(r.again, "; "), "none"),
 		Scratch:     map[bool]string{true: "in memory", false: "on a disk"}[strings.HasPrefix(f.folder, inMemory)],
 		Compared:    strings.TrimSpace(r.parts.compared),
 	}
-	for _, table := range []string{t.Ratios, t.Figures, t.Slow, t.Scale, t.Sizes, t.Traffic, t.Queues, t.Stored, t.CPU, t.Allocs, t.Parts, t.Goals} {
+	for _, table := range []string{t.Ratios, t.Figures, t.Slow, t.Scale, t.Sizes, t.Traffic, t.Queues, t.Stored, t.Deliveries, t.CPU, t.Allocs, t.Parts, t.Goals} {
 		fmt.Print("\n", table)
 	}
 	if r.options.part() {

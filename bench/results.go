@@ -25,6 +25,7 @@ type results struct {
 	sizes      []size
 	traffic    []traffic
 	queues     []queue
+	delivered  []delivered
 }
 
 // measure runs the rounds.
@@ -80,6 +81,11 @@ func (r *results) lookCloser(ctx context.Context, f *fleet, all []cell) error {
 	}
 	if r.wants(queues) {
 		if err := r.measureQueues(ctx, f); err != nil {
+			return err
+		}
+	}
+	if r.wants(deliveries) {
+		if err := r.measureDeliveries(ctx, f); err != nil {
 			return err
 		}
 	}
