@@ -195,8 +195,16 @@ func (q *queue) removeRepeats(ctx context.Context) error {
 	return nil
 }
 
-// lock takes the queue's lock.
+// lock takes the queue's lock. It waits for an owner for as long as a pass may take, and
+// then breaks the lock: FileStorage may renew that of a process that was killed for ever,
+// see package vault.
 func (q *queue) lock(ctx context.Context) (unlock func() error, err error) {
+	longest := passTime + 4*storageTimeout // those of an attempt, and of what precedes it
+	if target := q.target(); target != nil {
+		longest += target.timeout()
+	}
+	ctx, cancel := context.WithTimeout(ctx, longest*4/3) // LockQueue waits for three quarters of it
+	defer cancel()
 	return q.settings().Vault.LockQueue(ctx, q.name)
 }
 
