@@ -125,6 +125,8 @@ func (d *Delivery) attempt(p *part, direct bool) {
 		d.queue(p, time.Now())
 	case result.Err != nil:
 		d.log(p.target).Warn("message not delivered, it waits in the queue", zap.Error(result.Err))
+		failure := result.Err.Error()
+		p.failure.Store(&failure) // for operators, who see it in the queue
 		d.queue(p, time.Now().Add(max(minDelay, min(result.RetryAfter, maxHoldOff))))
 	default:
 		d.take(p, result)

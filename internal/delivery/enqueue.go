@@ -51,21 +51,25 @@ func (c *Courier) Enqueue(ctx context.Context, item Item, targets []*Target, due
 		due = time.Now() // and not Arrived, which may be a moment later
 	}
 	if len(targets) == 1 {
-		return c.enqueueFor(ctx, item, targets[0], due)
+		return c.enqueueFor(ctx, item, targets[0], due, "")
 	}
 	failures := make([]error, len(targets))
 	var all sync.WaitGroup
 	for i, target := range targets {
-		all.Go(func() { failures[i] = c.enqueueFor(ctx, item, target, due) })
+		all.Go(func() { failures[i] = c.enqueueFor(ctx, item, target, due, "") })
 	}
 	all.Wait()
 	return errors.Join(failures...)
 }
 
-// enqueueFor is Enqueue for one target.
-func (c *Courier) enqueueFor(ctx context.Context, item Item, target *Target, due time.Time) error {
+// enqueueFor is Enqueue for one target. failure says why the direct attempt has failed,
+// which counts as the first attempt; "": there was none, or it is still running.
+func (c *Courier) enqueueFor(ctx context.Context, item Item, target *Target, due time.Time, failure string) error {
 	name := target.Queue()
 	e := newEvent(item, name, due)
+	if failure != "" {
+		e.Attempts, e.Failure = 1, failure
+	}
 	q, err := c.queue(name), error(nil)
 	if q == nil { // of a configuration that is no longer in force
 		err = c.settings().Vault.Enqueue(ctx, e)

@@ -14,12 +14,13 @@ import (
 
 // part is the delivery to one target.
 type part struct {
-	target *Target
-	late   bool          // see findLate; never changed afterwards
-	ended  chan struct{} // closed when the direct attempt has ended
-	taken  atomic.Bool   // the target has taken the item
-	queued atomic.Bool   // the item is in the queue of the target
-	turn   turn          // of whoever changes the queue
+	target  *Target
+	late    bool                   // see findLate; never changed afterwards
+	ended   chan struct{}          // closed when the direct attempt has ended
+	taken   atomic.Bool            // the target has taken the item
+	queued  atomic.Bool            // the item is in the queue of the target
+	failure atomic.Pointer[string] // why the direct attempt has failed; nil: it has not
+	turn    turn                   // of whoever changes the queue
 }
 
 // wait returns when the target has the item, or the direct attempt has ended, or ctx.
@@ -99,7 +100,11 @@ func (d *Delivery) queueUntil(ctx context.Context, p *part, due time.Time) error
 	if p.taken.Load() || p.queued.Load() {
 		return nil
 	}
-	if err := d.desk.courier.Enqueue(ctx, d.item, []*Target{p.target}, due); err != nil {
+	failure := ""
+	if failed := p.failure.Load(); failed != nil {
+		failure = *failed
+	}
+	if err := d.desk.courier.enqueueFor(ctx, d.item, p.target, due, failure); err != nil {
 		return err
 	}
 	p.queued.Store(true)

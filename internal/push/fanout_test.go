@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 )
 
 // All targets get a message at the same time; the follower gets the first reply, and
@@ -260,4 +262,32 @@ func TestRetryAfterOfAMessageIsHonouredWithinAnHour(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The attempt that is made at once is the first: operators see that it was made and why
+// it has failed, and the time between attempts grows from there.
+func TestFailureOfTheDirectAttemptIsListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.target("shop", answer{0, 500, ""}, answer{0, 503, ""}, answer{0, 200, "success"})
+		n := w.node()
+		w.push(text(1, "hello"), n)
+		for i, failure := range []string{"answered with status 500", "answered with status 503"} {
+			page, err := n.courier.Events(t.Context(), delivery.Filter{})
+			if err != nil || len(page.Items) != 1 {
+				t.Fatalf("%d wait, %v", len(page.Items), err)
+			}
+			if item := page.Items[0]; item.Attempts != i+1 || item.Failure != failure {
+				t.Errorf("after %d attempts %d are listed, and the failure %q", i+1, item.Attempts, item.Failure)
+			}
+			time.Sleep(1450 * time.Millisecond)
+		}
+		if n := len(w.deliveries()); n != 2 {
+			t.Errorf("%d attempts within 2.9 s, want 2: at once and after 1 s, the third 2 s later", n)
+		}
+		time.Sleep(time.Minute)
+		if n := len(w.deliveries()); n != 3 {
+			t.Errorf("%d attempts, want 3", n)
+		}
+	})
 }
