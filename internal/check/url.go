@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -20,6 +21,8 @@ func ParseBaseURL(text string) (*url.URL, error) {
 		return nil, errors.New("not an absolute URL, " + want)
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, errors.New("a URL that is neither https nor http, " + want)
+	case !possiblePort(u):
+		return nil, errors.New("a URL with a port that is not between 1 and 65535, " + want)
 	case u.User != nil:
 		return nil, errors.New("a URL with a user name, " + want)
 	case u.Path != "" && u.Path != "/" || strings.ContainsAny(text, "?#"):
@@ -53,7 +56,17 @@ func ParseDeliverURL(text string) (*url.URL, error) {
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || (u.Scheme != "https" && u.Scheme != "http") {
 		return nil, errors.New("not a URL to deliver to: want http(s)://host[:port]/path, without a user") // whose password must not show
 	}
+	if !possiblePort(u) {
+		return nil, errors.New("not a URL to deliver to: the port is not between 1 and 65535")
+	}
 	return u, nil
+}
+
+// possiblePort reports whether the port in a URL, if there is one, can be connected to.
+// Package net/url makes sure only that it consists of digits.
+func possiblePort(u *url.URL) bool {
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	return u.Port() == "" || err == nil && port > 0
 }
 
 // DeliverURL checks a URL for deliveries, see ParseDeliverURL.
