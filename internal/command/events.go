@@ -4,6 +4,7 @@ package command
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -43,8 +45,9 @@ more.`,
 			Use:   "replay",
 			Short: "Deliver at once what waits, and dead letters once more",
 			Long: `Makes what waits due at once, and moves dead letters back into their queues, where
-they have the whole time of retry_for again. Without --state it means both. A
-target that wanted nothing more (410) is tried again.` + selecting,
+they have the whole time of retry_for again: as many as have room in the queue, the
+oldest first. Without --state it means both. A target that wanted nothing more (410)
+is tried again.` + selecting,
 		}, true, "replayed"),
 		actionCommand(&cobra.Command{
 			Use:   "discard",
@@ -104,12 +107,15 @@ func actionCommand(cmd *cobra.Command, selects bool, done string) *cobra.Command
 	if selects {
 		flags := cmd.Flags()
 		flags.String("event-id", "", "only this one")
-		flags.String("since", "", "those that came then or later: a time by RFC 3339, or how long ago, as 90m or 2h")
+		flags.String("since", "", "those that came then or later: a time by RFC 3339, or how long ago, as 90m or 2d")
 		flags.String("state", "", "waiting or dead; default: both")
 		flags.Bool("all", false, "all of them, if nothing else is named")
 		parameters = append(parameters, "event-id", "since", "state", "all")
 	}
 	return run(cmd, func() error {
+		if selects && queryOf(cmd, "client", "target", "event-id", "since", "all") == "" {
+			return errors.New("nothing is named\ngive --client, --target, --event-id or --since; or --all for all of them")
+		}
 		answer, err := admin.request(http.MethodPost, "/wechat/events/"+cmd.Name()+queryOf(cmd, parameters...))
 		if err != nil || printedJSON(cmd, answer) {
 			return err
@@ -156,7 +162,7 @@ func queryOf(cmd *cobra.Command, names ...string) string {
 			continue
 		}
 		value := flag.Value.String()
-		if ago, err := time.ParseDuration(value); name == "since" && err == nil {
+		if ago, err := caddy.ParseDuration(value); name == "since" && err == nil {
 			value = time.Now().Add(-ago).UTC().Format(time.RFC3339)
 		}
 		query.Set(strings.ReplaceAll(name, "-", "_"), value)

@@ -95,16 +95,36 @@ func TestFlagsBecomeTheQuery(t *testing.T) {
 		}
 	}
 	replay, _, _ := eventsCommand().Find([]string{"replay"})
-	if err := replay.ParseFlags([]string{"--since", "90m"}); err != nil {
-		t.Fatal(err)
+	for text, want := range map[string]time.Duration{"90m": 90 * time.Minute, "2d": 48 * time.Hour} {
+		if err := replay.ParseFlags([]string{"--since", text}); err != nil {
+			t.Fatal(err)
+		}
+		query, err := url.ParseQuery(strings.TrimPrefix(queryOf(replay, "since"), "?"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		since, err := time.Parse(time.RFC3339, query.Get("since"))
+		if ago := time.Since(since); err != nil || ago < want || ago > want+time.Minute {
+			t.Errorf("%s ago is %v (%v)", text, query, err)
+		}
 	}
-	query, err := url.ParseQuery(strings.TrimPrefix(queryOf(replay, "since"), "?"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	since, err := time.Parse(time.RFC3339, query.Get("since"))
-	if ago := time.Since(since); err != nil || ago < 90*time.Minute || ago > 91*time.Minute {
-		t.Errorf("90 minutes ago is %v (%v)", query, err)
+}
+
+// Who has named nothing is told which flags there are, and not the parameters of the admin API.
+func TestAnActionWithoutASelectionNamesItsFlags(t *testing.T) {
+	for _, action := range []string{"replay", "discard"} {
+		for _, arguments := range [][]string{nil, {"--state", "dead"}} {
+			cmd, _, err := eventsCommand().Find([]string{action})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.ParseFlags(append(arguments, "--address", "127.0.0.1:1")); err != nil { // nobody is asked
+				t.Fatal(err)
+			}
+			if err := cmd.RunE(cmd, nil); err == nil || !strings.HasPrefix(err.Error(), "nothing is named\n") || !strings.Contains(err.Error(), "--all") {
+				t.Errorf("%s %v: %v", action, arguments, err)
+			}
+		}
 	}
 }
 
