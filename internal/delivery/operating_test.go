@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -212,6 +213,13 @@ func TestAReplayDoesNotFillTheQueue(t *testing.T) {
 		}
 		if n, err := node.Replay(t.Context(), delivery.Selection{All: true, State: delivery.StateDead}); n != 5 || err != nil || c.dead() != 2 {
 			t.Errorf("%d, %v, %d dead", n, err, c.dead())
+		}
+		var left []any // each time
+		for _, entry := range c.logs.FilterMessageSnippet("not all dead letters are replayed").All() {
+			left = append(left, entry.ContextMap()["left"])
+		}
+		if want := []any{int64(7), int64(2)}; !slices.Equal(left, want) {
+			t.Errorf("left over are %v, want %v", left, want)
 		}
 	})
 }

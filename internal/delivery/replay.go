@@ -202,8 +202,10 @@ func (q *queue) revive(ctx context.Context, keys []vault.EventKey) (n int, err e
 	if target == nil {
 		return 0, nil
 	}
-	for _, from := range keys {
+	for i, from := range keys {
 		if q.index.waiting() >= target.maxWaiting() {
+			q.log().Warn("the queue is full, not all dead letters are replayed", zap.Int("queue", target.maxWaiting()), zap.Int("replayed", n),
+				zap.Int("left", len(keys)-i), zap.String("remedy", "replay again when what waits has been delivered, or let more wait (queue)"))
 			return n, nil
 		}
 		to := vault.EventKey{Queue: q.name, Arrived: from.Time().UnixMicro(), AppID: from.AppID, ID: from.ID}
