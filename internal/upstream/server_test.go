@@ -29,8 +29,9 @@ type server struct {
 // peer is one connection at a server.
 type peer struct {
 	net.Conn
-	in *bufio.Reader
-	n  int // which connection of the server it is, from 1
+	in   *bufio.Reader
+	n    int         // which connection of the server it is, from 1
+	last http.Header // of the last request
 }
 
 // serve starts a server whose connections are handled by handle, except the
@@ -82,6 +83,7 @@ func (p *peer) request() bool {
 	if err != nil {
 		return false
 	}
+	p.last = r.Header
 	_, err = io.Copy(io.Discard, r.Body)
 	return err == nil
 }
