@@ -72,9 +72,17 @@ func (d *Delivery) answerClaim() {
 	}
 }
 
-// storeClaim reports whether the claim is stored.
+// storeClaim reports whether the claim is stored. When a target begins to hang, many
+// claims are written at once; at most maxWriters use the storage at a time.
 func (d *Delivery) storeClaim(ctx context.Context, key vault.ClaimKey, c vault.Claim) bool {
-	err := d.desk.settings().Vault.StoreClaim(ctx, key, c)
+	var err error
+	select {
+	case d.desk.writers <- struct{}{}:
+		err = d.desk.settings().Vault.StoreClaim(ctx, key, c)
+		<-d.desk.writers
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
 	if err != nil {
 		d.desk.log(d.item).Warn("a message may be delivered twice: its delivery could not be noted", zap.Error(err))
 	}

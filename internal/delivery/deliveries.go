@@ -43,6 +43,8 @@ type Deliveries struct {
 	life context.Context // ends with stop; the attempts in progress end with it
 	stop context.CancelFunc
 
+	writers chan struct{} // holds an element for each claim that is being stored
+
 	mu       sync.Mutex // guards all below
 	active   int        // goroutines of deliveries
 	idle     *sync.Cond // of mu; signalled when active is 0
@@ -55,7 +57,7 @@ type Deliveries struct {
 
 // NewDeliveries returns Deliveries that queue what is not taken with the courier.
 func NewDeliveries(courier *Courier) *Deliveries {
-	ds := &Deliveries{courier: courier, settings: courier.settings, running: make(map[string]*Delivery), pairs: make(map[string]time.Time)}
+	ds := &Deliveries{courier: courier, settings: courier.settings, running: make(map[string]*Delivery), pairs: make(map[string]time.Time), writers: make(chan struct{}, maxWriters)}
 	ds.idle = sync.NewCond(&ds.mu)
 	ds.life, ds.stop = context.WithCancel(context.Background())
 	return ds

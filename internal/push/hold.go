@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/backoff"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
@@ -26,6 +27,9 @@ const (
 	// lastAge is the age of a message, counted from its CreateTime, from which on no
 	// further repetition may come.
 	lastAge = 8 * time.Second
+	// settleInterval is the time between two attempts to queue what was not taken, while
+	// WeChat waits.
+	settleInterval = 500 * time.Millisecond
 	// repeatAge is the age from which on a message may be a repetition. The first
 	// one comes after five seconds; CreateTime is in whole seconds.
 	repeatAge = 3 * time.Second
@@ -53,11 +57,21 @@ func (rx *Receiver) hold(ctx context.Context, m *Message, d *delivery.Delivery) 
 		time.AfterFunc(repeatTimeout, func() { rx.expectRepeat(who, d, visits) })
 		return nil, true, nil
 	}
-	// The storage may take until WeChat has hung up, but what it does then counts.
-	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	for {
+		reply, err = settle(ctx, d)
+		if err == nil || ctx.Err() != nil || time.Until(m.began.Add(replyTimeout)) < settleInterval {
+			return reply, false, err
+		}
+		backoff.Wait(ctx, settleInterval) // a storage that fails for a moment is no trouble for the follower
+	}
+}
+
+// settle makes sure that the message is taken or queued, and returns the reply. The
+// storage may take until WeChat has hung up, but what it does then counts.
+func settle(ctx context.Context, d *delivery.Delivery) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	reply, err = d.Settle(settling)
-	return reply, false, err
+	return d.Settle(ctx)
 }
 
 // expectRepeat is called repeatTimeout after WeChat has hung up on the copy of a message

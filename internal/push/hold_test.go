@@ -330,8 +330,8 @@ func TestStorageHangs(t *testing.T) {
 	}
 }
 
-// The gateway itself goes on to store a message for which WeChat was answered 503, and
-// WeChat is told soon.
+// The gateway itself goes on to store a message for which WeChat was answered 503. A
+// storage that fails for a few seconds shows no follower trouble.
 func TestStorageComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -342,7 +342,7 @@ func TestStorageComesBack(t *testing.T) {
 		if shown, attempt := w.push(text(1, "hello"), n); shown != "unavailable" || attempt != 3 {
 			t.Errorf("%q at attempt %d", shown, attempt)
 		}
-		if took := time.Since(w.deliveries()[0].at); took > time.Second {
+		if took := time.Since(w.deliveries()[0].at); took < 12*time.Second || took > 15*time.Second {
 			t.Errorf("three answers took %v", took)
 		}
 		time.Sleep(30 * time.Second)
@@ -350,6 +350,17 @@ func TestStorageComesBack(t *testing.T) {
 		time.Sleep(time.Minute)
 		if got := w.deliveries(); len(got) != 2 || w.waiting() != 0 {
 			t.Errorf("%d deliveries, %d wait", len(got), w.waiting())
+		}
+		w.target("late", answer{0, 500, ""}, answer{0, 200, "success"})
+		began := time.Now()
+		w.memory.Intercept(func(_ context.Context, op vaulttest.Op, _ string) error {
+			if op == vaulttest.Store && time.Since(began) < 3*time.Second {
+				return errors.New("disk full")
+			}
+			return nil
+		})
+		if shown, attempt := w.push(text(2, "hello"), n); shown != "success" || attempt != 1 {
+			t.Errorf("%q at attempt %d", shown, attempt)
 		}
 	})
 }
