@@ -309,7 +309,7 @@ func (r resolver) headers(raw map[string]string) (headers []delivery.Header, err
 
 // deliveries returns what the courier takes from this configuration, without the
 // vault, see settings.keepIn. It logs a warning for each target to which messages
-// are sent unencrypted.
+// are sent unencrypted, and for each account that a target can never get.
 func (a *App) deliveries() delivery.Settings {
 	settings := delivery.Settings{Log: a.sparing, Targets: make(map[vault.Queue]*delivery.Target)}
 	for _, c := range a.applications.receivers {
@@ -317,6 +317,12 @@ func (a *App) deliveries() delivery.Settings {
 			settings.Targets[target.Queue()] = target
 			if to := target.URL; to.Scheme == "http" && !check.IsPrivate(to.Hostname()) {
 				a.log.Warn("messages travel unencrypted", zap.String("client", c.ID), zap.String("target", target.Name), zap.String("host", to.Host))
+			}
+			for _, appid := range target.Match.AppIDs {
+				if !c.Rights.Authorizer(appid) && appid != c.Component {
+					a.log.Warn("match names an account for which the client may not act, the target gets nothing of it", zap.String("client", c.ID),
+						zap.String("target", target.Name), zap.String("appid", appid), zap.String("remedy", "add it to the client's authorizers"))
+				}
 			}
 		}
 	}
@@ -328,8 +334,7 @@ func (a *App) deliveries() delivery.Settings {
 // "", of the clients with component_api. What an item is does not count here, see
 // [delivery.Target.Wants]. The targets are in the order of the clients' names, and
 // those of a client in that of its configuration. The function is safe for concurrent
-// use. It is nil if no client takes
-// deliveries, see push.Receiver.
+// use. It is nil if no client takes deliveries, see push.Receiver.
 func (a *applications) recipients() func(component, authorizer string) []*delivery.Target {
 	if len(a.receivers) == 0 {
 		return nil

@@ -247,6 +247,16 @@ func TestAWarningWhereMessagesTravelInTheClear(t *testing.T) {
 	}
 }
 
+// A target that can never get what it names is warned of.
+func TestAWarningWhereAnAccountIsNotTheClients(t *testing.T) {
+	for appid, warned := range map[string]bool{"wxaaaaaaaaaaaaaaaa": false, "wx134c8103faa5a59e": false, "wxcccccccccccccccc": true} {
+		logged, err := provisionDeliver(t, "deliver http://shop:9000/ {\n token abc\n match appid "+appid+"\n }\n authorizers wxaaaaaaaaaaaaaaaa")
+		if err != nil || strings.Contains(logged, "may not act") != warned {
+			t.Errorf("%s: %v, %s", appid, err, logged)
+		}
+	}
+}
+
 // A list, or the object of before with its two options of before.
 func TestDeliverInJSON(t *testing.T) {
 	for name, text := range map[string]string{

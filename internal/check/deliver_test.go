@@ -89,6 +89,7 @@ func TestDeliverURLs(t *testing.T) {
 		"https://shop.test/wechat": true, "http://[::1]:9000": true, "https://shop.test/$APPID$?a=$APPID$": true, "https://shop.test/a%2Fb": true,
 		"https://$APPID$.test/": false, "https://shop.test:$APPID$/": false, "https://$appid$.test/": false, "https://a@shop.test": false, "https://shop.test/#a": false,
 		"shop.test": false, "ftp://shop.test": false, "https:///a": false, "https://shop.test:0x50/": false, "https://shop.test:65535": true, "https://shop.test:65536": false, "https://shop.test:0": false,
+		"https://shop.test/$appid$": false, "https://shop.test/?a=$AppId$": false,
 	} {
 		if _, err := ParseDeliverURL(text); (err == nil) != possible {
 			t.Errorf("%s: %v", text, err)

@@ -56,6 +56,9 @@ func ParseDeliverURL(text string) (*url.URL, error) {
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || (u.Scheme != "https" && u.Scheme != "http") {
 		return nil, errors.New("not a URL to deliver to: want http(s)://host[:port]/path, without a user") // whose password must not show
 	}
+	if strings.Count(strings.ToUpper(text), "$APPID$") > strings.Count(text, "$APPID$") {
+		return nil, errors.New("write $APPID$ in capitals, else it is not filled in")
+	}
 	if !possiblePort(u) {
 		return nil, errors.New("not a URL to deliver to: the port is not between 1 and 65535")
 	}
