@@ -18,6 +18,8 @@ type SentMessage struct {
 	ToUser  string          `json:"touser"`
 	MsgType string          `json:"msgtype"` // `template` for template messages
 	Body    json.RawMessage `json:"body"`
+
+	TokenGeneration int `json:"token_generation"` // of the account's token it was sent with, from 1
 }
 
 // SentMessages is what message/custom/send and message/template/send accepted, oldest first.
@@ -30,7 +32,9 @@ func (s *Sandbox) SentMessages() []SentMessage {
 func (s *Sandbox) keep(x *exchange, toUser, msgType string, body json.RawMessage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sent.add(SentMessage{s.cfg.Now(), x.token.appid, toUser, msgType, body})
+	s.sent.add(SentMessage{s.cfg.Now(), x.token.appid, toUser, msgType, body, x.token.generation})
+	close(s.moreSent)
+	s.moreSent = make(chan struct{})
 }
 
 func (s *Sandbox) customSend(x *exchange) (any, error) {

@@ -15,6 +15,9 @@ type authCode struct {
 	appid   string
 	expires time.Time
 	spent   bool
+
+	asked      bool // api_query_auth was called with it
+	generation int  // of the token that it was exchanged for
 }
 
 // componentBody holds the fields of every body of the component API.
@@ -97,6 +100,9 @@ func (s *Sandbox) queryAuth(x *exchange) (any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	code := s.codes[body.Code]
+	if code != nil {
+		code.asked = true
+	}
 	switch {
 	case code == nil || code.spent:
 		return nil, refuse(61009, "code is invalid")
@@ -112,7 +118,9 @@ func (s *Sandbox) queryAuth(x *exchange) (any, error) {
 		if account.refresh == "" {
 			account.refresh = s.newRefresh()
 		}
-		info["authorizer_access_token"] = s.issue(&account.line).value
+		token := s.issue(&account.line)
+		code.generation = token.generation
+		info["authorizer_access_token"] = token.value
 		info["expires_in"] = s.tokenExpiresIn()
 		info["authorizer_refresh_token"] = account.refresh
 	}

@@ -105,7 +105,8 @@ type Switches struct {
 	RevokedErrCode int `json:"revoked_errcode,omitempty"`
 	// Component42006: an expired component token is 42006, not 42001.
 	Component42006 bool `json:"component_42006,omitempty"`
-	// DifferentCodes: push and redirect carry two codes, each good once, and not the same one.
+	// DifferentCodes: push and redirect carry two codes, each good once, and not the
+	// same one; so do push and text in the publish test.
 	DifferentCodes bool `json:"different_codes,omitempty"`
 	// NoAuthorizedPush: agreeing pushes no event; PushAuthorized sends it later or never.
 	NoAuthorizedPush bool `json:"no_authorized_push,omitempty"`
@@ -147,6 +148,9 @@ type Switches struct {
 	// FromUserName is not the account, shows the follower trouble. Some have reported
 	// it, no page says so; otherwise the two have to be there, whatever they say.
 	StrictReplyNames bool `json:"strict_reply_names,omitempty"`
+	// PublishOldSteps: the publish test has the steps, too, that WeChat's page has no
+	// more: an event that is to be answered, and the withdrawal of both test accounts.
+	PublishOldSteps bool `json:"publish_old_steps,omitempty"`
 }
 
 var (

@@ -82,6 +82,10 @@ func (s *Sandbox) mountPushLevers(mux *http.ServeMux) {
 		answer, err := s.Push(ctx, p)
 		return object{"reply": answer.Reply, "shown": answer.Shown, "answer": answer}, err
 	})
+	lever(mux, "POST publish-test", func(ctx context.Context, with struct{ Group int }) (any, error) {
+		steps, err := s.PublishTest(ctx, with.Group)
+		return publishAnswer(steps), err
+	})
 	lever(mux, "POST push", func(ctx context.Context, p struct {
 		Push
 		Age duration `json:"age"`

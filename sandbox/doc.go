@@ -11,6 +11,7 @@
 //	err = wechat.PushTicket(ctx)                            // sealed, signed and POSTed
 //	code, err := wechat.Authorize(ctx, "wxaaaaaaaaaaaaaaaa") // the admin agrees
 //	answer, err := wechat.Push(ctx, wechat.Text("wxaaaaaaaaaaaaaaaa", "openid", "hi")) // a follower writes
+//	steps, err := wechat.PublishTest(ctx, 0)                // 全网发布检测, before a platform goes live
 //	wechat.Inject(sandbox.Fault{Path: "/cgi-bin/", ErrCode: -1, Times: 3})
 //	wechat.Credentials()                                    // none of these may ever leak
 //
@@ -45,6 +46,17 @@
 // text without Content. Users of mini programs see neither replies nor trouble.
 // [?] is what no page of WeChat says. What the follower sees is PushAnswer.Shown.
 //
+// # The publish test
+//
+// Before a platform goes live, WeChat lets test accounts of its own authorise it and
+// writes to these accounts (PublishTest). WeChat's page says what it writes and what
+// it wants back. It does not say whether the authorization code in its text is the one
+// that the event of the authorisation has brought [?]: it is, or with
+// Switches.DifferentCodes it is not; how long the customer message may take [?]: 10 s
+// from the answer on; and whether a later attempt will do [?]: it will. The console of
+// 2018 listed an event and the withdrawal as well, which are in no page today:
+// Switches.PublishOldSteps.
+//
 // # Levers over HTTP
 //
 // Every lever is a method and a path under /_sandbox/, beside the API and never in
@@ -63,6 +75,9 @@
 //	POST   event            {"info_type","inner"} any authorisation event
 //	POST   message          {"appid","openid","inner"} a follower's message, or {"appid","openid",
 //	                        "kind","content"}; answers {"reply","shown","answer"}
+//	POST   publish-test     {"group":1} WeChat's publish test, with one group of test accounts
+//	                        or, without, with each; answers {"steps":[{"group","appid","step",
+//	                        "sent","got","wanted","ok"}],"failed":the first that is not ok}
 //	POST   push             a Push: forged, foreign, old, replayed or sent elsewhere
 //	POST   expire           {"appid"} its tokens answer 42001; empty: everybody's
 //	POST   kill             {"appid"} its tokens answer 40001; empty: everybody's

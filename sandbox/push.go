@@ -268,6 +268,9 @@ func (s *Sandbox) attempt(ctx context.Context, p *sealedPush, to string) (PushRe
 	record.Status, record.Body, err = s.post(limited, to, p.body)
 	record.Took = time.Since(began)
 	record.HungUp = err != nil && limited.Err() != nil && ctx.Err() == nil
+	if record.HungUp {
+		err = fmt.Errorf("no answer within %v: %w", s.cfg.PushTimeout, err)
+	}
 	if err == nil {
 		record.Reply, err = s.judge(p, record.Status, record.Body)
 	}

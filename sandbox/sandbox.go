@@ -42,6 +42,7 @@ type Sandbox struct {
 	calls     ring[Call]
 	pushes    ring[PushRecord]
 	sent      ring[SentMessage]
+	moreSent  chan struct{} // closed when one is added, and replaced
 	count     map[string]int
 	tokenUses map[[2]string]int // path, token → calls
 	lastPush  *sealedPush
@@ -79,6 +80,7 @@ func New(cfg Config) (*Sandbox, error) {
 		calls:     newRing[Call](cfg.History),
 		pushes:    newRing[PushRecord](cfg.History),
 		sent:      newRing[SentMessage](cfg.History),
+		moreSent:  make(chan struct{}),
 		count:     map[string]int{},
 		tokenUses: map[[2]string]int{},
 		wake:      make(chan struct{}, 1),

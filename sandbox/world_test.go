@@ -173,6 +173,8 @@ type receiver struct {
 	reply  func(p pushed) string
 	// takes is how long the nth push takes, from 1, or what breaks it.
 	takes func(n int) (time.Duration, error)
+	// hangUp loses an answer that reply makes after WeChat has hung up.
+	hangUp bool
 }
 
 // pushed is a push as it arrived.
@@ -213,6 +215,9 @@ func (r *receiver) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	if r.reply != nil {
 		answer = r.reply(p)
+	}
+	if r.hangUp && request.Context().Err() != nil {
+		return nil, request.Context().Err()
 	}
 	recorder := httptest.NewRecorder()
 	recorder.WriteHeader(r.status)
