@@ -83,10 +83,10 @@ func (s *Sandbox) customerMessage(appid, openid, code string, since time.Time) (
 			what += ", with an older token than that of the exchange"
 		}
 		if right && exchange.spent && !old {
-			return query + "; custom/send " + what, true, s.moreSent
+			return query + "; custom/send of " + what, true, s.moreSent
 		}
 		if send == "custom/send was not called" {
-			send = "custom/send " + what
+			send = "custom/send of " + what
 		}
 	}
 	return query + "; " + send, false, s.moreSent

@@ -61,7 +61,7 @@ func TestEachStepOfThePublishTestFails(t *testing.T) {
 		}, []string{customer, mini}, "api_query_auth refused the code"},
 		"another text": {func(g *publishGateway) {
 			g.send = func(appid string, p pushed, code string) { g.sendText(g.tokens[appid], p.field("FromUserName"), code) }
-		}, []string{customer, mini}, `custom/send the text "$query_auth_code$" to the follower`},
+		}, []string{customer, mini}, `custom/send of the text "$query_auth_code$" to the follower`},
 		"to somebody else": {func(g *publishGateway) {
 			g.send = func(appid string, p pushed, code string) { g.sendText(g.tokens[appid], "o1", code+"_from_api") }
 		}, []string{customer, mini}, `_from_api" to somebody else`},

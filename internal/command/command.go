@@ -35,8 +35,12 @@ func Commands() []*cobra.Command {
 // sandboxCommand returns the command that simulates WeChat for a gateway in
 // another process.
 func sandboxCommand() *cobra.Command {
-	var cfg sandbox.Config
-	var listen string
+	var (
+		cfg     sandbox.Config
+		listen  string
+		publish bool
+		group   int
+	)
 	cmd := &cobra.Command{
 		Use:   "sandbox",
 		Short: "Play WeChat: its API, its authorisation pages and its pushes",
@@ -45,10 +49,24 @@ tickets, events and messages to a gateway, as often and as long as WeChat does.
 It starts with an official account wxaaaaaaaaaaaaaaaa and a mini program
 wxbbbbbbbbbbbbbbbb. The levers under /_sandbox/ push, authorise, revoke, expire
 tokens and make things fail; they are listed in sandbox/README.md. It is no
-WeChat: never give it real secrets.`,
+WeChat: never give it real secrets.
+
+With --publish-test it runs WeChat's full-network publish test (全网发布检测) against
+a gateway, prints each step with what it sent, what it got and what it wanted, and
+exits: with 0 if the gateway passes, otherwise with 1. The gateway must be running,
+with the keys of the sandbox, and with its api at the address of --listen. If it
+takes no ticket, the lines that it needs in its configuration are printed.`,
 		Args: cobra.NoArgs,
 		RunE: caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
-			return code(untilSignal(func(ctx context.Context) error { return runSandbox(ctx, cfg, listen) }))
+			return code(untilSignal(func(ctx context.Context) error {
+				switch {
+				case publish:
+					return runPublishTest(ctx, os.Stdout, cfg, listen, group)
+				case group != 0:
+					return errors.New("--group is of use only with --publish-test")
+				}
+				return runSandbox(ctx, cfg, listen)
+			}))
 		}),
 	}
 	flags := cmd.Flags()
@@ -60,6 +78,10 @@ WeChat: never give it real secrets.`,
 	flags.DurationVar(&cfg.TokenLifetime, "token-lifetime", 2*time.Hour, "lifetime of access tokens")
 	flags.DurationVar(&cfg.PushTimeout, "push-timeout", 5*time.Second, "how long an attempt to push may take")
 	flags.Float64Var(&cfg.Speed, "speed", 1, "how many seconds of lifetime pass in a second")
+	flags.BoolVar(&publish, "publish-test", false, "run the publish test against a running gateway, and exit")
+	flags.IntVar(&group, "group", 0, "of the publish test: one group of test accounts, 1 to 5; default: all, one after the other")
+	flags.BoolVar(&cfg.Switches.DifferentCodes, "different-codes", false, "an authorisation is pushed with another code than the redirect and the publish test have")
+	flags.BoolVar(&cfg.Switches.PublishOldSteps, "old-steps", false, "of the publish test: also the steps that WeChat's page has no more")
 	return cmd
 }
 
@@ -75,10 +97,24 @@ func runSandbox(ctx context.Context, cfg sandbox.Config, address string) error {
 	if err != nil {
 		return err
 	}
-	appSecret, token, aesKey := weChat.Keys()
 	fmt.Printf(`The sandbox plays WeChat on %[1]s. A gateway for it:
 
-	wechat {
+%[2]s
+It pushes to %[3]s every 10 minutes.
+	curl %[1]s/_sandbox/ticket -d '{}'       # push a ticket now
+	curl %[1]s/_sandbox/publish-test -d '{}' # the publish test
+`, server, gatewayFor(weChat, server), cfg.EventsURL)
+	if err := weChat.Run(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// gatewayFor returns the lines of a Caddyfile that make a gateway call the sandbox
+// at server. The keys in them are the sandbox's and open nothing else.
+func gatewayFor(weChat *sandbox.Sandbox, server string) string {
+	appSecret, token, aesKey := weChat.Keys()
+	return fmt.Sprintf(`	wechat {
 		component %[2]s {
 			app_secret       %[3]s
 			token            %[4]s
@@ -88,14 +124,7 @@ func runSandbox(ctx context.Context, cfg sandbox.Config, address string) error {
 		pages %[1]s
 		...
 	}
-
-It pushes to %[6]s every 10 minutes.
-	curl %[1]s/_sandbox/ticket -d '{}'      # push a ticket now
-`, server, weChat.Component(), appSecret, token, aesKey, cfg.EventsURL)
-	if err := weChat.Run(ctx); !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
+`, server, weChat.Component(), appSecret, token, aesKey)
 }
 
 // newSandbox returns a sandbox with one official account and one mini program.

@@ -129,6 +129,20 @@ func TestSandboxAndGateway(t *testing.T) {
 	}
 }
 
+// The publish test says by its exit code whether the gateway passes, and what a gateway
+// needs that takes no ticket.
+func TestPublishTestWithoutAGateway(t *testing.T) {
+	nobody := "http://" + caddy.FreeAddress(t)
+	p := caddy.Launch(t, "wechat", "sandbox", "--publish-test", "--group", "4", "--listen", caddy.FreeAddress(t),
+		"--events-url", nobody+"/wechat/events", "--messages-url", nobody+"/wechat/messages/$APPID$")
+	code, printed := p.Wait(), p.Printed()
+	for _, want := range []string{"Group 4 of the test accounts", "FAILED  ticket", "connection refused", "component " + sandbox.DefaultComponent, "the publish test failed: 1 of 1 steps"} {
+		if code != 1 || !strings.Contains(printed, want) {
+			t.Errorf("exit code %d, %q is printed: %v", code, want, strings.Contains(printed, want))
+		}
+	}
+}
+
 // What a gateway has been given once, it keeps through a power cut: it calls at
 // once, and asks WeChat for nothing that it has been told before.
 func TestKilledGatewayGoesOnWhereItWas(t *testing.T) {
