@@ -3,7 +3,9 @@
 // Package gwtoken makes and checks gateway tokens: what a client gets in place
 // of a real access token. A gateway token holds no real token and is stored
 // nowhere. It says whose it is and until when, and is signed, so that every
-// node can check it and it dies with the secret it was made for.
+// node can check it and it dies with the secret it was made for. A gateway code
+// stands in the place of an authorization_code, see [Key.IssueCode], and a gateway
+// ticket in that of a component_verify_ticket, see [NewTicket].
 //
 // The text has seven parts, joined by dots:
 //
@@ -27,7 +29,10 @@ import (
 )
 
 const (
-	prefix    = "gw1."
+	tokenPrefix  = "gw1."
+	codePrefix   = "gwc1." // of a code
+	ticketPrefix = "gwk1." // of a ticket
+
 	maxLength = 256 // bounds the work on a text that is no token
 	maxClient = 64
 	maxExpiry = 9  // hexadecimal digits, until the year 4147
@@ -38,15 +43,16 @@ const (
 // second text for one token.
 var encoding = base64.RawURLEncoding.Strict()
 
-// Claims is what a gateway token says.
+// Claims is what a gateway token or a gateway code says.
 type Claims struct {
 	Client  string          // the client's id, see ValidClient
 	Subject subject.Subject // whose real token stands behind it
 	Expires time.Time       // whole seconds
 }
 
-// Unverified is a text in the form of a gateway token. Anyone can write one, so
-// it gives away nothing but the key to check it with; Key.Verify has the rest.
+// Unverified is a text in the form of a gateway token or a gateway code. Anyone can
+// write one, so it gives away nothing but the key to check it with; Key.Verify has the
+// rest. The signature covers which of the two it is.
 type Unverified struct {
 	keyID, client, component, authorizer string
 	expires                              int64
@@ -56,12 +62,25 @@ type Unverified struct {
 // KeyID returns the ID of the Key that alone may have made the token.
 func (u Unverified) KeyID() string { return u.keyID }
 
-// Looks reports whether text claims to be a gateway token, good or bad: such a
-// text must never reach WeChat.
-func Looks(text string) bool { return strings.HasPrefix(text, prefix) }
+// Looks reports whether text claims to be a gateway token, a gateway code or a gateway
+// ticket, good or bad: such a text must never reach WeChat.
+func Looks(text string) bool {
+	return strings.HasPrefix(text, tokenPrefix) || strings.HasPrefix(text, codePrefix) || strings.HasPrefix(text, ticketPrefix)
+}
 
 // Within reports whether text has in it what Looks reports true for.
-func Within(text string) bool { return strings.Contains(text, prefix) }
+func Within(text string) bool {
+	for {
+		at := strings.Index(text, "gw") // as all three begin
+		if at < 0 {
+			return false
+		}
+		if text = text[at:]; Looks(text) {
+			return true
+		}
+		text = text[2:]
+	}
+}
 
 // ValidClient reports whether id has the form of a client id:
 // ^[a-z0-9][a-z0-9-]{0,63}$. No other can stand in a token.
@@ -78,8 +97,11 @@ func ValidClient(id string) bool {
 }
 
 // Parse takes a token apart and checks its form, not its MAC. It allocates nothing.
-func Parse(text string) (u Unverified, ok bool) {
-	if len(text) > maxLength || !Looks(text) {
+func Parse(text string) (u Unverified, ok bool) { return parse(text, tokenPrefix) }
+
+// parse is Parse for texts with this prefix.
+func parse(text, prefix string) (u Unverified, ok bool) {
+	if len(text) > maxLength || !strings.HasPrefix(text, prefix) {
 		return Unverified{}, false
 	}
 	dot := strings.LastIndexByte(text, '.')
@@ -124,13 +146,16 @@ func parseExpiry(text string) (seconds int64, ok bool) {
 // Issue makes a token for c. Two tokens for the same claims differ. Claims that
 // Parse would not take (no valid client, a bad appid, an expiry before 1970)
 // make a text that nobody accepts.
-func (k *Key) Issue(c Claims) string {
-	var random [6]byte
-	rand.Read(random[:]) // never fails, says its documentation
-	return k.issue(c, encoding.EncodeToString(random[:]))
+func (k *Key) Issue(c Claims) string { return k.issue(tokenPrefix, c, newRandom(6)) }
+
+// newRandom returns some random bytes as text.
+func newRandom(size int) string {
+	random := make([]byte, size)
+	rand.Read(random) // never fails, says its documentation
+	return encoding.EncodeToString(random)
 }
 
-func (k *Key) issue(c Claims, random string) string {
+func (k *Key) issue(prefix string, c Claims, random string) string {
 	signed := prefix + strings.Join([]string{
 		k.id,
 		c.Client,
