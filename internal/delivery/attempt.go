@@ -33,7 +33,8 @@ type Result struct {
 	// Reply is the passive reply to a message, in clear text; nil: none.
 	Reply []byte
 	// Unusable says why the body of the answer is no reply, where it should be
-	// one; the item is taken all the same. It quotes nothing of the answer either.
+	// one, or not the success of a platform; the item is taken all the same. It quotes
+	// nothing of the answer either.
 	Unusable error
 	// Hung: no answer came within the time of the attempt.
 	Hung bool
@@ -73,18 +74,21 @@ func (t *Target) Send(ctx context.Context, item Item) Result {
 	defer response.Body.Close()
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		return Result{
-			Err: statusError(response.StatusCode), Gone: response.StatusCode == http.StatusGone,
+			Err: t.statusError(response.StatusCode), Gone: response.StatusCode == http.StatusGone,
 			RetryAfter: retryAfter(response.Header.Get("Retry-After"), time.Now()),
 		}
 	}
 	answer, err := readAnswer(ctx, response.Body) // also where none is wanted, so that the connection can be used again
-	if item.Kind != KindMessage || t.NoReply {
+	switch {
+	case item.Kind != KindMessage && t.Platform != nil && err == nil:
+		return Result{Unusable: t.acknowledged(item, answer)}
+	case item.Kind != KindMessage || t.NoReply:
 		return Result{}
 	}
 	if err != nil {
 		return Result{Unusable: err}
 	}
-	reply, err := t.reply(item.AppID, answer, response.Header.Get("Content-Type"))
+	reply, err := t.reply(item, answer, response.Header.Get("Content-Type"))
 	return Result{Reply: reply, Unusable: err}
 }
 
@@ -161,11 +165,13 @@ func certificateError(err error) error {
 
 // statusError returns the error for a status other than 2xx, with a remedy where
 // there is one.
-func statusError(status int) error {
+func (t *Target) statusError(status int) error {
 	remedy := ""
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		remedy = ": compare token, encoding_aes_key, webhook_secret and header of deliver with what the application expects"
+		remedy = ": compare token, encoding_aes_key, as, webhook_secret and header of deliver with what the application expects"
+	case (status == http.StatusInternalServerError || status == http.StatusBadRequest) && t.safe():
+		remedy = ": " + hintAs
 	case status == http.StatusNotFound:
 		remedy = ": check the path in the URL of deliver"
 	case status == http.StatusMethodNotAllowed:

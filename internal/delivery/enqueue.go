@@ -154,7 +154,7 @@ func newEvent(item Item, name vault.Queue, due time.Time) vault.Event {
 	return vault.Event{
 		EventKey: vault.EventKey{Queue: name, Arrived: item.Arrived.UnixMicro(), AppID: item.AppID, ID: item.ID},
 		Kind:     string(item.Kind), InfoType: item.InfoType, ToUserName: item.ToUserName, OpenID: item.OpenID,
-		Body: item.Body, Queued: item.Arrived, Due: due,
+		CodeIn: item.CodeIn, Body: item.Body, Queued: item.Arrived, Due: due,
 	}
 }
 
@@ -163,7 +163,7 @@ func newEvent(item Item, name vault.Queue, due time.Time) vault.Event {
 func itemOf(e vault.Event) Item {
 	return Item{
 		Kind: kindOf(e), Component: e.Component, AppID: e.AppID, ID: e.ID, InfoType: e.InfoType,
-		ToUserName: e.ToUserName, OpenID: e.OpenID, Arrived: time.UnixMicro(e.Arrived), Body: e.Body,
+		ToUserName: e.ToUserName, OpenID: e.OpenID, CodeIn: e.CodeIn, Arrived: time.UnixMicro(e.Arrived), Body: e.Body,
 	}
 }
 

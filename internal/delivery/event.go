@@ -48,7 +48,7 @@ func NewEvent(component string, e bizmsg.Event, plain []byte, arrived time.Time)
 	}
 	event := &Event{text: text, item: Item{
 		Kind: KindEvent, Component: component, AppID: component,
-		ID: EventID(component, plain), InfoType: e.InfoType, Arrived: arrived,
+		ID: EventID(component, plain), InfoType: e.InfoType, CodeIn: codeIn(e), Arrived: arrived,
 	}}
 	for _, name := range accountNames {
 		if appID := text.top[name]; event.account == "" && appID != component && subject.ValidAppID(appID) {

@@ -13,7 +13,7 @@ const (
 	// KindEvent is an authorisation event, from the events URL.
 	KindEvent Kind = "event"
 	// KindOwn is news that the gateway itself has to tell, in the form of an
-	// authorisation event.
+	// authorisation event, or a gateway ticket.
 	KindOwn Kind = "own"
 )
 
@@ -34,6 +34,9 @@ type Item struct {
 	MsgType, Event string
 	// ToUserName is the account's gh_ id, OpenID the sender. Of messages only.
 	ToUserName, OpenID string
+	// CodeIn is the name of the element, or the member, in which WeChat's event
+	// had an authorization_code, "" for none. A platform gets a gateway code there.
+	CodeIn string
 	// Arrived is when the push came; a queue is in this order.
 	Arrived time.Time
 	// Body is the text of the push, in clear, without credentials. Nobody may

@@ -186,6 +186,9 @@ func (q *queue) settle(ctx context.Context, event vault.Event, target *Target, r
 	log := q.log().With(zap.String("event_id", event.ID), zap.String("info_type", event.InfoType), zap.String("appid", event.AppID))
 	if r.Err == nil {
 		log.Info("event delivered", zap.Int("failed_attempts", event.Attempts))
+		if r.Unusable != nil && kindOf(event) != KindMessage {
+			log.Warn(notAcknowledged, zap.Error(r.Unusable))
+		}
 		metrics.Delivered(event.Client, event.Target, string(kindOf(event)), metrics.Taken)
 		return true, due, v.RemoveEvent(ctx, event.EventKey)
 	}

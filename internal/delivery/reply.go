@@ -24,10 +24,15 @@ var replyTypes = []string{
 	"device_text", "device_event", "device_status", "hardware",
 }
 
+// hintAs is the remedy where an SDK may have refused the receive id, or encrypts for
+// another one: it does not say so in a form that can be told from other failures.
+const hintAs = "if the SDK of the application says that the appid is wrong, compare as of deliver: platform for a platform SDK with the component's appid, account for any other with the account's"
+
 // Why an answer is no reply. None quotes the answer.
 var (
 	errNoReply = errors.New("reading the answer: neither success, nor empty, nor a passive reply in XML")
 	errInClear = errors.New("reading the answer: not encrypted, as a reply must be where there is an encoding_aes_key; somebody on the way could have made it")
+	errNotSafe = errors.New("reading the answer: neither success, nor empty, nor an encrypted passive reply; " + hintAs)
 	errSealed  = errors.New("reading the answer: encrypted, but deliver has no encoding_aes_key to open it")
 )
 
@@ -36,12 +41,12 @@ var (
 // is neither is an error: if WeChat got it, it would tell the follower that the
 // service is unavailable (message_push.html), and an error page of the application
 // is such an answer.
-func (t *Target) reply(appID string, answer []byte, contentType string) ([]byte, error) {
+func (t *Target) reply(item Item, answer []byte, contentType string) ([]byte, error) {
 	if silent(answer) {
 		return nil, nil
 	}
 	if t.safe() {
-		opened, err := t.openReply(appID, answer)
+		opened, err := t.openReply(item, answer)
 		if _, inClear, _ := passive(answer, contentType); inClear {
 			err = errInClear
 		}
@@ -92,16 +97,21 @@ func isEnvelope(answer []byte) bool {
 
 // openReply verifies and decrypts the reply of a client in safe mode, which may
 // still have the previous token or key.
-func (t *Target) openReply(appID string, answer []byte) ([]byte, error) {
+func (t *Target) openReply(item Item, answer []byte) ([]byte, error) {
 	e, err := bizmsg.ParseEnvelope(bytes.TrimPrefix(answer, []byte("\ufeff")))
 	if err != nil {
-		return nil, errNoReply
+		return nil, errNotSafe
 	}
-	message, err := t.codec(appID).Open(e.MsgSignature, e.TimeStamp, e.Nonce, e.Encrypt)
-	if err != nil {
-		return nil, fmt.Errorf("reading the reply: %w", err)
+	for _, receiveID := range t.receiveIDs(item) {
+		var message *bizmsg.Message
+		if message, err = t.codec(receiveID).Open(e.MsgSignature, e.TimeStamp, e.Nonce, e.Encrypt); err == nil {
+			return message.Plain, nil
+		}
 	}
-	return message.Plain, nil
+	if errors.Is(err, bizmsg.ErrReceiveID) {
+		return nil, fmt.Errorf("reading the reply: %w; %s", err, hintAs)
+	}
+	return nil, fmt.Errorf("reading the reply: %w", err)
 }
 
 // isXML reports whether a text is one well-formed element and nothing else, so that

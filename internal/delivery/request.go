@@ -42,10 +42,10 @@ func (t *Target) request(ctx context.Context, item Item) (*http.Request, error) 
 		query.Set("timestamp", timestamp)
 		query.Set("nonce", nonce)
 	}
-	isJSON := bytes.HasPrefix(bytes.TrimSpace(item.Body), []byte("{"))
-	body := item.Body
+	body := t.body(item, now)
+	isJSON := startsJSON(body)
 	if t.safe() {
-		envelope := t.codec(item.AppID).Seal(item.Body, now, nonce)
+		envelope := t.codec(t.receiveIDs(item)[0]).Seal(body, now, nonce)
 		query.Set("encrypt_type", "aes")
 		query.Set("msg_signature", envelope.MsgSignature)
 		body = outer(item, envelope.Encrypt, isJSON)
@@ -94,6 +94,9 @@ func outer(item Item, encrypted string, isJSON bool) []byte {
 	}
 	return envelope.XML()
 }
+
+// startsJSON reports whether a text is JSON, if it is JSON or XML.
+func startsJSON(text []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) }
 
 // newNonce returns up to ten random digits, the form of WeChat's nonces.
 func newNonce() string {

@@ -24,6 +24,9 @@
 // then change the body, unless the application checks the signature of Standard
 // Webhooks, which a target with a webhook_secret gets beside WeChat's.
 //
+// A target with a [Platform] is spoken to as WeChat speaks to a third-party platform: the
+// receive id is the component, events have a gateway code, and gateway tickets come.
+//
 // Entry points: [Message.Deliver] for messages, [NewEvent] and [Courier] for
 // events. A [Target] is where a client gets both; [Target.Send] makes one attempt.
 package delivery
@@ -55,8 +58,12 @@ type Target struct {
 	Tokens []secret.Secret
 	// Keys encrypt the deliveries and decrypt the replies. The current one comes
 	// first; it encrypts. The receive id is the account's appid, as in WeChat's
-	// pushes to an ordinary account. None means plain mode.
+	// pushes to an ordinary account, or for a Platform that of the component. None
+	// means plain mode.
 	Keys []bizmsg.Key
+	// Platform is set if the target gets deliveries as WeChat pushes to a platform; then
+	// there are Keys. Nil: as to an ordinary account.
+	Platform *Platform
 	// WebhookSecrets sign as Standard Webhooks wants it, each with a signature of
 	// its own. They are the bytes that follow whsec_ in base64. None: no such headers.
 	WebhookSecrets []secret.Secret
@@ -102,8 +109,17 @@ func (t *Target) Wants(item Item) bool { return t.Match.wants(item) }
 // safe reports whether deliveries are encrypted, as in WeChat's safe mode.
 func (t *Target) safe() bool { return len(t.Keys) > 0 }
 
-// codec returns the codec for safe mode between the gateway and the client, for
-// one account.
-func (t *Target) codec(appID string) *bizmsg.Codec {
-	return &bizmsg.Codec{ReceiveID: appID, Tokens: t.Tokens, Keys: t.Keys}
+// codec returns the codec for safe mode between the gateway and the client, with a
+// receive id.
+func (t *Target) codec(receiveID string) *bizmsg.Codec {
+	return &bizmsg.Codec{ReceiveID: receiveID, Tokens: t.Tokens, Keys: t.Keys}
+}
+
+// receiveIDs returns the appids for which a reply to an item may be encrypted. The
+// first is that for which the item is encrypted.
+func (t *Target) receiveIDs(item Item) []string {
+	if t.Platform != nil {
+		return []string{item.Component, item.AppID}
+	}
+	return []string{item.AppID}
 }

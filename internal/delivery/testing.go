@@ -63,12 +63,17 @@ func (c *Courier) test(ctx context.Context, t *Target) error {
 
 // newTestItem returns an item in the form of an authorisation event.
 func newTestItem(component string, now time.Time) Item {
-	id := make([]byte, 16)
-	_, _ = rand.Read(id) // it never fails
 	return Item{
-		Kind: KindOwn, Component: component, AppID: component, ID: hex.EncodeToString(id), InfoType: infoTypeTest, Arrived: now,
+		Kind: KindOwn, Component: component, AppID: component, ID: newID(), InfoType: infoTypeTest, Arrived: now,
 		Body: fmt.Appendf(nil, "<xml><AppId>%s</AppId><CreateTime>%d</CreateTime><InfoType>%s</InfoType>"+
 			"<Description>This is a test of the gateway. It is about no account and needs no action.</Description></xml>",
 			component, now.Unix(), infoTypeTest),
 	}
+}
+
+// newID returns the id of an item that comes once.
+func newID() string {
+	id := make([]byte, 16)
+	_, _ = rand.Read(id) // it never fails
+	return hex.EncodeToString(id)
 }

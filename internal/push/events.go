@@ -124,7 +124,11 @@ func (rx *Receiver) apply(ctx context.Context, p *Event) error {
 			// is enough to see when WeChat uses the new token and key.
 			log.Info("WeChat still pushes with the previous token or encoding_aes_key")
 		}
-		return rx.Tokens.Ticket(ctx, p.component, e.ComponentVerifyTicket, e.CreateTime)
+		if err := rx.Tokens.Ticket(ctx, p.component, e.ComponentVerifyTicket, e.CreateTime); err != nil {
+			return err
+		}
+		rx.Deliveries.SendTickets(p.component)
+		return nil
 	case bizmsg.InfoAuthorized, bizmsg.InfoUpdateAuthorized, bizmsg.InfoFastRegister, bizmsg.InfoUnauthorized:
 		return rx.applyAuthorization(ctx, p, log)
 	default:
@@ -157,8 +161,8 @@ func (rx *Receiver) applyAuthorization(ctx context.Context, p *Event, log *zap.L
 }
 
 // queue stores an event in the queues of the targets that get it, see
-// delivery.Event.Shares, and reports whether there are any. No client gets a ticket, which is a credential of the
-// platform. From other events delivery.NewEvent removes the codes. If storing fails
+// delivery.Event.Shares, and reports whether there are any. No client gets WeChat's ticket, which is a credential of the
+// platform; apply lets those that want one have a ticket of the gateway. From other events delivery.NewEvent removes the codes. If storing fails
 // for one target, the push is not acknowledged. When WeChat pushes the event again,
 // it has the same id, so it is not queued twice for the others.
 //

@@ -35,6 +35,7 @@ type Event struct {
 	InfoType   string
 	ToUserName string
 	OpenID     string
+	CodeIn     string    // the element in which WeChat's event had a code; "" for none
 	Body       []byte    // the text that is delivered; contains no credential
 	Queued     time.Time // the time until it is given up counts from here
 	Attempts   int       // number of failed attempts

@@ -30,7 +30,7 @@ var (
 
 	event = vault.Event{
 		EventKey: vault.EventKey{Queue: queue, Arrived: 1_700_000_000_123_456, AppID: authorizer, ID: eventID},
-		Kind:     "message", InfoType: "authorized", ToUserName: "gh_1", OpenID: "o1", Body: []byte("<xml/>"),
+		Kind:     "message", InfoType: "authorized", ToUserName: "gh_1", OpenID: "o1", CodeIn: "auth_code", Body: []byte("<xml/>"),
 		Queued: at(0), Attempts: 3, Due: at(1), NotBefore: at(1), Failure: "answered with status 500", Died: at(2),
 	}
 )

@@ -107,6 +107,7 @@ type eventWire struct {
 	InfoType   string    `json:"info_type"`
 	ToUserName string    `json:"to_user_name,omitempty"`
 	OpenID     string    `json:"openid,omitempty"`
+	CodeIn     string    `json:"code_in,omitempty"`
 	Body       []byte    `json:"body"`
 	Queued     time.Time `json:"queued"`
 	Attempts   int       `json:"attempts,omitempty"`
@@ -123,6 +124,7 @@ func newEventWire(e Event) eventWire {
 		InfoType:   e.InfoType,
 		ToUserName: e.ToUserName,
 		OpenID:     e.OpenID,
+		CodeIn:     e.CodeIn,
 		Body:       e.Body,
 		Queued:     e.Queued.UTC(),
 		Attempts:   e.Attempts,
@@ -141,6 +143,7 @@ func (w eventWire) event(key EventKey) Event {
 		InfoType:   w.InfoType,
 		ToUserName: w.ToUserName,
 		OpenID:     w.OpenID,
+		CodeIn:     w.CodeIn,
 		Body:       w.Body,
 		Queued:     w.Queued,
 		Attempts:   w.Attempts,
