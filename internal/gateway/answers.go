@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
@@ -24,15 +25,19 @@ import (
 // WeChat pushed the code, and the client gets the answer of that exchange.
 // Otherwise it waits for the exchange. The tokens in the answer are replaced.
 //
-// A code does not show whose it is. So the right to the account is checked after
-// the exchange, when the tokens are stored. A client without the right gets an
-// error, but the authorisation is not lost.
+// A code of WeChat's does not show whose it is. So the right to the account is checked
+// after the exchange, when the tokens are stored. A client without the right gets an
+// error, but the authorisation is not lost. A gateway code, which came with a delivery to
+// a platform, shows it, and is never sent to WeChat.
 func (g *Gateway) answerQueryAuth(ctx context.Context, e *endpointCall) ([]byte, error) {
-	code := secret.New(e.form.Get("authorization_code"))
-	if code == nil {
+	text := e.form.Get("authorization_code")
+	if text == "" {
 		return nil, problem.ErrBadRequest.Because("authorization_code is missing")
 	}
-	granted, err := g.Tokens.QueryAuth(ctx, e.client.Component, code)
+	if e.hasGatewayCode() {
+		return g.answerGatewayCode(ctx, e, text)
+	}
+	granted, err := g.Tokens.QueryAuth(ctx, e.client.Component, secret.New(text))
 	if err != nil {
 		return nil, err
 	}
@@ -46,9 +51,27 @@ func (g *Gateway) answerQueryAuth(ctx context.Context, e *endpointCall) ([]byte,
 	return e.substitute(answer, subject.Of(e.client.Component, granted.Authorizer))
 }
 
+// answerGatewayCode answers api_query_auth for a gateway code: as often as it comes, to
+// each client with the account, also without component_api. If the exchange of WeChat's own code still runs, it is
+// waited for.
+func (g *Gateway) answerGatewayCode(ctx context.Context, e *endpointCall, code string) ([]byte, error) {
+	who, err := g.Clients.withCode(code, e.client.Component, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if !e.client.Rights.Authorizer(who.Authorizer()) {
+		return nil, problem.ErrUnauthorized
+	}
+	granted, err := g.Tokens.Authorization(ctx, who, e.client.ID)
+	if err != nil {
+		return nil, err
+	}
+	return e.substitute(authorizationAnswer(granted), who)
+}
+
 // authorizationAnswer makes an answer in the form of api_query_auth from what is
-// stored. It is needed when another process made the exchange, so that WeChat's
-// own answer is not known here. As WeChat does, it leaves out the tokens of an
+// stored. It is needed for gateway codes, and when another process made the exchange, so
+// that WeChat's own answer is not known here. As WeChat does, it leaves out the tokens of an
 // account that has granted no API. func_info is a list even if it is empty,
 // never null, because SDKs loop over it.
 func authorizationAnswer(granted tokens.Authorization) []byte {

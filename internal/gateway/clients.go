@@ -31,6 +31,9 @@ const (
 	// WeChat itself accepts a replaced token for five more minutes
 	// (developers.weixin.qq.com/community/develop/doc/0000021ac844f0d7dd3ce117751400).
 	gatewayTokenGrace = time.Minute
+	// gatewayCodeLifetime is how long a gateway code can be exchanged, as often as one
+	// likes. WeChat's own codes are said to live for ten minutes to an hour.
+	gatewayCodeLifetime = time.Hour
 )
 
 // Client is an application that may call the gateway. It is made when a
@@ -56,6 +59,9 @@ type Client struct {
 	// issuer has for each client secret the key that signs new tokens: the one
 	// derived from the current app secret.
 	issuer map[secretDigest]*gwtoken.Key
+	// coder signs gateway codes: the key of the first client secret and the current
+	// app secret.
+	coder *gwtoken.Key
 	// plain are the secrets that are configured in plain text, as contains.go
 	// looks for them.
 	plain []beginning
@@ -96,8 +102,12 @@ func NewClient(id, component string, rights policy.Rights, secrets, appSecrets [
 				return nil, err
 			}
 			c.signers = append(c.signers, signer{c, digest, key})
-			if i == 0 {
-				c.issuer[digest] = key
+			if i > 0 {
+				continue
+			}
+			c.issuer[digest] = key
+			if c.coder == nil {
+				c.coder = key
 			}
 		}
 	}
@@ -221,7 +231,7 @@ func (c *Clients) authorization(r *http.Request) (*Client, secretDigest) {
 // has it in its query.
 func (c *Clients) IsCredential(text string) bool {
 	switch {
-	case gwtoken.Looks(text):
+	case gwtoken.Within(text): // however short the text is
 		return true
 	case len(text) < c.shortest:
 		return false
@@ -236,29 +246,62 @@ func (c *Client) issue(shown secretDigest, who subject.Subject, now time.Time) s
 	return c.issuer[shown].Issue(gwtoken.Claims{Client: c.ID, Subject: who, Expires: now.Add(gatewayTokenLifetime + gatewayTokenGrace)})
 }
 
+// IssueCode returns a gateway code for an account, for a delivery to the client, and
+// when it expires. It is signed for the client's first secret. The client must have one.
+func (c *Client) IssueCode(appID string, now time.Time) (code string, expires time.Time) {
+	expires = now.Add(gatewayCodeLifetime)
+	return c.coder.IssueCode(gwtoken.Claims{Client: c.ID, Subject: subject.Of(c.Component, appID), Expires: expires}), expires
+}
+
+// withCode returns the account of a gateway code that was made for any client of a
+// component. Its errors are ErrCodeUnknown (61009) and ErrCodeExpired (61010). As with
+// tokens, only a genuine code has expired.
+func (c *Clients) withCode(text, component string, now time.Time) (subject.Subject, error) {
+	unverified, ok := gwtoken.ParseCode(text)
+	if !ok {
+		return "", problem.ErrCodeUnknown
+	}
+	_, claims, ok := c.verify(unverified)
+	if !ok || claims.Subject.Component() != component {
+		return "", problem.ErrCodeUnknown
+	}
+	if !now.Before(claims.Expires) {
+		return "", problem.ErrCodeExpired
+	}
+	return claims.Subject, nil
+}
+
 // withToken returns the signer and the subject of a gateway token. Its errors
 // are ErrTokenUnknown (40001) and ErrTokenExpired (42001). SDKs fetch a new
 // token after both.
 //
 // The signature is checked before the expiry: only the holder of a genuine
-// token gets 42001. The client and the component in a genuine token are
-// compared as well, because a key depends on secrets alone. A client that was
-// renamed has the same key, and tokens with its old name must not be valid.
+// token gets 42001.
 func (c *Clients) withToken(text string, now time.Time) (signer, subject.Subject, error) {
 	unverified, ok := gwtoken.Parse(text)
 	if !ok {
 		return signer{}, "", problem.ErrTokenUnknown
 	}
-	signer, known := c.byKey[unverified.KeyID()]
-	if !known {
-		return signer, "", problem.ErrTokenUnknown
-	}
-	claims, ok := signer.key.Verify(unverified)
-	if !ok || claims.Client != signer.client.ID || claims.Subject.Component() != signer.client.Component {
+	signer, claims, ok := c.verify(unverified)
+	if !ok {
 		return signer, "", problem.ErrTokenUnknown
 	}
 	if now.After(claims.Expires) {
 		return signer, "", problem.ErrTokenExpired
 	}
 	return signer, claims.Subject, nil
+}
+
+// verify returns the signer and the claims of a gateway token or a gateway code, if the
+// signer has made it. The client and the component in it are compared as well, because a
+// key depends on secrets alone. A client that was renamed has the same key, and what has
+// its old name must not be valid.
+func (c *Clients) verify(unverified gwtoken.Unverified) (signer, gwtoken.Claims, bool) {
+	signer, known := c.byKey[unverified.KeyID()]
+	if !known {
+		return signer, gwtoken.Claims{}, false
+	}
+	claims, ok := signer.key.Verify(unverified)
+	ok = ok && claims.Client == signer.client.ID && claims.Subject.Component() == signer.client.Component
+	return signer, claims, ok
 }

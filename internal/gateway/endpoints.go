@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
@@ -122,7 +123,16 @@ func (g *Gateway) newEndpointCall(w http.ResponseWriter, r *http.Request, path s
 	if component := e.form.Get("component_appid"); component != "" && component != e.client.Component {
 		return nil, problem.ErrComponent
 	}
+	if e.hasGatewayCode() {
+		e.kind = policy.None // as api_authorizer_token: it tells of the account alone, to which the client must have the right
+	}
 	return e, e.permit(r.Method, path)
+}
+
+// hasGatewayCode reports whether a call to api_query_auth has a gateway code in the place
+// of WeChat's, or something with a value of the gateway in it, which must not reach WeChat.
+func (e *endpointCall) hasGatewayCode() bool {
+	return e.endpoint == policy.APIQueryAuth && gwtoken.Within(e.form.Get("authorization_code"))
 }
 
 // authenticate sets the client and the subject of a call from its header or its

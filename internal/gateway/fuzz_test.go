@@ -26,9 +26,11 @@ func FuzzContains(f *testing.F) {
 	f.Add("100% ", "%", ^uint64(0), uint8(2))
 	f.Add(longSecret[:32], shortSecret[1:], uint64(5), uint8(3))
 	f.Add("gw", "1.", uint64(2), uint8(4))
+	f.Add("gwgwc", "k1.", uint64(6), uint8(5))
+	f.Add("gw", "gwk1", uint64(1), uint8(6))
 	f.Add("%2", "5%", uint64(1)<<31, uint8(0))
 	clients := secretive(f, 0)
-	credentials := []string{shortSecret, longSecret, longerSecret, paddedSecret, "gw1.abc"}
+	credentials := []string{shortSecret, longSecret, longerSecret, paddedSecret, "gw1.abc", "gwc1.abc", "gwk1.abc"}
 	f.Fuzz(func(t *testing.T, before, after string, escaped uint64, which uint8) {
 		if !holdsOne(before+after, credentials) && clients.Contains(before+after) {
 			t.Errorf("found in %q", before+after)
@@ -59,7 +61,7 @@ var beginsEscape = regexp.MustCompile(`%[0-9a-fA-F]?$`)
 func holdsOne(text string, credentials []string) bool {
 	decoded := text
 	for range 2 { // a text without its malformed escapes, and one with all of them read
-		for _, credential := range append(credentials, "gw1.", digestSecret, digestPadded) {
+		for _, credential := range append(credentials, "gw1.", "gwc1.", "gwk1.", digestSecret, digestPadded) {
 			if strings.Contains(text, credential) || strings.Contains(decoded, credential) {
 				return true
 			}

@@ -59,7 +59,7 @@ func TestCredentialInAHeaderIsFoundWhereverItStands(t *testing.T) {
 	clients := secretive(t, 0)
 	anywhere := []string{"%s", "Bearer %s", "x%sx", "%s%[1]s", "key=%s", "https://app.example.com/?secret=%s&a=1", "/x/%s/y", `{"secret":"%s"}`,
 		"a=1; sid=%s; b=2", "user:%s", "你好%s你好", strings.Repeat("a", 5000) + "%s", "%s" + strings.Repeat("a", 5000), strings.Repeat("0123456789abcdef", 3) + " %s"}
-	for name, text := range map[string]string{"short": shortSecret, "long": longSecret, "longer": longerSecret, "padded": paddedSecret, "gateway token": "gw1.abc"} {
+	for name, text := range map[string]string{"short": shortSecret, "long": longSecret, "longer": longerSecret, "padded": paddedSecret, "gateway token": "gw1.abc", "gateway code": "gwc1.abc", "gateway ticket": "gwk1.abc"} {
 		for _, form := range anywhere {
 			value := fmt.Sprintf(form, text)
 			if !clients.Contains(value) {
@@ -80,7 +80,7 @@ func TestCredentialInAHeaderIsFoundWhereverItStands(t *testing.T) {
 	for _, value := range []string{
 		"", "Go-http-client/1.1", "application/json; charset=utf-8", shortSecret[1:], shortSecret[:31], longSecret[:63], strings.ToUpper(shortSecret),
 		strings.Repeat("a", 10_000), "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
-		"multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxkTrZu0gW1", "gwr1.wx134c8103faa5a59e", "100%", "%zz" + strings.Repeat("%", 40),
+		"multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxkTrZu0gW1", "gwr1.wx134c8103faa5a59e", "gwc1", "gwx1.abc", "gwgw", "100%", "%zz" + strings.Repeat("%", 40),
 	} {
 		if clients.Contains(value) {
 			t.Errorf("found in %.80q", value)

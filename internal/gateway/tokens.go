@@ -53,7 +53,7 @@ func (g *Gateway) answerToken(ctx context.Context, e *endpointCall) ([]byte, err
 // (developers.weixin.qq.com/doc/oplatform/openApi/ticket-token/api_getcomponentaccesstoken).
 // The client sends its own secret as component_appsecret.
 // component_verify_ticket may be any text: WeChat pushes the ticket to the
-// gateway, so the application has none. No call to WeChat is made: there, each
+// gateway, so the application has none, or a gateway ticket. No call to WeChat is made: there, each
 // call issues another token, and the one before becomes invalid five minutes
 // later.
 //

@@ -69,6 +69,8 @@ var (
 	ErrUnauthorized   = &Problem{http.StatusOK, 61003, "not_authorized", "authorizer is not authorized to this component or not granted to this client"}
 	ErrWantComponent  = &Problem{http.StatusOK, 61014, "want_component", "must use component token for component api"}
 	ErrWantAuthorizer = &Problem{http.StatusOK, 61015, "want_authorizer", "must use authorizer token for this api"}
+	ErrCodeUnknown    = &Problem{http.StatusOK, 61009, "code_unknown", "invalid authorization_code, it is not of this gateway, or its client or secret was removed"}
+	ErrCodeExpired    = &Problem{http.StatusOK, 61010, "code_expired", "authorization_code expired, it came with an event more than an hour ago"}
 	ErrNeedsAdmin     = &Problem{http.StatusOK, 61023, "needs_authorization", "refresh_token is lost, the account's admin must authorize again"}
 	ErrForeignRefresh = &Problem{http.StatusOK, 61023, "foreign_refresh_token", "refresh_token is invalid, it was given for another authorizer"}
 	ErrNoTicket       = &Problem{http.StatusServiceUnavailable, 61005, "no_ticket", "no component_verify_ticket yet, WeChat pushes one every 10 minutes"}

@@ -41,7 +41,29 @@ func (c *componentAPI) queryAuth(ctx context.Context, component string, code sec
 		return Authorization{Authorizer: appid, Answer: answer}, nil
 	}
 	record, err := c.load(ctx, subject.Of(component, appid))
-	return Authorization{Authorizer: appid, Functions: record.Functions, Tokens: record.Refresh != nil}, err
+	return authorizationIn(record, appid), err
+}
+
+// authorizationIn returns what a record says of an authorisation.
+func authorizationIn(record vault.Record, appid string) Authorization {
+	return Authorization{Authorizer: appid, Functions: record.Functions, Tokens: record.Refresh != nil}
+}
+
+// authorizationOf is Keeper.Authorization.
+func (c *componentAPI) authorizationOf(ctx context.Context, who subject.Subject, client string) (Authorization, error) {
+	record, err := c.load(ctx, who)
+	switch {
+	case err == nil && codePending(record):
+		err = c.exchangePending(ctx, who, record)
+	case err == nil && record.State == vault.Authorized:
+		return authorizationIn(record, who.Authorizer()), nil
+	case err == nil || recoverable(err):
+		_, err = c.authorizers.current(ctx, who, client)
+	}
+	if err == nil {
+		record, err = c.load(ctx, who)
+	}
+	return authorizationIn(record, who.Authorizer()), err
 }
 
 // preAuthCode is Keeper.PreAuthCode.

@@ -217,6 +217,14 @@ func (k *Keeper) QueryAuth(ctx context.Context, component string, code secret.Se
 	return k.api.queryAuth(ctx, component, code)
 }
 
+// Authorization returns what is stored of an authorisation, for a client that does not
+// have WeChat's code of it. If that code is still to be exchanged, it waits for that. Of an
+// account that is not known here, or not as authorized, WeChat is asked, as for Current,
+// whose errors these are.
+func (k *Keeper) Authorization(ctx context.Context, who subject.Subject, client string) (Authorization, error) {
+	return k.api.authorizationOf(ctx, who, client)
+}
+
 // PreAuthCode fetches a pre_auth_code for the launch page.
 func (k *Keeper) PreAuthCode(ctx context.Context, component string) (openapi.PreAuthCode, error) {
 	return k.api.preAuthCode(ctx, component)
