@@ -118,8 +118,8 @@ func search(places []Place, credentials, secrets []string) (found []finding) {
 	return found
 }
 
-// gatewayToken is enough of a gateway token to be more than a mention.
-var gatewayToken = regexp.MustCompile(`gw1\.[A-Za-z0-9_.~-]{20}`)
+// gatewayToken is enough of a gateway token, code or ticket to be more than a mention.
+var gatewayToken = regexp.MustCompile(`gw[ck]?1\.[A-Za-z0-9_.~-]{20}`)
 
 // needles are the texts to look for, by their first characters, which many of
 // them share.

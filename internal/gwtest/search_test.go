@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
 )
 
 const (
@@ -65,6 +67,16 @@ func TestSearchKnowsLogs(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What platforms get in the place of WeChat's codes and tickets may not stand in logs
+// either.
+func TestSearchKnowsCodesAndTickets(t *testing.T) {
+	for _, text := range []string{"gwc1." + gateway[4:], gwtoken.NewTicket()} {
+		if found := search([]Place{{Name: "a log", Data: []byte("x=" + text), Log: true}}, nil, nil); len(found) != 1 {
+			t.Errorf("%s: found %v", text, found)
+		}
 	}
 }
 

@@ -76,7 +76,7 @@ func TestAnnouncedBodiesTakeNoMemory(t *testing.T) {
 func TestCredentialWithinAValueOfTheQueryDoesNotReachWeChat(t *testing.T) {
 	g := gwtest.StartWithTokens(t, gwtest.Options{})
 	token := g.Token(gwtest.OfficialAccount)
-	for _, credential := range []string{token, gwtest.ClientSecret} {
+	for _, credential := range []string{token, "gwc1." + strings.TrimPrefix(token, "gw1."), "gwk1.q83vEjRWeJCrze8SNFZ4", gwtest.ClientSecret} {
 		for _, form := range []string{"x=%s", "x=%%20%s", "x=%s+", "x=Bearer+%s", "x=%s%%zz", "url=https%%3A%%2F%%2Fa.example%%2F%%3Fsecret%%3D%s", "%s=1"} {
 			g.WeChat.ResetCounts()
 			parameter := fmt.Sprintf(form, credential)

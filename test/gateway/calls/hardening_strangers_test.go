@@ -267,6 +267,7 @@ func TestCredentialsInHeadersAreNotPassedOn(t *testing.T) {
 	}{
 		{"gateway token", gwtest.SendPath + "?access_token=" + token, byToken, map[string]string{
 			"Referer": "https://app.example.com/?access_token=" + token, "X-Token": token, "X-Debug": "a=" + token + "; b", "User-Agent": "app/1 " + token,
+			"X-Code": "gwc1." + strings.TrimPrefix(token, "gw1."), "X-Ticket": "a=gwk1.q83vEjRWeJCrze8SNFZ4",
 			"X-Escaped": url.QueryEscape("?t=" + token), "X-Embedded": "x" + gwtest.PlatformSecret + "x", "X-Other": gwtest.SoloNextSecret, "X-Digest": "Bearer " + gwtest.HashedSecret,
 		}},
 		{"bearer", gwtest.SendPath, byBearer, map[string]string{

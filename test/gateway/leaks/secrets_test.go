@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
+	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
 )
 
 // misuse makes calls with a secret, a client's or a gateway token, in some
@@ -46,10 +47,10 @@ func inBody(contentType, content string) misuse {
 	}
 }
 
-// onlyTokens makes calls with gateway tokens alone.
+// onlyTokens makes calls with gateway tokens, codes and tickets alone.
 func onlyTokens(calls misuse) misuse {
 	return func(g *gwtest.Gateway, secret string) {
-		if strings.HasPrefix(secret, "gw1.") {
+		if strings.HasPrefix(secret, "gw") {
 			calls(g, secret)
 		}
 	}
@@ -58,7 +59,7 @@ func onlyTokens(calls misuse) misuse {
 // Applications show their secrets in places that are not quite for them: no log
 // tells them. In a path, or in a parameter of no such name, a secret cannot be
 // known by any filter, and is logged like every address; a gateway token is
-// known wherever it stands in one.
+// known wherever it stands in one, and so are a gateway code and a gateway ticket.
 func TestNothingLeaksFromWrongPlaces(t *testing.T) {
 	for name, calls := range map[string][]misuse{
 		"in parameters of the filters' names": {
@@ -81,7 +82,9 @@ func TestNothingLeaksFromWrongPlaces(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := gwtest.StartWithTokens(t, gwtest.Options{Watch: true})
-			for _, secret := range []string{gwtest.ClientSecret, g.Token(both[0])} {
+			token := g.Token(both[0])
+			code := "gwc1." + strings.TrimPrefix(token, "gw1.")
+			for _, secret := range []string{gwtest.ClientSecret, token, code, gwtoken.NewTicket()} {
 				for _, misuse := range calls {
 					misuse(g, secret)
 					misuse(g, url.QueryEscape(secret)+"x") // one that is none, but nearly
