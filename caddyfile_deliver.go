@@ -22,6 +22,7 @@ import (
 //		name             <name>
 //		token            <token>        [<previous>]
 //		encoding_aes_key <key>          [<previous>]
+//		as               account|platform
 //		webhook_secret   whsec_<base64> [<previous>]
 //		match            msg_type|event|info_type|appid <value>...   # repeatable
 //		reply            off
@@ -42,6 +43,7 @@ func (d *Deliver) unmarshal(from *caddyfile.Dispenser) error {
 		"name":             stringOption(&d.Name, check.TargetName),
 		"token":            secretOption(&d.Tokens, check.PushToken),
 		"encoding_aes_key": secretOption(&d.EncodingAESKeys, check.AESKey),
+		"as":               stringOption(&d.As, check.DeliverAs),
 		"webhook_secret":   secretOption(&d.WebhookSecrets, check.WebhookSecret),
 		"match*":           matchOption(&d.Match),
 		"reply":            replyOption(&d.NoReply),
@@ -53,6 +55,9 @@ func (d *Deliver) unmarshal(from *caddyfile.Dispenser) error {
 		"transport":        transportOption(&d.Transport, "deliveries are made over HTTP alone"),
 	})
 	if err != nil {
+		return err
+	}
+	if err := d.checkAs(); err != nil {
 		return err
 	}
 	return checkMatch(d.Match)

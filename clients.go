@@ -120,6 +120,11 @@ func (c *Client) provision(ctx caddy.Context, id string, components map[string]*
 	if err != nil {
 		return nil, nil, err
 	}
+	for _, target := range targets {
+		if target.Platform != nil {
+			target.Platform.Code = client.IssueCode
+		}
+	}
 	for _, text := range c.From {
 		prefix, err := check.ParseFrom(text)
 		if err != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
@@ -32,7 +33,7 @@ type Match = delivery.Match
 // Deliver is an address to which a client gets what WeChat pushes: messages of
 // the accounts for which it may act, and authorisation events without the codes
 // in them. A delivery looks like a push of WeChat to an ordinary account, so
-// the message server of any SDK accepts it. Its query has the parameters of
+// the message server of any SDK accepts it; or like one to a platform, see As. Its query has the parameters of
 // WeChat, the appid of the account, and an event_id, the same at every attempt. Any
 // 2xx status means that the application has taken the delivery.
 //
@@ -59,6 +60,15 @@ type Deliver struct {
 	// them, deliveries and replies are encrypted as in WeChat's safe mode, and the
 	// receive id is the appid of the account. Default: plain mode.
 	EncodingAESKeys []string `json:"encoding_aes_keys,omitempty"`
+
+	// As is as what the application gets deliveries: "account", the form in which WeChat
+	// pushes to an ordinary account, or "platform", the form in which it pushes to a
+	// third-party platform, for the SDKs of such. Then the receive id is the
+	// component_appid, authorisation events have a gateway code, which the endpoint
+	// api_query_auth of the gateway takes, and a component_verify_ticket of the gateway
+	// comes every ten minutes, which opens nothing. "platform" needs an EncodingAESKey.
+	// Default: "account".
+	As string `json:"as,omitempty"`
 
 	// WebhookSecrets are whsec_ and base64 of 24 to 64 bytes. They sign in the
 	// headers of Standard Webhooks. Default: no such headers.
@@ -100,6 +110,12 @@ type Deliver struct {
 	// possible.
 	Transport *reverseproxy.HTTPTransport `json:"transport,omitempty"`
 }
+
+// The values of As.
+const (
+	asAccount  = "account"
+	asPlatform = "platform"
+)
 
 // Deliveries are the targets of a client. In JSON an object is read as a list of one.
 type Deliveries []*Deliver
@@ -197,6 +213,9 @@ func (d *Deliver) provision(ctx caddy.Context, resolve resolver) (*delivery.Targ
 		URL: to, Name: d.name(), Match: d.Match, NoReply: d.NoReply, Timeout: time.Duration(d.Timeout), RetryFor: time.Duration(d.RetryFor),
 		Concurrency: d.Concurrency, MaxWaiting: d.Queue,
 	}
+	if d.As == asPlatform {
+		target.Platform = &delivery.Platform{Ticket: gwtoken.NewTicket} // the client yields Code
+	}
 	if err := d.resolve(target, resolve.within("target", target.Name)); err != nil {
 		return nil, err
 	}
@@ -223,6 +242,9 @@ func (d *Deliver) validate() error {
 	if err := checkMatch(d.Match); err != nil {
 		return fmt.Errorf("match: %w", err)
 	}
+	if err := d.checkAs(); err != nil {
+		return err
+	}
 	for _, each := range []struct {
 		option string
 		err    error
@@ -242,6 +264,18 @@ func (d *Deliver) validate() error {
 		return errors.New("token is missing: with encoding_aes_key, msg_signature is made with it")
 	case len(d.WebhookSecrets) == 0:
 		return errors.New("token is missing: the application checks with it that a delivery comes from here; or set webhook_secret")
+	}
+	return nil
+}
+
+// checkAs checks the value of As, and that platform has a key: WeChat pushes nothing in
+// clear to a platform, so the SDKs read nothing else.
+func (d *Deliver) checkAs() error {
+	if err := check.DeliverAs(cmp.Or(d.As, asAccount)); err != nil {
+		return fmt.Errorf("as: %w", err)
+	}
+	if d.As == asPlatform && len(d.EncodingAESKeys) == 0 {
+		return errors.New("as: platform needs encoding_aes_key, because platform SDKs read encrypted deliveries alone; add it, or leave as out")
 	}
 	return nil
 }

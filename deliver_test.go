@@ -144,7 +144,16 @@ func TestMistakesInTheBlockOfDeliver(t *testing.T) {
 		"transport http SECRET":              "transport: want http and a block",
 		"transport http {\n SECRET_no 1\n }": "unrecognized subdirective",
 		"transport http\n transport http":    "transport: already specified",
-		"as platform":                        `unrecognized subdirective "as"`,
+		"colour red":                         `unrecognized subdirective "colour"`,
+
+		"as":                      "as: a value is missing",
+		"as Platform":             `as: "Platform" is unknown, want account or platform`,
+		"as {env.AS}":             "as: {env.AS} can stand for a secret only",
+		"as account\n as account": "as: already specified",
+		"as platform account":     "as: 2 values, want exactly one",
+		"as platform":             "as: platform needs encoding_aes_key",
+		"as platform\n token abc": "as: platform needs encoding_aes_key",
+		"webhook_secret " + secret + "\n as platform": "as: platform needs encoding_aes_key",
 	} {
 		t.Run(line, func(t *testing.T) {
 			_, err := parseDeliver("deliver http://a.test {\n" + strings.ReplaceAll(line, `\x01`, "\x01") + "\n }")
@@ -318,6 +327,9 @@ func TestMistakesInTheJSONOfDeliver(t *testing.T) {
 		`{"url":"http://a.test","tokens":["abc"],"retry_for":-1}`:                                                        "deliver: retry_for: -1ns is not between",
 		`{"url":"http://a.test","tokens":["abc"],"concurrency":-1}`:                                                      "deliver: concurrency: -1 is not between",
 		`{"url":"http://a.test","tokens":["abc"],"queue":1000001}`:                                                       "deliver: queue: 1000001 is not between",
+		`{"url":"http://a.test","tokens":["abc"],"as":"Platform"}`:                                                       `deliver: as: "Platform" is unknown, want account or platform`,
+		`{"url":"http://a.test","tokens":["abc"],"as":"platform"}`:                                                       "deliver: as: platform needs encoding_aes_key",
+		`{"url":"http://a.test","encoding_aes_keys":["a"],"as":"platform"}`:                                              "deliver: token is missing: with encoding_aes_key",
 		`{"url":"http://a.test","tokens":["abc"],"headers":{"Host":"SECRET"}}`:                                           `deliver: header: "Host" is set`,
 		`{"url":"http://a.test","tokens":["abc"],"headers":{"A":"SECRET","a":"SECRET"}}`:                                 `deliver: header: "A" is already specified`,
 		`{"url":"http://a.test","tokens":["abc"],"headers":{"A":"{env.TEST_LINES}"}}`:                                    "deliver: header: A: the value is empty, or has a line break",

@@ -58,6 +58,14 @@ func TypeName(text string) error {
 	return nil
 }
 
+// DeliverAs checks as what an application gets deliveries.
+func DeliverAs(text string) error {
+	if text != "account" && text != "platform" {
+		return fmt.Errorf("%s is unknown, want account or platform", Quote(text))
+	}
+	return nil
+}
+
 // DeliverTimeout checks the time of one attempt to deliver.
 func DeliverTimeout(d time.Duration) error {
 	return between(d, time.Second, 5*time.Minute, "1s and 5m")

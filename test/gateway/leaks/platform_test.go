@@ -143,7 +143,8 @@ func application(fails bool) http.HandlerFunc {
 // and are away, in plain and in safe mode.
 func deliveries(t *testing.T, g *gwtest.Gateway) {
 	var clients strings.Builder
-	for mode, key := range map[string]string{"plain": "", "safe": "encoding_aes_key " + deliverKey + " " + deliverKeyBefore} {
+	key := "encoding_aes_key " + deliverKey + " " + deliverKeyBefore
+	for mode, key := range map[string]string{"plain": "", "safe": key, "platform": key + "\nas platform"} {
 		for name, to := range map[string]string{
 			"takes": gwtest.Serve(t, application(false)), "fails": gwtest.Serve(t, application(true)), "away": gwtest.RefusingURL(t),
 		} {
@@ -159,7 +160,10 @@ func deliveries(t *testing.T, g *gwtest.Gateway) {
 	if _, err := g.WeChat.UpdateAuthorized(t.Context(), both[1]); err != nil {
 		t.Error(err)
 	}
-	for text, clients := range map[string]int{`"event delivered"`: 2, `"event not delivered`: 4} {
+	if err := g.WeChat.PushTicket(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for text, clients := range map[string]int{`"event delivered"`: 3, `"event not delivered`: 6, "ticket not delivered": 2} {
 		for end := time.Now().Add(20 * time.Second); strings.Count(g.Logs(), text) < clients; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("not logged %d times: %s\n%s", clients, text, g.Logs())

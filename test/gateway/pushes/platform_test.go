@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pushes_test
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
+	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
+	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/sandbox"
+)
+
+const (
+	queryAuth      = "/cgi-bin/component/api_query_auth"
+	otherComponent = "wxcccccccccccccccc"
+	otherAppSecret = "0123456789abcdef0123456789abcdef"
+)
+
+// platformSDK is an application with the SDK of a platform: it knows the component's
+// appid and nothing of accounts.
+type platformSDK struct {
+	*gwtest.Application
+	t      *testing.T
+	name   string // of the client
+	secret string
+	codec  *bizmsg.Codec
+}
+
+func newPlatformSDK(t *testing.T, name string) *platformSDK {
+	t.Helper()
+	key, err := bizmsg.ParseKey(secret.New(crmAESKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &platformSDK{
+		Application: gwtest.NewApplication(), t: t, name: name, secret: name + "-secret-0123456789abcdef0123456789ab",
+		codec: &bizmsg.Codec{ReceiveID: sandbox.DefaultComponent, Tokens: []secret.Secret{secret.New(crmToken)}, Keys: []bizmsg.Key{key}},
+	}
+}
+
+// client is the block of the client; rights are more lines of it.
+func (p *platformSDK) client(component, rights string) string {
+	return fmt.Sprintf("client %s {\nsecret %s\ncomponent %s\n%s\ndeliver %s {\nname main\ntoken %s\nencoding_aes_key %s\nas platform\n}\n}\n",
+		p.name, p.secret, component, rights, gwtest.Serve(p.t, p), crmToken, crmAESKey)
+}
+
+// open opens a delivery as the SDK does.
+func (p *platformSDK) open(query url.Values, body string) (plain string, err error) {
+	envelope, err := bizmsg.ParseEnvelope([]byte(body))
+	if err != nil {
+		return "", err
+	}
+	message, err := p.codec.Open(query.Get("msg_signature"), query.Get("timestamp"), query.Get("nonce"), envelope.Encrypt)
+	if err != nil {
+		return "", err
+	}
+	return string(message.Plain), nil
+}
+
+// events are the events of an InfoType that were delivered.
+func (p *platformSDK) events(infoType string) (all []bizmsg.Event) {
+	p.t.Helper()
+	for _, d := range p.Deliveries() {
+		plain, err := p.open(d.Query, d.Body)
+		if err != nil {
+			p.t.Fatalf("%s cannot read a delivery: %v", p.name, err)
+		}
+		if e, err := bizmsg.ParseEvent([]byte(plain)); err == nil && e.InfoType == infoType {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// codes waits for the authorisation of an account, and returns the gateway codes of it.
+func (p *platformSDK) codes(appID string) (codes []string) {
+	p.t.Helper()
+	for end := time.Now().Add(20 * time.Second); len(codes) == 0; time.Sleep(10 * time.Millisecond) {
+		for _, infoType := range []string{"authorized", "updateauthorized"} {
+			for _, e := range p.events(infoType) {
+				if e.AuthorizerAppID == appID {
+					codes = append(codes, e.AuthorizationCode.Reveal())
+				}
+			}
+		}
+		if time.Now().After(end) {
+			p.t.Fatalf("%s gets no code of %s", p.name, appID)
+		}
+	}
+	return codes
+}
+
+// exchanged is the answer to api_query_auth.
+type exchanged struct {
+	ErrCode int `json:"errcode"`
+	Info    struct {
+		AppID     string `json:"authorizer_appid"`
+		Token     string `json:"authorizer_access_token"`
+		Expires   int    `json:"expires_in"`
+		Refresh   string `json:"authorizer_refresh_token"`
+		Functions []struct {
+			Category struct{ ID int } `json:"funcscope_category"`
+		} `json:"func_info"`
+	} `json:"authorization_info"`
+}
+
+// exchange exchanges a code as an SDK does, with a component token for which it shows the
+// ticket.
+func (p *platformSDK) exchange(g *gwtest.Gateway, component, ticket, code string) (answer exchanged) {
+	p.t.Helper()
+	body := g.Post("/cgi-bin/component/api_component_token", fmt.Sprintf(`{"component_appid":%q,"component_appsecret":%q,"component_verify_ticket":%q}`, component, p.secret, ticket))
+	var token struct {
+		Token string `json:"component_access_token"`
+	}
+	if err := json.Unmarshal([]byte(body), &token); err != nil || token.Token == "" {
+		p.t.Fatalf("component token: %s", body)
+	}
+	body = g.Post(queryAuth+"?component_access_token="+token.Token, fmt.Sprintf(`{"component_appid":%q,"authorization_code":%q}`, component, code))
+	if err := json.Unmarshal([]byte(body), &answer); err != nil {
+		p.t.Fatalf("%v: %s", err, body)
+	}
+	return answer
+}
+
+// platforms are four applications with the SDKs of platforms: shop and desk have the
+// official account, beta has the mini program alone, alien is one of another component.
+type platforms struct {
+	*gwtest.Gateway
+	shop, desk, beta, alien *platformSDK
+}
+
+func startPlatforms(t *testing.T) *platforms {
+	t.Helper()
+	w := &platforms{shop: newPlatformSDK(t, "shop"), desk: newPlatformSDK(t, "desk"), beta: newPlatformSDK(t, "beta"), alien: newPlatformSDK(t, "alien")}
+	const component = sandbox.DefaultComponent
+	w.Gateway = gwtest.Start(t, gwtest.Options{
+		Watch: true, Quiet: true, Secrets: []string{w.shop.secret, w.desk.secret, w.beta.secret, w.alien.secret, otherAppSecret},
+		Wechat: "component " + otherComponent + " {\napp_secret " + otherAppSecret + "\ntoken ANOTHERPLATFORM\nencoding_aes_key " + crmAESKey + "\n}",
+		Clients: w.shop.client(component, "authorizers "+gwtest.OfficialAccount) + w.desk.client(component, "authorizers *\ncomponent_api") +
+			w.beta.client(component, "authorizers "+gwtest.MiniProgram) + w.alien.client(otherComponent, "authorizers *\ncomponent_api"),
+	})
+	return w
+}
+
+// A platform's SDK, which knows nothing but its ticket, goes its whole way: message and
+// reply, ticket, event, code, tokens, and a call for the account.
+func TestAPlatformSDKGoesItsWholeWay(t *testing.T) {
+	w := startPlatforms(t)
+	for _, receiveID := range []string{sandbox.DefaultComponent, gwtest.OfficialAccount} {
+		reply := *w.shop.codec
+		reply.ReceiveID = receiveID
+		w.shop.AnswerWith(func(query url.Values, body string) (int, string) {
+			plain, err := w.shop.open(query, body)
+			switch {
+			case err != nil:
+				return http.StatusForbidden, ""
+			case !strings.Contains(plain, "hello"):
+				return http.StatusOK, "success"
+			}
+			return http.StatusOK, string(reply.Seal([]byte(passive("for "+receiveID)), time.Now(), query.Get("nonce")).XML())
+		})
+		if got, err := w.WeChat.Push(t.Context(), w.WeChat.Text(gwtest.OfficialAccount, "follower", "hello")); err != nil || got.Reply != passive("for "+receiveID) {
+			t.Errorf("%q, %v", got.Reply, err)
+		}
+	}
+	w.Authorize()
+	code := w.shop.codes(gwtest.OfficialAccount)[0]
+	tickets := w.shop.events("component_verify_ticket")
+	if len(tickets) == 0 || !strings.HasPrefix(tickets[0].ComponentVerifyTicket.Reveal(), "gwk1.") {
+		t.Fatalf("%d tickets", len(tickets))
+	}
+	if n := len(w.alien.Deliveries()); n != 0 {
+		t.Errorf("a platform of another component got %d deliveries", n)
+	}
+	queries := w.WeChat.Count(queryAuth)
+	for range 3 { // as often as asked
+		got := w.shop.exchange(w.Gateway, sandbox.DefaultComponent, tickets[0].ComponentVerifyTicket.Reveal(), code)
+		info := got.Info
+		if got.ErrCode != 0 || info.AppID != gwtest.OfficialAccount || !strings.HasPrefix(info.Token, "gw1.") || info.Expires != 7200 ||
+			!strings.HasPrefix(info.Refresh, "gwr1.") || len(info.Functions) == 0 {
+			t.Fatalf("%+v", got)
+		}
+		if answer := w.AskGet(gwtest.AuthorizerPath + "?access_token=" + info.Token); answer.ErrCode != 0 {
+			t.Errorf("a call with the token: %s", answer.Body)
+		}
+	}
+	if again := w.WeChat.Count(queryAuth); again != queries {
+		t.Errorf("WeChat was asked %d times for a gateway code", again-queries)
+	}
+}
+
+// What the code of an event is worth, and to whom.
+func TestWhatAGatewayCodeOpens(t *testing.T) {
+	w := startPlatforms(t)
+	w.Authorize()
+	const component = sandbox.DefaultComponent
+	code, foreign := w.shop.codes(gwtest.OfficialAccount)[0], w.beta.codes(gwtest.MiniProgram)[0]
+	if code == w.desk.codes(gwtest.OfficialAccount)[0] {
+		t.Error("two clients have the same code")
+	}
+	signed := func(client *platformSDK, clientSecret, appID string, expires time.Time) string {
+		t.Helper()
+		appSecret, _, _ := w.WeChat.Keys()
+		if client == w.alien {
+			appSecret = otherAppSecret
+		}
+		key, err := gwtoken.NewKey(secret.New(appSecret), sha256.Sum256([]byte(clientSecret)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		under := component
+		if client == w.alien {
+			under = otherComponent
+		}
+		return key.IssueCode(gwtoken.Claims{Client: client.name, Subject: subject.Of(under, appID), Expires: expires})
+	}
+	soon := time.Now().Add(time.Hour)
+	for name, row := range map[string]struct {
+		by   *platformSDK
+		code string
+		want int
+	}{
+		"its own":                             {w.shop, code, 0},
+		"another client with the account":     {w.desk, code, 0},
+		"another account of a client with *":  {w.desk, foreign, 0},
+		"a client without the account":        {w.beta, code, 61003},
+		"the account of another":              {w.shop, foreign, 61003},
+		"a client of another component":       {w.alien, code, 61009},
+		"a code of another component":         {w.shop, signed(w.alien, w.alien.secret, gwtest.OfficialAccount, soon), 61009},
+		"the last second":                     {w.shop, signed(w.shop, w.shop.secret, gwtest.OfficialAccount, time.Now().Add(30*time.Second)), 0},
+		"after its hour":                      {w.shop, signed(w.shop, w.shop.secret, gwtest.OfficialAccount, time.Now()), 61010},
+		"long after":                          {w.shop, signed(w.shop, w.shop.secret, gwtest.OfficialAccount, time.Unix(1, 0)), 61010},
+		"signed by who knows no secret":       {w.shop, signed(w.shop, "a secret that somebody has guessed", gwtest.OfficialAccount, soon), 61009},
+		"signed by the client of another":     {w.shop, signed(w.beta, w.shop.secret, gwtest.OfficialAccount, soon), 61009},
+		"an account that nobody has":          {w.desk, signed(w.desk, w.desk.secret, "wxdddddddddddddddd", soon), 61003},
+		"cut":                                 {w.shop, code[:len(code)-1], 61009},
+		"flipped":                             {w.shop, strings.Replace(code, gwtest.OfficialAccount, gwtest.MiniProgram, 1), 61009},
+		"within another text":                 {w.desk, "queryauthcode@@@" + code, 61009},
+		"a token":                             {w.desk, w.shop.exchange(w.Gateway, component, "any", code).Info.Token, 61009},
+		"a ticket":                            {w.desk, gwtoken.NewTicket(), 61009},
+		"WeChat's own, without component_api": {w.shop, "queryauthcode@@@made-up", 48001},
+	} {
+		w.WeChat.ResetCounts()
+		if got := row.by.exchange(w.Gateway, row.by.component(), "any", row.code); got.ErrCode != row.want || (row.want == 0) != (got.Info.AppID != "") {
+			t.Errorf("%s: %+v, want %d", name, got, row.want)
+		}
+		if n := w.WeChat.Count(queryAuth); n != 0 {
+			t.Errorf("%s: WeChat was asked %d times", name, n)
+		}
+	}
+}
+
+func (p *platformSDK) component() string {
+	if p.name == "alien" {
+		return otherComponent
+	}
+	return sandbox.DefaultComponent
+}
+
+// A code is stored nowhere, and needs nothing that is stored: it works after a restart,
+// and at a node with another storage that has never heard of the account.
+func TestAGatewayCodeOutlivesARestart(t *testing.T) {
+	w := startPlatforms(t)
+	w.Authorize()
+	code := w.shop.codes(gwtest.OfficialAccount)[0]
+	want := func(when string) {
+		t.Helper()
+		for _, by := range []*platformSDK{w.shop, w.desk} {
+			if got := by.exchange(w.Gateway, sandbox.DefaultComponent, "any", code); got.ErrCode != 0 || got.Info.AppID != gwtest.OfficialAccount || got.Info.Refresh == "" || len(got.Info.Functions) == 0 {
+				t.Errorf("%s, %s: %+v", when, by.name, got)
+			}
+		}
+	}
+	w.Restart(t, func() {})
+	want("after a restart")
+	w.Restart(t, func() {
+		stored, err := filepath.Glob(filepath.Join(w.Storage, "*"))
+		if err != nil || len(stored) == 0 {
+			t.Errorf("%v, %v", stored, err)
+		}
+		for _, folder := range stored {
+			if err := os.RemoveAll(folder); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if err := w.WeChat.PushTicket(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want("at a node that knows nothing")
+	if n := w.WeChat.Count(queryAuth); n != 0 {
+		t.Errorf("WeChat was asked %d times for a code", n)
+	}
+	w.Change(func(o *gwtest.Options) {
+		o.Clients = w.desk.client(sandbox.DefaultComponent, "authorizers *\ncomponent_api") + w.alien.client(otherComponent, "authorizers *")
+	})
+	if got := w.desk.exchange(w.Gateway, sandbox.DefaultComponent, "any", code); got.ErrCode != 61009 {
+		t.Errorf("the code of a client that was removed: %+v", got)
+	}
+}
+
+// An application that was down gets the event with a code that is new then. One that is
+// at the exchange before WeChat's own code is exchanged waits for that.
+func TestAPlatformThatWasDownGetsAFreshCode(t *testing.T) {
+	w := startPlatforms(t)
+	w.shop.AnswerWith(func(url.Values, string) (int, string) { return http.StatusBadGateway, "" })
+	w.Authorize()
+	for end := time.Now().Add(20 * time.Second); len(w.shop.events("authorized")) < 2; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it is not tried again")
+		}
+	}
+	w.shop.AnswerWith(gwtest.Success)
+	codes := w.shop.codes(gwtest.OfficialAccount)
+	seen := make(map[string]bool)
+	for _, code := range codes {
+		if seen[code] {
+			t.Errorf("the same code twice")
+		}
+		seen[code] = true
+		if got := w.shop.exchange(w.Gateway, sandbox.DefaultComponent, "any", code); got.ErrCode != 0 {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
+func TestAPlatformExchangesWhileWeChatIsSlow(t *testing.T) {
+	w := startPlatforms(t)
+	w.WeChat.Inject(sandbox.Fault{Path: queryAuth, Latency: 700 * time.Millisecond, Times: 2})
+	w.Authorize()
+	code := w.shop.codes(gwtest.OfficialAccount)[0]
+	if got := w.shop.exchange(w.Gateway, sandbox.DefaultComponent, "any", code); got.ErrCode != 0 || got.Info.Token == "" || len(got.Info.Functions) == 0 {
+		t.Errorf("%+v", got)
+	}
+	if n := w.WeChat.Count(queryAuth); n > 2 {
+		t.Errorf("%d exchanges, want one for each account", n)
+	}
+}
+
+// A withdrawal ends the code, too.
+func TestAGatewayCodeEndsWithTheAuthorisation(t *testing.T) {
+	w := startPlatforms(t)
+	w.Authorize()
+	code := w.shop.codes(gwtest.OfficialAccount)[0]
+	if err := w.WeChat.Revoke(t.Context(), gwtest.OfficialAccount); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.shop.exchange(w.Gateway, sandbox.DefaultComponent, "any", code); got.ErrCode != 61003 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// WeChat's ticket comes every ten minutes, to one node; a ticket of the gateway follows,
+// which is another one each time.
+func TestTicketsFollowWeChats(t *testing.T) {
+	w := startPlatforms(t)
+	for range 3 {
+		if err := w.WeChat.PushTicket(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range []*platformSDK{w.shop, w.desk, w.beta} {
+		tickets := make(map[string]bool)
+		for end := time.Now().Add(20 * time.Second); len(tickets) < 3; time.Sleep(10 * time.Millisecond) {
+			for _, e := range p.events("component_verify_ticket") {
+				tickets[e.ComponentVerifyTicket.Reveal()] = true
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%s has %d tickets", p.name, len(tickets))
+			}
+		}
+	}
+	if n := len(w.alien.Deliveries()); n != 0 {
+		t.Errorf("%d tickets for another component", n)
+	}
+}
