@@ -66,7 +66,7 @@ type AuthorizerInfo struct {
 	NickName      string
 	UserName      string // gh_…, the ToUserName of the account's messages
 	PrincipalName string // the company behind it
-	MiniProgram   bool   // otherwise an official account
+	Kind          AccountKind
 	// Refresh is nil when api_query_auth was never called for this
 	// authorisation: no refresh token exists then
 	// (developers.weixin.qq.com/doc/oplatform/developers/dev/AuthorizerAccessToken.html).
@@ -184,11 +184,11 @@ func (c *Client) AuthorizerToken(ctx context.Context, component, authorizer stri
 func (c *Client) AuthorizerInfo(ctx context.Context, component, authorizer string, componentToken secret.Secret) (AuthorizerInfo, error) {
 	var answer struct {
 		Account struct {
-			NickName      string          `json:"nick_name"`
-			UserName      string          `json:"user_name"`
-			PrincipalName string          `json:"principal_name"`
-			MiniProgram   json.RawMessage `json:"MiniProgramInfo"`
-			Status        number          `json:"account_status"`
+			NickName      string `json:"nick_name"`
+			UserName      string `json:"user_name"`
+			PrincipalName string `json:"principal_name"`
+			Status        number `json:"account_status"`
+			accountKind
 		} `json:"authorizer_info"`
 		Info authorizationInfo `json:"authorization_info"`
 	}
@@ -209,7 +209,7 @@ func (c *Client) AuthorizerInfo(ctx context.Context, component, authorizer strin
 		NickName:      account.NickName,
 		UserName:      account.UserName,
 		PrincipalName: account.PrincipalName,
-		MiniProgram:   len(account.MiniProgram) > 0 && account.MiniProgram[0] == '{',
+		Kind:          account.kind(),
 		Refresh:       secret.New(answer.Info.Refresh),
 		Functions:     answer.Info.Functions.ids(),
 		AccountStatus: int(account.Status.value),

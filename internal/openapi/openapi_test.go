@@ -76,7 +76,7 @@ var calls = map[string]func(context.Context, *openapi.Client) (plain, error){
 		got, err := c.AuthorizerInfo(ctx, component, authorizer, componentToken)
 		return plain{
 			"appid": got.AppID, "nick": got.NickName, "user": got.UserName, "principal": got.PrincipalName,
-			"mini": got.MiniProgram, "refresh": got.Refresh.Reveal(), "functions": got.Functions, "status": got.AccountStatus,
+			"kind": got.Kind, "refresh": got.Refresh.Reveal(), "functions": got.Functions, "status": got.AccountStatus,
 		}, err
 	},
 }
@@ -125,7 +125,7 @@ func TestEndpoints(t *testing.T) {
 		  "authorization_info":{"authorizer_appid":"wxfedcba9876543210","authorizer_refresh_token":"dTo-","func_info":[{"funcscope_category":{"id":3}}]}}`,
 		plain{
 			"appid": authorizer, "nick": "美妆饰品", "user": "gh_c43395cb652e", "principal": "某公司",
-			"mini": true, "refresh": "dTo-", "functions": []int{3}, "status": 1,
+			"kind": openapi.MiniProgram, "refresh": "dTo-", "functions": []int{3}, "status": 1,
 		},
 	}} {
 		t.Run(test.endpoint, func(t *testing.T) {
@@ -163,10 +163,10 @@ func TestAnswers(t *testing.T) {
 		}
 		return plain{"appid": authorizer, "access": access, "refresh": refresh, "functions": functions}
 	}
-	info := func(nick string, mini bool, refresh string) plain {
+	info := func(nick string, kind openapi.AccountKind, refresh string) plain {
 		return plain{
 			"appid": authorizer, "nick": nick, "user": "", "principal": "",
-			"mini": mini, "refresh": refresh, "functions": []int(nil), "status": 0,
+			"kind": kind, "refresh": refresh, "functions": []int(nil), "status": 0,
 		}
 	}
 	for name, test := range map[string]struct {
@@ -209,15 +209,20 @@ func TestAnswers(t *testing.T) {
 		"an account without permissions has no tokens":     {"api_query_auth", `{"authorization_info":{"authorizer_appid":"wxfedcba9876543210","func_info":[]}}`, authorization("", "")},
 		"permission sets of odd form are left out":         {"api_query_auth", `{"authorization_info":{"authorizer_appid":"wxfedcba9876543210","func_info":[null,{},{"funcscope_category":{"id":"x"}},7,{"funcscope_category":{"id":9}}],"authorizer_access_token":"t","authorizer_refresh_token":"r"}}`, authorization("t", "r", 9)},
 		"a renewal without refresh token":                  {"api_authorizer_token", `{"authorizer_access_token":"t","expires_in":7200}`, plain{"access": token("t", 2*time.Hour), "refresh": ""}},
-		"a byte order mark":                                {"api_get_authorizer_info", "\uFEFF{\"authorizer_info\":{\"nick_name\":\"a\"},\"authorization_info\":{\"authorizer_appid\":\"wxfedcba9876543210\"}}", info("a", false, "")},
-		"raw control characters in a nickname":             {"api_get_authorizer_info", "{\"authorizer_info\":{\"nick_name\":\"a\x01b\nc\x00\"},\"authorization_info\":{\"authorizer_appid\":\"wxfedcba9876543210\"}}", info("a b c ", false, "")},
-		"invalid UTF-8 in a nickname":                      {"api_get_authorizer_info", "{\"authorizer_info\":{\"nick_name\":\"a\xffb\"},\"authorization_info\":{\"authorizer_appid\":\"wxfedcba9876543210\"}}", info("a\ufffdb", false, "")},
-		"the old name authorization_appid":                 {"api_get_authorizer_info", `{"authorizer_info":{"nick_name":"n"},"authorization_info":{"authorization_appid":"wxfedcba9876543210","authorizer_refresh_token":"r"}}`, info("n", false, "r")},
-		"an empty refresh token is none":                   {"api_get_authorizer_info", `{"authorizer_info":{"nick_name":"n"},"authorization_info":{"authorizer_appid":"wxfedcba9876543210","authorizer_refresh_token":""}}`, info("n", false, "")},
-		"MiniProgramInfo null means an official account":   {"api_get_authorizer_info", `{"authorizer_info":{"nick_name":"n","MiniProgramInfo":null},"authorization_info":{"authorizer_appid":"wxfedcba9876543210"}}`, info("n", false, "")},
-		"an empty MiniProgramInfo still is a mini program": {"api_get_authorizer_info", `{"authorizer_info":{"nick_name":"n","MiniProgramInfo":{}},"authorization_info":{"authorizer_appid":"wxfedcba9876543210"}}`, info("n", true, "")},
-		"information about another account":                {"api_get_authorizer_info", `{"authorization_info":{"authorizer_appid":"wxaaaaaaaaaaaaaaaa","authorizer_refresh_token":"r"}}`, nil},
-		"information about nobody":                         {"api_get_authorizer_info", `{}`, nil},
+		"a byte order mark":                                {"api_get_authorizer_info", "\uFEFF{\"authorizer_info\":{\"nick_name\":\"a\"},\"authorization_info\":{\"authorizer_appid\":\"wxfedcba9876543210\"}}", info("a", openapi.OfficialAccount, "")},
+		"raw control characters in a nickname":             {"api_get_authorizer_info", "{\"authorizer_info\":{\"nick_name\":\"a\x01b\nc\x00\"},\"authorization_info\":{\"authorizer_appid\":\"wxfedcba9876543210\"}}", info("a b c ", openapi.OfficialAccount, "")},
+		"invalid UTF-8 in a nickname":                      {"api_get_authorizer_info", "{\"authorizer_info\":{\"nick_name\":\"a\xffb\"},\"authorization_info\":{\"authorizer_appid\":\"wxfedcba9876543210\"}}", info("a\ufffdb", openapi.OfficialAccount, "")},
+		"the old name authorization_appid":                 {"api_get_authorizer_info", `{"authorizer_info":{"nick_name":"n"},"authorization_info":{"authorization_appid":"wxfedcba9876543210","authorizer_refresh_token":"r"}}`, info("n", openapi.OfficialAccount, "r")},
+		"an empty refresh token is none":                   {"api_get_authorizer_info", `{"authorizer_info":{"nick_name":"n"},"authorization_info":{"authorizer_appid":"wxfedcba9876543210","authorizer_refresh_token":""}}`, info("n", openapi.OfficialAccount, "")},
+		"MiniProgramInfo null means an official account":   {"api_get_authorizer_info", `{"authorizer_info":{"nick_name":"n","MiniProgramInfo":null},"authorization_info":{"authorizer_appid":"wxfedcba9876543210"}}`, info("n", openapi.OfficialAccount, "")},
+		"an empty MiniProgramInfo still is a mini program": {"api_get_authorizer_info", `{"authorizer_info":{"nick_name":"n","MiniProgramInfo":{}},"authorization_info":{"authorizer_appid":"wxfedcba9876543210"}}`, info("n", openapi.MiniProgram, "")},
+		"a shop":                            {"api_get_authorizer_info", `{"authorizer_info":{"nick_name":"n","service_type_info":{"id":0},"store_info":{"id":"x"}},"authorization_info":{"authorizer_appid":"wxfedcba9876543210"}}`, info("n", openapi.Shop, "")},
+		"an account of Channels":            {"api_get_authorizer_info", `{"authorizer_info":{"nick_name":"n","service_type_info":{"id":0},"channels_info":{"id":"x"}},"authorization_info":{"authorizer_appid":"wxfedcba9876543210"}}`, info("n", openapi.OtherAccount, "")},
+		"an assistant that sells":           {"api_get_authorizer_info", `{"authorizer_info":{"nick_name":"n","service_type_info":{"id":0},"talent_info":{"id":"x"}},"authorization_info":{"authorizer_appid":"wxfedcba9876543210"}}`, info("n", openapi.OtherAccount, "")},
+		"a supplier":                        {"api_get_authorizer_info", `{"authorizer_info":{"nick_name":"n","service_type_info":{"id":0},"supplier_info":{"id":"x"}},"authorization_info":{"authorizer_appid":"wxfedcba9876543210"}}`, info("n", openapi.OtherAccount, "")},
+		"an unknown member makes no kind":   {"api_get_authorizer_info", `{"authorizer_info":{"nick_name":"n","service_type_info":{"id":0},"novel_info":{"id":"x"}},"authorization_info":{"authorizer_appid":"wxfedcba9876543210"}}`, info("n", openapi.OfficialAccount, "")},
+		"information about another account": {"api_get_authorizer_info", `{"authorization_info":{"authorizer_appid":"wxaaaaaaaaaaaaaaaa","authorizer_refresh_token":"r"}}`, nil},
+		"information about nobody":          {"api_get_authorizer_info", `{}`, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := calls[test.endpoint](t.Context(), &openapi.Client{Transport: answers(200, test.answer)})
