@@ -223,12 +223,17 @@ func recordKey(s subject.Subject) (string, error) {
 	if err := check(s); err != nil {
 		return "", err
 	}
-	folder := "wechat/" + s.Component()
 	if s.IsComponent() {
-		return folder + "/component.json", nil
+		return "wechat/" + s.Component() + "/component.json", nil
 	}
+	return shardKey(s, "authorizers"), nil
+}
+
+// shardKey returns the storage key of the file of an authorizer in one of the folders
+// that have shards. The appids are valid.
+func shardKey(s subject.Subject, folder string) string {
 	appID := s.Authorizer()
-	return folder + "/authorizers/" + appID[len(appID)-2:] + "/" + appID + ".json", nil
+	return "wechat/" + s.Component() + "/" + folder + "/" + appID[len(appID)-2:] + "/" + appID + ".json"
 }
 
 // recordLock returns the name of the lock of s. The name has no characters

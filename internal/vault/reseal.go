@@ -15,7 +15,8 @@ import (
 
 // Parts is the number of parts into which Reseal divides the files of a
 // component. Part 0 has the component's record, the ticket, what waits in queues, the
-// dead letters and the claims of messages. Each of the other 256 parts has one shard of authorizers.
+// dead letters and the claims of messages. Each of the other 256 parts has one shard of
+// authorizers, with their profiles.
 const Parts = 1 + 256
 
 // Resealed is the result of Reseal for one part.
@@ -89,11 +90,12 @@ func (v *Vault) part(ctx context.Context, component string, part int) ([]string,
 		return nil, fmt.Errorf("resealing: there is no part %d", part)
 	}
 	folder := "wechat/" + component
+	files, folders := []string{folder + "/component.json", folder + "/ticket.json"}, []string{"/events", "/dead-events", "/messages"}
 	if part > 0 {
-		return v.list(ctx, fmt.Sprintf("%s/authorizers/%02x", folder, part-1))
+		shard := fmt.Sprintf("/%02x", part-1)
+		files, folders = nil, []string{"/authorizers" + shard, "/profiles" + shard}
 	}
-	files := []string{folder + "/component.json", folder + "/ticket.json"}
-	for _, below := range []string{"/events", "/dead-events", "/messages"} {
+	for _, below := range folders {
 		found, err := v.list(ctx, folder+below)
 		if err != nil {
 			return nil, err
@@ -107,7 +109,7 @@ func (v *Vault) part(ctx context.Context, component string, part int) ([]string,
 type locker func(ctx context.Context) (unlock func() error, err error)
 
 // lockOf returns the lock that the owner of changes to the file at key must
-// hold. It returns nil if key is not that of a record, a ticket, an event or a claim.
+// hold. It returns nil if key is not that of a record, a profile, a ticket, an event or a claim.
 func (v *Vault) lockOf(component, key string) locker {
 	folder, name := path.Split(strings.TrimPrefix(key, "wechat/"+component+"/"))
 	kind, below, _ := strings.Cut(strings.TrimSuffix(folder, "/"), "/")
@@ -119,6 +121,12 @@ func (v *Vault) lockOf(component, key string) locker {
 		}
 	case kind == "authorizers":
 		who = subject.Of(component, strings.TrimSuffix(name, ".json"))
+	case kind == "profiles":
+		who = subject.Of(component, strings.TrimSuffix(name, ".json"))
+		if want, err := profileKey(who); err != nil || want != key {
+			return nil
+		}
+		return func(ctx context.Context) (func() error, error) { return v.LockProfile(ctx, who) }
 	case kind == "events" || kind == "dead-events":
 		client, target, _ := strings.Cut(below, "/")
 		q := Queue{Component: component, Client: client, Target: target}

@@ -51,6 +51,7 @@ func stock(t *testing.T, v *vault.Vault) (keys []string, read func(*vault.Vault)
 		err, v.BuryEvent(t.Context(), dead), v.MarkPending(t.Context(), account),
 		v.PublishNotice(t.Context(), component, vault.Notice{AppID: authorizer, ID: eventID}),
 		v.StoreClaim(t.Context(), claim, vault.Claim{Until: at(20), Answered: at(5), Reply: []byte("reply")}), v.MarkRepeated(t.Context(), claim),
+		v.StoreProfile(t.Context(), account, fullProfile),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -60,7 +61,7 @@ func stock(t *testing.T, v *vault.Vault) (keys []string, read func(*vault.Vault)
 	keys = []string{
 		authorizerKey, "wechat/" + component + "/authorizers/ff/wxfedcba98765432ff.json", componentKey, ticketKey, eventKey,
 		"wechat/" + component + "/dead-events/shop/main/1700000000123456-" + authorizer + "-fedcba9876543210fedcba9876543210.json",
-		"wechat/" + component + "/messages/2833333/" + eventID + ".json",
+		"wechat/" + component + "/messages/2833333/" + eventID + ".json", profileFile,
 	}
 	return keys, func(v *vault.Vault) (all []any) {
 		t.Helper()
@@ -83,6 +84,8 @@ func stock(t *testing.T, v *vault.Vault) (keys []string, read func(*vault.Vault)
 		must(ticket, err)
 		_, found, err := v.FindClaim(t.Context(), component, eventID, claim.Made)
 		must(found, err)
+		profile, err := v.LoadProfile(t.Context(), account)
+		must(profile, err)
 		return all
 	}
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package vault stores what must survive a restart, in a storage that all nodes
-// of a cluster share: the records of components and authorizers, the tickets,
-// and the events that wait for delivery to clients. All of these are sealed,
+// of a cluster share: the records of components and authorizers, their
+// profiles, the tickets, and the events that wait for delivery to clients. All of these are sealed,
 // which means encrypted and authenticated. The marks of pending codes and the
 // notices for other nodes are not sealed: their files are empty objects, only
 // their names carry information.
@@ -12,6 +12,7 @@
 //	wechat/<component_appid>/ticket.json
 //	wechat/<component_appid>/component.json
 //	wechat/<component_appid>/authorizers/<shard>/<authorizer_appid>.json
+//	wechat/<component_appid>/profiles/<shard>/<authorizer_appid>.json
 //	wechat/<component_appid>/pending/<authorizer_appid>
 //	wechat/<component_appid>/news/<authorizer_appid>-<id>
 //	wechat/<component_appid>/events/<client>/<target>/<arrival>-<appid>-<id>.json
@@ -29,6 +30,7 @@
 //
 //	wechat_<component_appid>_component             the component's record
 //	wechat_<component_appid>_<authorizer_appid>    an authorizer's record and mark
+//	wechat_<component_appid>_<authorizer_appid>_profile   an authorizer's profile
 //	wechat_<component_appid>_ticket                the ticket
 //	wechat_<component_appid>_events_<client>_<target>   a queue, with its dead letters
 //	wechat_<component_appid>_events_<client>       the same of the release before
@@ -47,6 +49,9 @@
 //	{"generation":7,"token":"…","obtained":"2026-11-22T12:00:00Z","expires":"2026-11-22T14:00:00Z",
 //	 "refresh":"…","state":"authorized","event_time":"2026-11-22T11:59:58Z","code":"…",
 //	 "code_expires":"2026-11-22T12:59:58Z","functions":[1,2]}
+//
+//	{"user_name":"gh_…","name":"…","principal":"…","kind":"official_account","functions":[1,2],
+//	 "learned":"2026-11-22T12:00:00Z"}
 //
 //	{"value":"…","create_time":"2026-11-22T12:00:00Z","received":"2026-11-22T12:00:01Z","asked":"2026-11-22T11:50:00Z"}
 //
