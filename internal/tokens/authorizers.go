@@ -120,13 +120,22 @@ func (a *authorizers) recheckRevoked(ctx context.Context, who subject.Subject, r
 // none of the component's, it returns ErrUnauthorized: nothing is stored of appids
 // that somebody tries. source limits how often that happens.
 func (a *authorizers) fetchInfo(ctx context.Context, who subject.Subject, known bool) (info openapi.AuthorizerInfo, err error) {
-	by := itself(openapi.EndpointAuthorizerInfo, who.Authorizer())
+	info, err = a.askInfo(ctx, who, itself(openapi.EndpointAuthorizerInfo, who.Authorizer()))
+	if !known && saysUnauthorized(err) {
+		return info, problem.ErrUnauthorized
+	}
+	return info, err
+}
+
+// askInfo makes the call, for by.
+func (a *authorizers) askInfo(ctx context.Context, who subject.Subject, by Caller) (info openapi.AuthorizerInfo, err error) {
+	asked := time.Now()
 	err = a.components.withComponentToken(ctx, who.Component(), by, func(componentToken secret.Secret) (err error) {
 		info, err = a.settings().API.AuthorizerInfo(ctx, who.Component(), who.Authorizer(), componentToken)
 		return err
 	})
-	if !known && saysUnauthorized(err) {
-		return info, problem.ErrUnauthorized
+	if profiles := a.settings().Profiles; profiles != nil && err == nil {
+		profiles.Learned(who, info, asked)
 	}
 	return info, err
 }

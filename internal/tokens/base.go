@@ -4,6 +4,7 @@ package tokens
 
 import (
 	"context"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -28,6 +29,21 @@ type Settings struct {
 	// take any. It waits for storage, no longer than ctx, and is called where nobody
 	// waits for it. If it fails it is called again.
 	News func(ctx context.Context, n News) error
+
+	// Profiles is told what the engine learns of accounts; nil if nobody wants to know.
+	Profiles Profiles
+}
+
+// Profiles is told what the engine learns of accounts, for what it does not keep itself.
+// Its methods return at once, and may be called from any goroutine.
+type Profiles interface {
+	// Used is told of an account whose token was brought into memory: not at each call.
+	Used(who subject.Subject)
+	// Granted is told that the account has granted permission sets, perhaps others than
+	// before. WeChat knows them from the time at on.
+	Granted(who subject.Subject, at time.Time)
+	// Learned is told what WeChat has answered of the account, asked at that time.
+	Learned(who subject.Subject, info openapi.AuthorizerInfo, asked time.Time)
 }
 
 // base is what all layers of the engine stand on. Each layer embeds the one below

@@ -78,11 +78,7 @@ func (c *componentAPI) preAuthCode(ctx context.Context, component string) (code 
 // authorizerInfo is Keeper.AuthorizerInfo.
 func (c *componentAPI) authorizerInfo(ctx context.Context, who subject.Subject, client string) (info openapi.AuthorizerInfo, err error) {
 	began := time.Now()
-	by := Caller{client, openapi.EndpointAuthorizerInfo}
-	err = c.components.withComponentToken(ctx, who.Component(), by, func(token secret.Secret) (err error) {
-		info, err = c.settings().API.AuthorizerInfo(ctx, who.Component(), who.Authorizer(), token)
-		return err
-	})
+	info, err = c.askInfo(ctx, who, Caller{client, openapi.EndpointAuthorizerInfo})
 	if err != nil {
 		return info, callError(err)
 	}

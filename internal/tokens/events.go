@@ -29,6 +29,8 @@ const (
 	// InfoAccountFound: an account has authorized the component although no event has
 	// told of it. It was met by a list or an info of WeChat's.
 	InfoAccountFound = "gateway_account_found"
+	// InfoPermissionsChanged: an account has granted other permission sets than before.
+	InfoPermissionsChanged = "gateway_permissions_changed"
 )
 
 // News is what the gateway itself has to tell of an account. It holds no credential.

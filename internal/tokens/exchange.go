@@ -71,9 +71,17 @@ func (x *exchange) spend(ctx context.Context, component string, code secret.Secr
 	x.notices.publish(ctx, who, id)
 	x.health.Reset(healthKey{who, renewal})
 	x.health.Reset(healthKey{who, codeExchange})
+	x.granted(who, began)
 	x.settings().Log.Info("authorizer authorized", zap.String("component", component),
 		zap.String("authorizer", granted.AppID), zap.Ints("functions", granted.Functions))
 	return granted.AppID, nil
+}
+
+// granted lets it be learnt what an account has granted at this time.
+func (x *exchange) granted(who subject.Subject, at time.Time) {
+	if profiles := x.settings().Profiles; profiles != nil {
+		profiles.Granted(who, at)
+	}
 }
 
 // grant writes into a record what WeChat has granted for a code at the time asked.
@@ -162,6 +170,7 @@ func (x *exchange) spentElsewhere(ctx context.Context, component string, code se
 	if err != nil {
 		return "", errors.Join(refused, err)
 	}
+	x.granted(who, stands.EventTime) // whoever has exchanged the code may have died
 	return appid, nil
 }
 

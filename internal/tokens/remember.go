@@ -28,6 +28,9 @@ func (b *base) remember(who subject.Subject, token *Token) *Token {
 	if b.health.IsRevoked(who, token.Value) {
 		token.revoked.Store(true)
 	}
+	if profiles := b.settings().Profiles; profiles != nil && !who.IsComponent() {
+		profiles.Used(who)
+	}
 	return token
 }
 
