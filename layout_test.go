@@ -36,6 +36,7 @@ var mayImport = []struct{ pkg, arrows string }{
 
 	{"tokens", "metrics openapi problem vault"},
 
+	{"profile", "openapi tokens vault"}, // learns what kind of account it is from what the engine asks WeChat
 	{"relay", "metrics openapi problem tokens"},
 	{"gateway", "check gwtoken metrics openapi problem relay tokens"},
 	{"push", "bizmsg delivery metrics tokens"}, // never gateway: it asks whom a push is for
@@ -45,7 +46,7 @@ var mayImport = []struct{ pkg, arrows string }{
 	{"command", "openapi operate sandbox caddy"},
 
 	{"sandbox", ""}, // a fake that borrowed our code would agree with our mistakes
-	{"wechat", "authorize bizmsg check command delivery gateway gwtoken logging metrics openapi operate push relay tokens vault caddy"},
+	{"wechat", "authorize bizmsg check command delivery gateway gwtoken logging metrics openapi operate profile push relay tokens vault caddy"},
 	{"cmd/caddy", "wechat caddy"},
 
 	// For tests alone: nothing else imports these.

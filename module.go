@@ -184,7 +184,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.state = shared.(*state)
 	if existed {
-		a.settings.keepIn(a.state.vault)
+		a.settings.keepIn(a.state.vault, a.state.profiles)
 	}
 	a.build()
 	return nil
@@ -198,7 +198,7 @@ func (a *App) build() {
 	s := a.state
 	a.pushes = &push.Receiver{
 		Codecs: make(map[string]*bizmsg.Codec), Recipients: a.applications.recipients(),
-		Tokens: s.keeper, Courier: s.courier, Deliveries: s.messages, Habits: s.habits, Seen: s.seen, Address: clientAddress, Log: a.sparing,
+		Tokens: s.keeper, Courier: s.courier, Deliveries: s.messages, Habits: s.habits, Seen: s.seen, Account: s.profiles.Account, Address: clientAddress, Log: a.sparing,
 	}
 	a.pages = &authorize.Pages{
 		Platforms: make(map[string]*authorize.Platform), URLs: a.pageURLs,

@@ -13,8 +13,10 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/profile"
 	"github.com/caddy-wechat/caddy-wechat/internal/push"
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
@@ -37,12 +39,13 @@ type settings struct {
 	rings        map[string]*vault.Keyring // component_appid → seal keys
 }
 
-// keepIn makes records the vault of these settings. It is part of Provision.
-func (in *settings) keepIn(records *vault.Vault) {
-	in.tokens.Vault, in.deliveries.Vault = records, records
+// keepIn makes records the vault of these settings, and lets profiles be told what the
+// engine learns of accounts; nil for nobody. It is part of Provision.
+func (in *settings) keepIn(records *vault.Vault, profiles tokens.Profiles) {
+	in.tokens.Vault, in.deliveries.Vault, in.tokens.Profiles = records, records, profiles
 }
 
-// state is what survives a reload: the tokens in memory, records that storage
+// state is what survives a reload: tokens and profiles in memory, records that storage
 // has not taken, rejected tokens and codes, the delays after
 // failed renewals, the replay window of pushes, the limits of the public pages, and
 // what the request bodies that are kept take together.
@@ -56,13 +59,15 @@ func (in *settings) keepIn(records *vault.Vault) {
 //
 // It is safe for concurrent use.
 type state struct {
-	storage *vault.Reloadable // that of the current settings
-	vault   *vault.Vault      // over storage; one for the process, because it hands locks on within it
-	keeper  *tokens.Keeper
-	memory  *memory        // the keeper's, for resize
-	seen    *delivery.Seen // events that were pushed
-	limits  *authorize.Limits
-	bodies  *relay.Memory // of the calls of all configurations: requests of an old one go on
+	storage  *vault.Reloadable // that of the current settings
+	vault    *vault.Vault      // over storage; one for the process, because it hands locks on within it
+	keeper   *tokens.Keeper
+	memory   *memory[*tokens.Token]  // the keeper's, for resize
+	known    *memory[*profile.Known] // that of profiles
+	profiles *profile.Profiles
+	seen     *delivery.Seen // events that were pushed
+	limits   *authorize.Limits
+	bodies   *relay.Memory // of the calls of all configurations: requests of an old one go on
 
 	courier  *delivery.Courier    // delivers what is queued
 	messages *delivery.Deliveries // delivers messages at once
@@ -81,18 +86,28 @@ type state struct {
 // The settings of that App, first, are used until it is started, because Caddy
 // may start the HTTP server before it.
 func newState(first *settings) (*state, error) {
-	memory, err := newMemory(first.cacheSize)
+	memory, err := newMemory[*tokens.Token](first.cacheSize)
 	if err != nil {
 		return nil, err
 	}
+	known, err := newMemory[*profile.Known](first.cacheSize)
+	if err != nil {
+		memory.Close()
+		return nil, err
+	}
 	s := &state{
-		storage: vault.NewReloadable(first.storage), memory: memory, seen: new(delivery.Seen),
+		storage: vault.NewReloadable(first.storage), memory: memory, known: known, seen: new(delivery.Seen),
 		limits: authorize.NewLimits(), bodies: relay.NewMemory(first.replayMemory), habits: push.NewHabits(),
 	}
 	s.vault = newVault(s.storage, s.settings.Load)
-	first.keepIn(s.vault)
+	current := func() *tokens.Settings { return s.settings.Load().tokens }
+	s.keeper = tokens.NewKeeper(current, memory)
+	s.profiles = profile.New(current, known, func(ctx context.Context, who subject.Subject) error {
+		_, err := s.keeper.AuthorizerInfo(ctx, who, tokens.Itself)
+		return err
+	})
+	first.keepIn(s.vault, s.profiles)
 	s.settings.Store(first)
-	s.keeper = tokens.NewKeeper(func() *tokens.Settings { return s.settings.Load().tokens }, memory)
 	s.courier = delivery.NewCourier(func() delivery.Settings { return s.settings.Load().deliveries })
 	s.messages = delivery.NewDeliveries(s.courier)
 	return s, nil
@@ -168,6 +183,7 @@ func (s *state) apply() {
 	s.settings.Store(newest)
 	s.storage.Use(newest.storage)
 	s.memory.resize(newest.cacheSize)
+	s.known.resize(newest.cacheSize)
 	s.bodies.Resize(newest.replayMemory)
 	s.courier.Serve(newest.deliveries.Targets)
 }
@@ -181,6 +197,7 @@ func (s *state) Destruct() error {
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
 	s.messages.Finish(now)
+	s.profiles.Close()
 	s.courier.Close()
 	s.keeper.Close()
 	return nil

@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/profile"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
@@ -89,11 +90,12 @@ func (a *App) sealKeys(resolve resolver) ([][]byte, error) {
 	return keys, nil
 }
 
-// memory keeps tokens in a ristretto cache: cache_size of them, those that are
-// used most. It implements tokens.Memory, whose comment says what the callers
-// must not rely on: ristretto stores a Set a little later, and may drop it.
-type memory struct {
-	cache *ristretto.Cache[string, *tokens.Token]
+// memory keeps tokens, or what is known of accounts, in a ristretto cache: cache_size
+// of them, those that are used most. V is a pointer. It implements tokens.Memory and
+// profile.Memory, whose comments say what the callers must not rely on: ristretto stores
+// a Set a little later, and may drop it.
+type memory[V any] struct {
+	cache *ristretto.Cache[string, V]
 
 	// mu guards closed. Ristretto panics if a Get or Set runs at the same time
 	// as Close. So every use of cache holds mu for reading, and Close holds it
@@ -102,16 +104,16 @@ type memory struct {
 	closed bool
 }
 
-// newMemory returns a memory for size tokens. It starts goroutines of
+// newMemory returns a memory for size values. It starts goroutines of
 // ristretto, which end with Close.
 //
 // Ristretto does not store the key of an entry but two hashes of it, of 64 bits
 // each. Both have a random seed here, so that nobody can choose appids for
 // which one account gets the token of another. NumCounters and BufferItems have
 // the values that ristretto recommends.
-func newMemory(size int) (*memory, error) {
+func newMemory[V any](size int) (*memory[V], error) {
 	seed1, seed2 := maphash.MakeSeed(), maphash.MakeSeed()
-	cache, err := ristretto.NewCache(&ristretto.Config[string, *tokens.Token]{
+	cache, err := ristretto.NewCache(&ristretto.Config[string, V]{
 		NumCounters:        10 * int64(size),
 		MaxCost:            int64(size),
 		BufferItems:        64,
@@ -123,32 +125,32 @@ func newMemory(size int) (*memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &memory{cache: cache}, nil
+	return &memory[V]{cache: cache}, nil
 }
 
-// Get returns the token of who, or nil. It never blocks for long: mu is only
+// Get returns what was set for who, or nil. It never blocks for long: mu is only
 // held for writing by Close.
-func (m *memory) Get(who subject.Subject) *tokens.Token {
+func (m *memory[V]) Get(who subject.Subject) (value V) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if m.closed {
-		return nil
+		return value
 	}
-	token, _ := m.cache.Get(string(who))
-	return token
+	value, _ = m.cache.Get(string(who))
+	return value
 }
 
-// Set stores the token of who. Each token has cost 1.
-func (m *memory) Set(who subject.Subject, token *tokens.Token) {
+// Set stores the value of who. Each has cost 1.
+func (m *memory[V]) Set(who subject.Subject, value V) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if !m.closed {
-		m.cache.Set(string(who), token, 1)
+		m.cache.Set(string(who), value, 1)
 	}
 }
 
-// Drop removes the token of who.
-func (m *memory) Drop(who subject.Subject) {
+// Drop removes the value of who.
+func (m *memory[V]) Drop(who subject.Subject) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if !m.closed {
@@ -156,9 +158,9 @@ func (m *memory) Drop(who subject.Subject) {
 	}
 }
 
-// resize changes the number of tokens, at a reload. If there are more,
+// resize changes the number of values, at a reload. If there are more,
 // ristretto removes some when others are stored.
-func (m *memory) resize(size int) {
+func (m *memory[V]) resize(size int) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if !m.closed {
@@ -168,7 +170,7 @@ func (m *memory) resize(size int) {
 
 // Close ends the cache. It waits for the other methods that are running.
 // Afterwards Get returns nil, and the other methods do nothing.
-func (m *memory) Close() {
+func (m *memory[V]) Close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.closed {
@@ -177,7 +179,10 @@ func (m *memory) Close() {
 	}
 }
 
-var _ tokens.Memory = (*memory)(nil)
+var (
+	_ tokens.Memory  = (*memory[*tokens.Token])(nil)
+	_ profile.Memory = (*memory[*profile.Known])(nil)
+)
 
 // newAPITransport returns the transport for WeChat's component API. Calls of
 // applications have another one: tokens must be renewed also while these use

@@ -44,14 +44,14 @@ func newTestSettings(tb testing.TB, storage vault.Storage) *settings {
 			Emit:       func(string, map[string]any) {},
 		},
 	}
-	in.keepIn(newVault(storage, func() *settings { return in }))
+	in.keepIn(newVault(storage, func() *settings { return in }), nil)
 	return in
 }
 
 // newTestKeeper returns a keeper with real memory for size tokens.
-func newTestKeeper(tb testing.TB, in *settings, size int) (*tokens.Keeper, *memory) {
+func newTestKeeper(tb testing.TB, in *settings, size int) (*tokens.Keeper, *memory[*tokens.Token]) {
 	tb.Helper()
-	memory, err := newMemory(size)
+	memory, err := newMemory[*tokens.Token](size)
 	if err != nil {
 		tb.Fatal(err)
 	}

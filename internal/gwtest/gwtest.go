@@ -162,6 +162,18 @@ func (g *Gateway) Authorize() {
 			g.t.Fatalf("authorising %s: %v\n%s", appid, err, g.Logs())
 		}
 	}
+	g.awaitProfiles(time.Second)
+}
+
+// awaitProfiles waits until the profiles of both accounts are stored, so that no question
+// in the background disturbs what a test counts; but not if WeChat does not tell them.
+func (g *Gateway) awaitProfiles(most time.Duration) {
+	for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		known, _ := filepath.Glob(filepath.Join(g.Storage, "wechat", "*", "profiles", "*", "*.json"))
+		if len(known) >= 2 {
+			return
+		}
+	}
 }
 
 // Logs returns what has been logged so far.

@@ -25,7 +25,7 @@ var (
 		"Tokens renewed with WeChat, by kind (component, authorizer) and outcome: ok, or the slug of what callers were told.", "kind", "outcome")
 	// Pushes counts what was sent to the two URLs for WeChat's pushes.
 	Pushes = counter("pushes_total",
-		"Pushes of WeChat's, by type and outcome: acknowledged, refused (not WeChat's, or a wrong key), failed (WeChat pushes again), hung_up (WeChat has not waited for the answer to a message, and pushes again).", "type", "outcome")
+		"Pushes of WeChat's, by type and outcome: acknowledged, refused (not WeChat's, or a wrong key), failed (WeChat pushes again), hung_up (WeChat has not waited for the answer to a message, and pushes again), misdirected (a message of another account than that in the path, delivered to nobody).", "type", "outcome")
 	// StorageFailures is counted by [Storage]; whoever finds that a record does
 	// not open counts that himself.
 	StorageFailures = counter("storage_failures_total",

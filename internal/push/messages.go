@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
@@ -36,6 +38,7 @@ type Message struct {
 	component string
 	item      delivery.Item
 	age       time.Duration   // since CreateTime, by the later of both clocks
+	addressee string          // the ToUserName that is signed, "" if there is none
 	sealed    *bizmsg.Message // encrypts the reply with the key that opened the push
 	nonce     string          // of the request, repeated in the reply
 }
@@ -44,11 +47,11 @@ type Message struct {
 // openSealed. It delivers nothing. Its errors are for [Receiver.Reject].
 //
 // The path ends in the appid of the account. WeChat does not sign the path, and
-// the message has only the gh_ name of the account, for which the gateway has
-// no appid. So somebody who has captured a push could send it with the appid of
-// another account. Two things make that hard: each node delivers a message
-// once, for one account, and believes it for ten minutes only (maxAge). An application
-// that needs certainty must compare ToUserName with the appid that it receives.
+// the message has only the gh_ name of the account. So somebody who has captured a push
+// could send it with the appid of another account. HandleMessage compares the name with
+// that in the account's profile. While the profile is not known, two things make it
+// hard: each node delivers a message once, for one account, and believes it for ten
+// minutes only (maxAge).
 func (rx *Receiver) OpenMessage(w http.ResponseWriter, r *http.Request) (*Message, error) {
 	began, appid := time.Now(), path.Base(r.URL.Path)
 	if !subject.ValidAppID(appid) {
@@ -78,7 +81,7 @@ func newMessage(began, arrived time.Time, appid string, sealed *sealedPush, quer
 	}
 	return &Message{
 		began: began, component: sealed.component, item: item, age: sealed.age(fields.CreateTime),
-		sealed: sealed.message, nonce: query.Get("nonce"),
+		addressee: fields.ToUserName, sealed: sealed.message, nonce: query.Get("nonce"),
 	}
 }
 
@@ -103,12 +106,20 @@ func messageID(component string, fields bizmsg.MessageFields, plain []byte) stri
 // It returns as soon as the answer is certain, and at the latest before WeChat gives
 // up, see hold. If ctx, which is that of the request, ends before, the error is
 // ErrHungUp.
+//
+// A message of another account than that in the path is acknowledged, so that it is not
+// repeated, and delivered to nobody.
 func (rx *Receiver) HandleMessage(ctx context.Context, m *Message) ([]byte, error) {
 	answer := []byte("success")
+	its, official := rx.account(ctx, m)
+	if !its {
+		metrics.Pushes.WithLabelValues("message", "misdirected").Inc()
+		return answer, nil
+	}
 	if targets := rx.wanting(m.item); len(targets) > 0 {
 		d := rx.Deliveries.Open(m.item, targets, m.age >= repeatAge)
 		if d != nil {
-			reply, hungUp, err := rx.hold(ctx, m, d)
+			reply, hungUp, err := rx.hold(ctx, m, d, official)
 			switch {
 			case hungUp:
 				metrics.Pushes.WithLabelValues("message", "hung_up").Inc()
@@ -122,6 +133,20 @@ func (rx *Receiver) HandleMessage(ctx context.Context, m *Message) ([]byte, erro
 	}
 	metrics.Pushes.WithLabelValues("message", "acknowledged").Inc()
 	return answer, nil
+}
+
+// account is Receiver.Account for a message. It warns of a message of another account.
+func (rx *Receiver) account(ctx context.Context, m *Message) (its, official bool) {
+	if rx.Account == nil {
+		return true, true
+	}
+	its, official = rx.Account(ctx, m.component, m.item.AppID, m.addressee)
+	if !its {
+		rx.Log.With(zap.String("component", m.component)).Warn("a message of another account was pushed to the path of this one, nobody gets it",
+			zap.String("authorizer", m.item.AppID), zap.String("to_user_name", m.addressee),
+			zap.String("remedy", "WeChat itself does so only if the URL in its console does not have $APPID$ in the place of the appid; otherwise somebody has captured a push: look for who can read the traffic behind the end of TLS"))
+	}
+	return its, official
 }
 
 // wanting returns the targets that get a message.

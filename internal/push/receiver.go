@@ -16,6 +16,7 @@
 package push
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -78,6 +79,11 @@ type Receiver struct {
 	// Seen has the events that were handled. It survives a reload. Otherwise a captured push could be sent again
 	// after each reload.
 	Seen *delivery.Seen
+	// Account reports whether a message that is addressed to toUserName may be that of
+	// the account with this appid, and whether the account may be an official one; both
+	// are true as long as nobody knows. It may wait for the storage, for a second at most.
+	// Nil means that nothing is known of any account.
+	Account func(ctx context.Context, component, appid, toUserName string) (its, official bool)
 	// Address returns the address from which a push comes; the zero Addr if it has none.
 	Address func(r *http.Request) netip.Addr
 	// Log receives why a push was refused; the sender does not see it. Anybody

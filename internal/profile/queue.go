@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package profile
+
+import (
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/backoff"
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+)
+
+const (
+	// WeChat is asked about maxAtOnce accounts of a component at once, then about one in
+	// askInterval, by each node: WeChat counts the questions by the day.
+	maxAtOnce   = 10
+	askInterval = time.Second
+	// maxWaiting is how many accounts that are merely used wait for their turn. The
+	// others are remembered when they are used again.
+	maxWaiting = 10_000
+	// maxFailures is how often something is tried for an account.
+	maxFailures = 20
+	// After failures in a row nothing is tried for a component for minPause, and twice
+	// as long with each further one up to maxPause.
+	minPause = time.Second
+	maxPause = 10 * time.Minute
+	// tellInterval is how often answers to others' questions are taken.
+	tellInterval = time.Hour
+)
+
+// task is what is to be done for one account.
+type task struct {
+	// since is from when on a profile must be; zero if any will do that is not too old.
+	since time.Time
+	// found is what WeChat has told; nil if it has to be asked.
+	found    *vault.Profile
+	failures int
+}
+
+// queue has the accounts of a component of which something is to be learnt. One goroutine
+// works them off while there are any. Profiles.mu guards it, but for limiter.
+type queue struct {
+	order   []subject.Subject // those of tasks, the next one first
+	tasks   map[subject.Subject]task
+	asking  subject.Subject // about whom WeChat is being asked
+	running bool
+	limiter *rate.Limiter
+}
+
+// Used implements [tokens.Profiles]: accounts of which nothing is known, or nothing new
+// for a long time, are learnt.
+func (p *Profiles) Used(who subject.Subject) {
+	known, now := p.memory.Get(who), time.Now()
+	if known == nil || !known.fresh(now) && now.Sub(known.learned) >= renewAge {
+		p.want(who, task{}, false)
+	}
+}
+
+// Granted implements [tokens.Profiles]: the profile is learnt anew.
+func (p *Profiles) Granted(who subject.Subject, at time.Time) { p.want(who, task{since: at}, true) }
+
+// Learned implements [tokens.Profiles]. What others than Profiles have asked for saves a
+// question, and is taken once in tellInterval.
+func (p *Profiles) Learned(who subject.Subject, info openapi.AuthorizerInfo, asked time.Time) {
+	known := p.memory.Get(who)
+	if !p.asks(who) && known != nil && asked.Sub(known.learned) < tellInterval {
+		return
+	}
+	p.want(who, task{found: &vault.Profile{
+		UserName: info.UserName, Name: info.NickName, Principal: info.PrincipalName, Kind: string(info.Kind), Functions: info.Functions, Learned: asked,
+	}}, true)
+}
+
+// want queues a task, or adds it to the one that waits for the account. An urgent one
+// comes first; of others at most maxWaiting are queued.
+func (p *Profiles) want(who subject.Subject, t task, urgent bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q := p.queueOf(who)
+	waiting, known := q.tasks[who]
+	switch {
+	case p.ended, !known && !urgent && len(q.order) >= maxWaiting:
+		return
+	case !known && urgent:
+		q.order = slices.Insert(q.order, 0, who)
+	case !known:
+		q.order = append(q.order, who)
+	}
+	q.tasks[who] = waiting.with(t)
+	if !q.running {
+		q.running = true
+		p.work.Go(func() { p.run(who.Component(), q) })
+	}
+}
+
+// with returns one task that does what both want.
+func (t task) with(other task) task {
+	if other.since.After(t.since) {
+		t.since = other.since
+	}
+	if other.found != nil && (t.found == nil || other.found.Learned.After(t.found.Learned)) {
+		t.found = other.found
+	}
+	if t.found != nil && t.found.Learned.Before(t.since) {
+		t.found = nil
+	}
+	t.failures = max(t.failures, other.failures)
+	return t
+}
+
+// queueOf returns the queue of an account's component. The caller holds mu.
+func (p *Profiles) queueOf(who subject.Subject) *queue {
+	q := p.queues[who.Component()]
+	if q == nil {
+		q = &queue{tasks: make(map[subject.Subject]task), limiter: rate.NewLimiter(rate.Every(askInterval), maxAtOnce)}
+		p.queues[who.Component()] = q
+	}
+	return q
+}
+
+// next takes the first task out of a queue. It reports false if there is none, and the
+// queue's goroutine must end.
+func (p *Profiles) next(q *queue) (subject.Subject, task, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(q.order) == 0 || p.ended {
+		q.running, q.order = false, nil
+		return "", task{}, false
+	}
+	who := q.order[0]
+	t := q.tasks[who]
+	q.order = q.order[1:]
+	delete(q.tasks, who)
+	return who, t, true
+}
+
+// asks reports whether WeChat is being asked about an account.
+func (p *Profiles) asks(who subject.Subject) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.queueOf(who).asking == who
+}
+
+// setAsking notes about whom WeChat is being asked, "" for nobody.
+func (p *Profiles) setAsking(q *queue, who subject.Subject) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q.asking = who
+}
+
+// run does the tasks of a queue until there are none. A task that has failed goes to the
+// end of the queue: the trouble may be that of its account alone.
+func (p *Profiles) run(component string, q *queue) {
+	failures := 0
+	for {
+		who, t, ok := p.next(q)
+		if !ok {
+			return
+		}
+		if _, configured := p.settings().Components[component]; !configured {
+			continue
+		}
+		answered, err := p.do(who, t, q)
+		if answered {
+			failures = 0
+		}
+		if err == nil {
+			continue
+		}
+		if failures++; failures == 1 && p.ctx.Err() == nil {
+			p.settings().Log.With(zap.String("component", component)).Warn("learning the profile of an account failed, will be tried again",
+				zap.String("authorizer", who.Authorizer()), zap.Error(err), remedyField(err))
+		}
+		if t.failures++; t.failures < maxFailures {
+			p.want(who, t, false)
+		}
+		if !backoff.Wait(p.ctx, backoff.Jitter(backoff.Delay(failures, minPause, maxPause))) {
+			return
+		}
+	}
+}
