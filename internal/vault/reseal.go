@@ -15,8 +15,8 @@ import (
 
 // Parts is the number of parts into which Reseal divides the files of a
 // component. Part 0 has the component's record, the ticket, what waits in queues, the
-// dead letters and the claims of messages. Each of the other 256 parts has one shard of
-// authorizers, with their profiles.
+// dead letters, the claims of messages and the publish tests. Each of the other 256 parts
+// has one shard of authorizers, with their profiles.
 const Parts = 1 + 256
 
 // Resealed is the result of Reseal for one part.
@@ -90,7 +90,7 @@ func (v *Vault) part(ctx context.Context, component string, part int) ([]string,
 		return nil, fmt.Errorf("resealing: there is no part %d", part)
 	}
 	folder := "wechat/" + component
-	files, folders := []string{folder + "/component.json", folder + "/ticket.json"}, []string{"/events", "/dead-events", "/messages"}
+	files, folders := []string{folder + "/component.json", folder + "/ticket.json"}, []string{"/events", "/dead-events", "/messages", "/publish-test"}
 	if part > 0 {
 		shard := fmt.Sprintf("/%02x", part-1)
 		files, folders = nil, []string{"/authorizers" + shard, "/profiles" + shard}
@@ -109,7 +109,8 @@ func (v *Vault) part(ctx context.Context, component string, part int) ([]string,
 type locker func(ctx context.Context) (unlock func() error, err error)
 
 // lockOf returns the lock that the owner of changes to the file at key must
-// hold. It returns nil if key is not that of a record, a profile, a ticket, an event or a claim.
+// hold. It returns nil if key is not that of a record, a profile, a ticket, an event, a
+// claim or a publish test.
 func (v *Vault) lockOf(component, key string) locker {
 	folder, name := path.Split(strings.TrimPrefix(key, "wechat/"+component+"/"))
 	kind, below, _ := strings.Cut(strings.TrimSuffix(folder, "/"), "/")
@@ -134,6 +135,12 @@ func (v *Vault) lockOf(component, key string) locker {
 			return nil
 		}
 		return func(ctx context.Context) (func() error, error) { return v.LockQueue(ctx, q) }
+	case kind == "publish-test":
+		test, ok := publishTestOf(component, name)
+		if !ok {
+			return nil
+		}
+		return func(ctx context.Context) (func() error, error) { return v.LockPublishTest(ctx, test) }
 	case kind == "messages":
 		if !claimName.MatchString(name) || strings.HasSuffix(name, repeatedSuffix) {
 			return nil

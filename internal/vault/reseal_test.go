@@ -46,9 +46,10 @@ func stock(t *testing.T, v *vault.Vault) (keys []string, read func(*vault.Vault)
 	mustStore(t, v, subject.Of(component, ""), vault.Record{Token: secret.New("c")})
 	mustEnqueue(t, v, event)
 	claim := vault.ClaimKey{Component: component, ID: eventID, Made: time.Unix(1_700_000_000, 0)}
+	test := vault.PublishTestKey{Component: component, ID: eventID, Received: time.Unix(1_700_000_000, 0)}
 	_, err := v.StoreTicket(t.Context(), component, vault.Ticket{Value: secret.New("ticket"), CreateTime: at(0)})
 	for _, err := range []error{
-		err, v.BuryEvent(t.Context(), dead), v.MarkPending(t.Context(), account),
+		err, v.StorePublishTest(t.Context(), test, vault.PublishTest{AppID: authorizer, OpenID: "openid", Code: secret.New("code")}), v.BuryEvent(t.Context(), dead), v.MarkPending(t.Context(), account),
 		v.PublishNotice(t.Context(), component, vault.Notice{AppID: authorizer, ID: eventID}),
 		v.StoreClaim(t.Context(), claim, vault.Claim{Until: at(20), Answered: at(5), Reply: []byte("reply")}), v.MarkRepeated(t.Context(), claim),
 		v.StoreProfile(t.Context(), account, fullProfile),
@@ -62,6 +63,7 @@ func stock(t *testing.T, v *vault.Vault) (keys []string, read func(*vault.Vault)
 		authorizerKey, "wechat/" + component + "/authorizers/ff/wxfedcba98765432ff.json", componentKey, ticketKey, eventKey,
 		"wechat/" + component + "/dead-events/shop/main/1700000000123456-" + authorizer + "-fedcba9876543210fedcba9876543210.json",
 		"wechat/" + component + "/messages/2833333/" + eventID + ".json", profileFile,
+		"wechat/" + component + "/publish-test/1700000000-" + eventID + ".json",
 	}
 	return keys, func(v *vault.Vault) (all []any) {
 		t.Helper()
@@ -86,6 +88,8 @@ func stock(t *testing.T, v *vault.Vault) (keys []string, read func(*vault.Vault)
 		must(found, err)
 		profile, err := v.LoadProfile(t.Context(), account)
 		must(profile, err)
+		known, err := v.LoadPublishTest(t.Context(), test)
+		must(known, err)
 		return all
 	}
 }

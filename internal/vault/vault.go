@@ -15,6 +15,7 @@
 //	wechat/<component_appid>/profiles/<shard>/<authorizer_appid>.json
 //	wechat/<component_appid>/pending/<authorizer_appid>
 //	wechat/<component_appid>/news/<authorizer_appid>-<id>
+//	wechat/<component_appid>/publish-test/<received>-<id>.json
 //	wechat/<component_appid>/events/<client>/<target>/<arrival>-<appid>-<id>.json
 //	wechat/<component_appid>/dead-events/<client>/<target>/<arrival>-<appid>-<id>.json
 //
@@ -32,6 +33,7 @@
 //	wechat_<component_appid>_<authorizer_appid>    an authorizer's record and mark
 //	wechat_<component_appid>_<authorizer_appid>_profile   an authorizer's profile
 //	wechat_<component_appid>_ticket                the ticket
+//	wechat_<component_appid>_publish-test_<id>     the publish tests of one message
 //	wechat_<component_appid>_events_<client>_<target>   a queue, with its dead letters
 //	wechat_<component_appid>_events_<client>       the same of the release before
 //
@@ -58,6 +60,8 @@
 //	{"kind":"message","info_type":"","to_user_name":"gh_…","openid":"…","body":"<base64>",
 //	 "queued":"2026-11-22T12:00:00Z","attempts":2,"due":"2026-11-22T12:00:07Z",
 //	 "not_before":"2026-11-22T12:00:05Z","failure":"…","died":"2026-11-25T12:00:00Z"}
+//
+//	{"appid":"wx…","openid":"…","code":"…"}
 //
 // The vault keeps no records in memory. It logs nothing: its errors contain
 // what the caller needs for the log, and nothing of the records. Its methods
