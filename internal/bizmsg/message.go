@@ -66,6 +66,16 @@ func IsEmptyText(plain []byte) bool {
 	return err == nil && strings.EqualFold(doc.first("MsgType"), "text") && doc.first("Content") == ""
 }
 
+// TextOf returns the text of a message of type text, "" for all others. It is as lenient
+// as ParseMessage; of a text that cannot be read to its end it returns none.
+func TextOf(plain []byte) string {
+	doc, err := parseLenient(plain)
+	if err != nil || !strings.EqualFold(doc.first("MsgType"), "text") {
+		return ""
+	}
+	return doc.first("Content")
+}
+
 // first returns the text of the first field with this name, "" if there is none.
 func (d document) first(name string) string {
 	for _, f := range d {

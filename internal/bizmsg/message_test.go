@@ -167,3 +167,20 @@ func TestAnEnvelopeInJSON(t *testing.T) {
 		}
 	}
 }
+
+// What a follower writes is the text, whatever is in it; other messages have none.
+func TestTextOfAMessage(t *testing.T) {
+	for name, row := range map[string]struct{ text, want string }{
+		"a text":                       {inText("QUERY_AUTH_CODE:queryauthcode@@@a-b_c"), "QUERY_AUTH_CODE:queryauthcode@@@a-b_c"},
+		"no text":                      {inText(""), ""},
+		"another Content in the text":  {inText("a]]></Content><Content><![CDATA[b"), "a"},
+		"a text that does not end":     {strings.TrimSuffix(inText("a"), "</xml>"), ""},
+		"an event with a Content":      {begin + "<MsgType>event</MsgType><Event>LOCATION</Event><Content>a</Content></xml>", ""},
+		"JSON":                         {`{"MsgType":"text","Content":"a"}`, "a"},
+		"what is neither XML nor JSON": {"text", ""},
+	} {
+		if got := bizmsg.TextOf([]byte(row.text)); got != row.want {
+			t.Errorf("%s: %q, want %q", name, got, row.want)
+		}
+	}
+}
