@@ -21,6 +21,7 @@ const (
 	EndpointAuthorizerInfo  = "api_get_authorizer_info"
 	EndpointAuthorizerList  = "api_get_authorizer_list"
 	EndpointDomainIP        = "/cgi-bin/get_api_domain_ip"
+	EndpointCustomSend      = "/cgi-bin/message/custom/send"
 	EndpointSharedTicket    = "/cgi-bin/ticket/getticket" // with "?type=" and the kind behind it
 )
 

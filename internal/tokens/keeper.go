@@ -265,6 +265,17 @@ func (k *Keeper) CallComponentAPI(ctx context.Context, who subject.Subject, clie
 	return answer, callError(err)
 }
 
+// ReturnCode sends a code back to the sender of a message that an account has got, see
+// openapi.Client.ReturnCode. It waits for a token of the account as Current does, and for
+// WeChat, no longer than ctx. After an error that is no [openapi.Refusal] the message may
+// have been sent.
+func (k *Keeper) ReturnCode(ctx context.Context, who subject.Subject, openid string, code secret.Secret) error {
+	by := itself(openapi.EndpointCustomSend, who.Authorizer())
+	return k.authorizers.withToken(ctx, who, by, func(token secret.Secret) error {
+		return k.settings().API.ReturnCode(ctx, token, openid, code)
+	})
+}
+
 // CallWithSecret makes a call that carries the component's app secret, in the
 // member of that name, and no token.
 func (k *Keeper) CallWithSecret(ctx context.Context, component, endpoint, name string, body openapi.Params) ([]byte, error) {
