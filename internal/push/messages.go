@@ -108,9 +108,18 @@ func messageID(component string, fields bizmsg.MessageFields, plain []byte) stri
 // ErrHungUp.
 //
 // A message of another account than that in the path is acknowledged, so that it is not
-// repeated, and delivered to nobody.
+// repeated, and delivered to nobody. A message of WeChat's publish test reaches no target,
+// see Receiver.PublishTest; its answer may be empty.
 func (rx *Receiver) HandleMessage(ctx context.Context, m *Message) ([]byte, error) {
-	answer := []byte("success")
+	answer, ok, err := rx.answerTest(ctx, m)
+	if err != nil {
+		return nil, &retryableError{err}
+	}
+	if ok {
+		metrics.Pushes.WithLabelValues("message", "acknowledged").Inc()
+		return answer, nil
+	}
+	answer = []byte("success")
 	its, official := rx.account(ctx, m)
 	if !its {
 		metrics.Pushes.WithLabelValues("message", "misdirected").Inc()
@@ -127,7 +136,7 @@ func (rx *Receiver) HandleMessage(ctx context.Context, m *Message) ([]byte, erro
 			case err != nil:
 				return nil, &retryableError{err}
 			case reply != nil:
-				answer = m.sealed.Seal(reply, time.Now(), m.nonce).XML()
+				answer = m.seal(reply)
 			}
 		}
 	}
@@ -148,6 +157,24 @@ func (rx *Receiver) account(ctx context.Context, m *Message) (its, official bool
 	}
 	return its, official
 }
+
+// answerTest returns the answer to a message of the publish test; ok is false for all
+// others. The code in such a message must be stored before WeChat hangs up.
+func (rx *Receiver) answerTest(ctx context.Context, m *Message) (answer []byte, ok bool, err error) {
+	if rx.PublishTest == nil {
+		return nil, false, nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	reply, ok, err := rx.PublishTest(ctx, m.item)
+	if reply == nil {
+		return nil, ok, err
+	}
+	return m.seal(reply), ok, err
+}
+
+// seal returns a reply as WeChat wants it.
+func (m *Message) seal(reply []byte) []byte { return m.sealed.Seal(reply, time.Now(), m.nonce).XML() }
 
 // wanting returns the targets that get a message.
 func (rx *Receiver) wanting(item delivery.Item) []*delivery.Target {

@@ -98,6 +98,12 @@ type Receiver struct {
 	// component itself. Nil means that no client takes deliveries. It must be safe for
 	// concurrent use.
 	Recipients func(component, authorizer string) []*delivery.Target
+
+	// PublishTest answers the messages of WeChat's publish test in the place of all
+	// clients. ok is false for all others. reply is in clear text, nil for an answer
+	// without a body. The error is one of the storage, for which it waits no longer than
+	// ctx. Nil means that the test is not answered. It must be safe for concurrent use.
+	PublishTest func(ctx context.Context, message delivery.Item) (reply []byte, ok bool, err error)
 }
 
 // sealedPush is a push to either URL, verified and decrypted.
