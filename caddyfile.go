@@ -50,6 +50,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			encoding_aes_key <key>    [<previous>]
 //			return_url       <url>[*]              # repeatable
 //			display_name     <name>
+//			publish_test     off
 //		}
 //		client <name> {                          # repeatable
 //			secret        <secret> [<second>]
@@ -97,6 +98,7 @@ func (c *Component) unmarshal(d *caddyfile.Dispenser) error {
 		"encoding_aes_key": secretOption(&c.EncodingAESKeys, check.AESKey),
 		"return_url*":      listOption(&c.ReturnURLs, 64, checkReturnURL),
 		"display_name":     stringOption(&c.DisplayName, check.DisplayName),
+		"publish_test":     offOption(&c.NoPublishTest, "the gateway answers WeChat's publish test"),
 	})
 }
 

@@ -46,7 +46,7 @@ func (d *Deliver) unmarshal(from *caddyfile.Dispenser) error {
 		"as":               stringOption(&d.As, check.DeliverAs),
 		"webhook_secret":   secretOption(&d.WebhookSecrets, check.WebhookSecret),
 		"match*":           matchOption(&d.Match),
-		"reply":            replyOption(&d.NoReply),
+		"reply":            offOption(&d.NoReply, "the target may reply"),
 		"timeout":          durationOption(&d.Timeout, check.DeliverTimeout),
 		"retry_for":        durationOption(&d.RetryFor, check.RetryFor),
 		"concurrency":      numberOption(&d.Concurrency, check.Concurrency),
@@ -125,18 +125,6 @@ func checkMatch(m Match) error {
 // maxMatch is the largest number of values of one kind; all are compared with each
 // message.
 const maxMatch = 1000
-
-// replyOption parses off, the only value of reply.
-func replyOption(noReply *bool) option {
-	return func(d *caddyfile.Dispenser) error {
-		arg, err := argument(d)
-		if err == nil && arg != "off" {
-			err = fmt.Errorf("%s is unknown, want off; without this line the target may reply", check.Quote(arg))
-		}
-		*noReply = true
-		return err
-	}
-}
 
 // durationOption parses a time such as 30s, 72h or 3d.
 func durationOption(into *caddy.Duration, valid func(time.Duration) error) option {

@@ -126,6 +126,19 @@ func plain(text string, valid func(string) error) error {
 	return err
 }
 
+// offOption parses off, the only value of a subdirective, and sets into then. otherwise
+// says how it is without the line.
+func offOption(into *bool, otherwise string) option {
+	return func(d *caddyfile.Dispenser) error {
+		arg, err := argument(d)
+		if err == nil && arg != "off" {
+			err = fmt.Errorf("%s is unknown, want off; without this line %s", check.Quote(arg), otherwise)
+		}
+		*into = true
+		return err
+	}
+}
+
 // pathKindOption parses a kind and the paths that are of this kind. A path may occur
 // only once, in all lines together.
 func pathKindOption(into *map[string]string) option {

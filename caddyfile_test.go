@@ -167,7 +167,7 @@ func TestWrongCaddyfileIsRefusedWithFileAndLine(t *testing.T) {
 func TestRandomCaddyfileIsReadOrRefusedWithALine(t *testing.T) {
 	words := []string{"{", "}", "\n", "\n", "{\n", "}\n", "*", "/", "\"\"", "a", "{env.A}", "1", "GET", "/cgi-bin/*",
 		"wx134c8103faa5a59e", "https://a.test", "http", "sha256:", "component", "client", "api", "pages", "seal_key", "cache_size", "replay_memory",
-		"app_secret", "token", "encoding_aes_key", "return_url", "display_name", "secret", "authorizers", "allow", "component_api", "from", "deliver", "path_kind", "either", "/wxa/new"}
+		"app_secret", "token", "encoding_aes_key", "return_url", "display_name", "publish_test", "off", "secret", "authorizers", "allow", "component_api", "from", "deliver", "path_kind", "either", "/wxa/new"}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 50_000 {
 		text := strings.Builder{}
@@ -309,7 +309,7 @@ var wrongCaddyfiles = []wrongCaddyfile{
 		`replay_memory: "17GiB" is not a size between 1MiB and 16GiB, such as 64MiB, at Caddyfile:3`},
 
 	{"an unknown subdirective", inComponent, "secret {env.A}",
-		`unrecognized subdirective "secret", want one of app_secret, display_name, encoding_aes_key, return_url, token, at Caddyfile:4`},
+		`unrecognized subdirective "secret", want one of app_secret, display_name, encoding_aes_key, publish_test, return_url, token, at Caddyfile:4`},
 	{"app_secret without value", inComponent, "app_secret",
 		"app_secret: missing; give it as {env.NAME} or {file./path}, at Caddyfile:4"},
 	{"a short app secret", inComponent, "app_secret {{short}}",
@@ -354,6 +354,12 @@ var wrongCaddyfiles = []wrongCaddyfile{
 		"display_name: want a name of 1 to 64 characters, without control characters and line breaks, at Caddyfile:4"},
 	{"a display_name of 65 characters", inComponent, "display_name " + strings.Repeat("名", 65),
 		"display_name: want a name of 1 to 64 characters, without control characters and line breaks, at Caddyfile:4"},
+	{"publish_test without value", inComponent, "publish_test",
+		"publish_test: a value is missing, at Caddyfile:4"},
+	{"publish_test on", inComponent, "publish_test on",
+		`publish_test: "on" is unknown, want off; without this line the gateway answers WeChat's publish test, at Caddyfile:4`},
+	{"publish_test twice", inComponent, "publish_test off\n\t\t\tpublish_test off",
+		"publish_test: already specified, it may stand only once, at Caddyfile:5"},
 	{"return_url without value", inComponent, "return_url",
 		"return_url: a value is missing, at Caddyfile:4"},
 	{"a relative return_url", inComponent, "return_url /done",

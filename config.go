@@ -40,6 +40,12 @@ type Component struct {
 	// characters. The pages for admins say that they authorise it. Default:
 	// none; the pages then speak of the platform.
 	DisplayName string `json:"display_name,omitempty"`
+
+	// NoPublishTest means that messages of WeChat's full-network publish test
+	// (全网发布检测) are delivered to the clients, as all messages are, and an
+	// application must pass the test. Default: false; the gateway answers them
+	// itself, for the ten accounts with which WeChat tests.
+	NoPublishTest bool `json:"no_publish_test,omitempty"`
 }
 
 // component is a Component with its secrets resolved. It does not change after

@@ -20,6 +20,7 @@
 package wechat
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -33,10 +34,12 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
+	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/gateway"
 	"github.com/caddy-wechat/caddy-wechat/internal/logging"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
+	"github.com/caddy-wechat/caddy-wechat/internal/publishtest"
 	"github.com/caddy-wechat/caddy-wechat/internal/push"
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
@@ -197,8 +200,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 func (a *App) build() {
 	s := a.state
 	a.pushes = &push.Receiver{
-		Codecs: make(map[string]*bizmsg.Codec), Recipients: a.applications.recipients(),
-		Tokens: s.keeper, Courier: s.courier, Deliveries: s.messages, Habits: s.habits, Seen: s.seen, Account: s.profiles.Account, Address: clientAddress, Log: a.sparing,
+		Codecs: make(map[string]*bizmsg.Codec), Recipients: a.applications.recipients(), PublishTest: a.publishTest, Account: s.profiles.Account,
+		Tokens: s.keeper, Courier: s.courier, Deliveries: s.messages, Habits: s.habits, Seen: s.seen, Address: clientAddress, Log: a.sparing,
 	}
 	a.pages = &authorize.Pages{
 		Platforms: make(map[string]*authorize.Platform), URLs: a.pageURLs,
@@ -208,6 +211,15 @@ func (a *App) build() {
 		a.pushes.Codecs[appid] = c.codec
 		a.pages.Platforms[appid] = &authorize.Platform{AppID: appid, DisplayName: c.displayName, AppSecrets: c.appSecrets, ReturnURLs: c.returnURLs}
 	}
+}
+
+// publishTest answers the messages of WeChat's publish test, unless that is turned off
+// for the component, see push.Receiver.
+func (a *App) publishTest(ctx context.Context, m delivery.Item) (reply []byte, ok bool, err error) {
+	if a.Components[m.Component].NoPublishTest {
+		return nil, false, nil
+	}
+	return a.state.tester.Answer(ctx, publishtest.Message{Component: m.Component, AppID: m.AppID, ID: m.ID, Plain: m.Body})
 }
 
 // newGateway returns the gateway of one wechat_proxy. calls must have its

@@ -4,6 +4,7 @@ package wechat
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/profile"
+	"github.com/caddy-wechat/caddy-wechat/internal/publishtest"
 	"github.com/caddy-wechat/caddy-wechat/internal/push"
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
@@ -45,6 +47,11 @@ func (in *settings) keepIn(records *vault.Vault, profiles tokens.Profiles) {
 	in.tokens.Vault, in.deliveries.Vault, in.tokens.Profiles = records, records, profiles
 }
 
+// publishTest is what the answers to WeChat's publish test take from these settings.
+func (in *settings) publishTest() publishtest.Settings {
+	return publishtest.Settings{Vault: in.tokens.Vault, Log: in.tokens.Log, Components: slices.Collect(maps.Keys(in.rings))}
+}
+
 // state is what survives a reload: tokens and profiles in memory, records that storage
 // has not taken, rejected tokens and codes, the delays after
 // failed renewals, the replay window of pushes, the limits of the public pages, and
@@ -72,6 +79,7 @@ type state struct {
 	courier  *delivery.Courier    // delivers what is queued
 	messages *delivery.Deliveries // delivers messages at once
 	habits   *push.Habits
+	tester   *publishtest.Tester
 
 	settings atomic.Pointer[settings] // the current ones; never nil
 
@@ -110,6 +118,7 @@ func newState(first *settings) (*state, error) {
 	s.settings.Store(first)
 	s.courier = delivery.NewCourier(func() delivery.Settings { return s.settings.Load().deliveries })
 	s.messages = delivery.NewDeliveries(s.courier)
+	s.tester = publishtest.New(func() publishtest.Settings { return s.settings.Load().publishTest() }, s.keeper)
 	return s, nil
 }
 
@@ -124,6 +133,7 @@ func (s *state) start(in *settings) {
 		var run context.Context
 		run, s.stopRun = context.WithCancel(context.Background())
 		s.keeper.Run(run)
+		s.tester.Run(run)
 		go s.messages.Sweep(run)
 	}
 }
@@ -140,6 +150,7 @@ func (s *state) stop(in *settings, end time.Time) {
 	if last := s.remove(in); last {
 		within, cancel := context.WithDeadline(context.Background(), end)
 		s.messages.Finish(within)
+		s.tester.Finish(within)
 		cancel()
 		s.keeper.Flush()
 	}
@@ -198,6 +209,7 @@ func (s *state) Destruct() error {
 	cancel()
 	s.messages.Finish(now)
 	s.profiles.Close()
+	s.tester.Finish(now)
 	s.courier.Close()
 	s.keeper.Close()
 	return nil
