@@ -148,7 +148,7 @@ func TestPackagesImportWhatTheLayoutAllows(t *testing.T) {
 // The root is Caddy's face, and not the room where new things land because there
 // is no other.
 func TestRootStaysSmall(t *testing.T) {
-	const maxFiles, maxLines = 17, 3200
+	const maxFiles, maxLines = 17, 3300
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
