@@ -154,8 +154,9 @@ func deliveries(t *testing.T, g *gwtest.Gateway) {
 	}
 	g.Change(func(o *gwtest.Options) { o.Clients = gwtest.ShopClient + clients.String() })
 	for range 10 {
-		_, _ = g.WeChat.Push(t.Context(), sandbox.Push{AppID: both[0], OpenID: "o1", Attempts: 1,
-			Plain: "<xml><ToUserName>gh_1</ToUserName><FromUserName>o1</FromUserName><MsgType>text</MsgType><Content>x</Content></xml>"})
+		message := g.WeChat.Text(both[0], "o1", "x")
+		message.Attempts = 1
+		_, _ = g.WeChat.Push(t.Context(), message)
 	}
 	if _, err := g.WeChat.UpdateAuthorized(t.Context(), both[1]); err != nil {
 		t.Error(err)

@@ -104,11 +104,13 @@ func newRotation(t *testing.T, wechatLines string) *rotation {
 	return r
 }
 
-// authorizes lets an account authorise, and waits until the gateway has its tokens.
+// authorizes lets an account authorise, and waits until the gateway has its tokens and
+// knows its profile.
 func (r *rotation) authorizes(appid string) {
 	r.Helper()
 	r.agrees(appid)
 	r.until("the tokens of "+appid+" are stored", func() bool { return r.logged(`"authorizer authorized"`, appid) })
+	r.until("the profile of "+appid+" is stored", func() bool { return r.HasProfile(appid) })
 }
 
 // agrees lets an account authorise.
@@ -167,7 +169,7 @@ func (r *rotation) give(option string, values ...string) {
 func (r *rotation) oldPush(token, aesKey string) (status int) {
 	r.Helper()
 	answer, _ := r.WeChat.Push(r.Context(), sandbox.Push{
-		Plain:    "<xml><ToUserName>gh</ToUserName>" + gwtest.HelloMessage + "</xml>",
+		Plain:    r.WeChat.Text(gwtest.OfficialAccount, "follower", "hello").Plain,
 		AppID:    gwtest.OfficialAccount,
 		Token:    token,
 		Attempts: 1, EncodingAESKey: aesKey,

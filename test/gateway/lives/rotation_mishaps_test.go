@@ -52,8 +52,9 @@ func TestRotationOfTheAppSecretWhileTheComponentTokenDies(t *testing.T) {
 	r.until("the component works again", func() bool {
 		return r.Ask(http.MethodGet, gwtest.ComponentPath, "", gwtest.Bearer(gwtest.PlatformSecret, "")).ErrCode == 0
 	})
-	if n := r.WeChat.Count(authorizerInfo); n != 0 {
-		t.Errorf("%d records had to be rebuilt", n)
+	r.until("the profile of the new account is stored", func() bool { return r.HasProfile(newAccount) })
+	if n := r.WeChat.Count(authorizerInfo); n != 1 {
+		t.Errorf("%d questions, want one for the new account: records had to be rebuilt", n)
 	}
 	r.wantNothingLost(newAccount)
 }

@@ -33,7 +33,7 @@ func TestRotationOfTheSealKey(t *testing.T) {
 		}
 		r.give("seal_key", next)
 	})
-	r.wantAsked(map[string]int{queryAuth: 1})
+	r.wantAsked(map[string]int{queryAuth: 1, authorizerInfo: 1})
 	r.wantNothingLost(newAccount)
 }
 
@@ -66,7 +66,7 @@ func TestRotationOfAClientSecret(t *testing.T) {
 	if answer := r.Ask(http.MethodGet, gwtest.AuthorizerPath, "", gwtest.Bearer(gwtest.ClientSecret, gwtest.OfficialAccount)); answer.Status != 401 {
 		t.Errorf("the old secret as bearer: %d %s", answer.Status, answer.Body)
 	}
-	r.wantAsked(map[string]int{queryAuth: 1})
+	r.wantAsked(map[string]int{queryAuth: 1, authorizerInfo: 1})
 	r.wantNothingLost(newAccount)
 }
 
@@ -112,7 +112,8 @@ func TestRotationOfTheAppSecret(t *testing.T) {
 	if answer := r.AskGet(gwtest.AuthorizerPath + "?access_token=" + before); answer.ErrCode != 40001 {
 		t.Errorf("a gateway token of the old app secret: %s", answer.Body)
 	}
-	r.wantAsked(map[string]int{queryAuth: 2, startPush: 1})
+	r.until("the profiles of the new account and of the one that has authorised again are asked for", func() bool { return r.WeChat.Count(authorizerInfo) == 2 })
+	r.wantAsked(map[string]int{queryAuth: 2, authorizerInfo: 2, startPush: 1})
 	r.wantNothingLost(newAccount)
 }
 
@@ -145,7 +146,7 @@ func TestRotationOfWhatPushesAreMadeWith(t *testing.T) {
 			if status := r.oldPush(oldToken, oldKey); status != http.StatusForbidden {
 				t.Errorf("a push with the old value in the end: %d", status)
 			}
-			r.wantAsked(map[string]int{queryAuth: 1})
+			r.wantAsked(map[string]int{queryAuth: 1, authorizerInfo: 1})
 			r.wantNothingLost(newAccount)
 		})
 	}

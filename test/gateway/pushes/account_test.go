@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pushes_test
+
+import (
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
+	"github.com/caddy-wechat/caddy-wechat/sandbox"
+)
+
+// startWithApplication starts a gateway that knows both accounts, and an application that
+// gets what is pushed for them.
+func startWithApplication(t *testing.T, o gwtest.Options) (*gwtest.Gateway, *gwtest.Application) {
+	application := gwtest.NewApplication()
+	o.Clients = "client shop {\nsecret " + gwtest.ClientSecret + "\nauthorizers *\ndeliver " + gwtest.Serve(t, application) + " {\ntoken " + shopToken + "\n}\n}"
+	g := gwtest.Start(t, o)
+	if !g.HasProfile(gwtest.OfficialAccount) || !g.HasProfile(gwtest.MiniProgram) {
+		t.Fatalf("the profiles are not stored:\n%s", g.Logs())
+	}
+	return g, application
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("in vain: %s", what)
+		}
+	}
+}
+
+// A push that somebody has captured is delivered to nobody in the path of another account,
+// whichever comes first, and after a restart as well. The account itself still gets it.
+func TestACapturedPushForAnotherAccount(t *testing.T) {
+	g, application := startWithApplication(t, gwtest.Options{Watch: true})
+	path := func(appid string) string { return g.Platform + "/wechat/messages/" + appid }
+	send := func(push sandbox.Push, appid string) {
+		t.Helper()
+		push.To, push.Attempts = []string{path(appid)}, 1
+		if answer, err := g.WeChat.Push(t.Context(), push); err != nil || answer.Status != http.StatusOK || answer.Shown != sandbox.ShownSilence {
+			t.Errorf("%+v, %v", answer, err)
+		}
+	}
+	stolen := g.WeChat.Text(gwtest.OfficialAccount, "follower", "for the official account")
+	send(stolen, gwtest.MiniProgram)
+	send(sandbox.Push{Replay: true}, gwtest.MiniProgram)
+	if n := application.Count("for the official account"); n != 0 {
+		t.Fatalf("delivered %d times", n)
+	}
+	send(sandbox.Push{Replay: true}, gwtest.OfficialAccount)
+	eventually(t, "the account gets it", func() bool { return application.Count("for the official account") == 1 })
+
+	g.Restart(t, func() {})
+	send(sandbox.Push{Replay: true}, gwtest.MiniProgram)
+	send(g.WeChat.Text(gwtest.MiniProgram, "follower", "for the mini program"), gwtest.OfficialAccount)
+	if n := application.Count("for the "); n != 1 {
+		t.Errorf("delivered %d times", n)
+	}
+	if warning := "a message of another account was pushed to the path of this one, nobody gets it"; !strings.Contains(g.Logs(), warning) {
+		t.Errorf("no warning:\n%s", g.Logs())
+	}
+}
+
+// For a follower of an official account an application has 14 seconds. WeChat shows nobody
+// what is answered for a mini program, so it is acknowledged by 4.5 seconds.
+func TestAMiniProgramIsAnsweredSoon(t *testing.T) {
+	g, application := startWithApplication(t, gwtest.Options{})
+	application.AnswerWith(func(_ url.Values, body string) (int, string) {
+		if strings.Contains(body, "slow") {
+			time.Sleep(7 * time.Second)
+		}
+		return http.StatusOK, "success"
+	})
+	for _, row := range []struct {
+		appid, text string
+		least, most time.Duration
+		attempts    int
+	}{
+		{gwtest.MiniProgram, "quick", 0, time.Second, 1},
+		{gwtest.MiniProgram, "slow", 4 * time.Second, 5 * time.Second, 1},
+		{gwtest.OfficialAccount, "slow", 6 * time.Second, 9 * time.Second, 2},
+	} {
+		began := time.Now()
+		answer, err := g.WeChat.Push(t.Context(), g.WeChat.Text(row.appid, "follower", row.text))
+		if took := time.Since(began); err != nil || answer.Shown != sandbox.ShownSilence || answer.Attempts != row.attempts || took < row.least || took > row.most {
+			t.Errorf("%s, %s: %+v after %v, %v", row.appid, row.text, answer, took, err)
+		}
+	}
+	time.Sleep(4 * time.Second) // the second one is taken 7 s after it came, and was queued meanwhile
+	if n := application.Count("slow"); n != 2 {
+		t.Errorf("%d deliveries, want one each", n)
+	}
+}
+
+// An admin who grants other permission sets: the applications are told.
+func TestPermissionsChangedIsDelivered(t *testing.T) {
+	g, application := startWithApplication(t, gwtest.Options{})
+	if err := g.WeChat.AddAccount(sandbox.Account{AppID: gwtest.OfficialAccount, FuncInfo: []int{1, 2, 3, 4, 7, 11, 99}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.WeChat.UpdateAuthorized(t.Context(), gwtest.OfficialAccount); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the news", func() bool { return application.Count("<InfoType>gateway_permissions_changed</InfoType>") == 1 })
+	if application.Count("granted 99; withdrawn 15") != 1 {
+		t.Errorf("%+v", application.Deliveries())
+	}
+}
+
+// Accounts of a release that knew no profiles are learnt by the first call or push, which
+// does not wait for it; the gateway needs neither for anything else.
+func TestAccountsWithoutAProfile(t *testing.T) {
+	g, application := startWithApplication(t, gwtest.Options{})
+	g.Restart(t, func() {
+		if err := os.RemoveAll(filepath.Join(g.Storage, "wechat", g.WeChat.Component(), "profiles")); err != nil {
+			t.Fatal(err)
+		}
+	})
+	const info = "/cgi-bin/component/api_get_authorizer_info"
+	g.WeChat.Inject(sandbox.Fault{Path: info, Latency: 3 * time.Second, Times: 2})
+	began := time.Now()
+	if answer := g.Ask(http.MethodGet, gwtest.AuthorizerPath, "", gwtest.Bearer(gwtest.ClientSecret, gwtest.OfficialAccount)); answer.ErrCode != 0 {
+		t.Errorf("%s", answer.Body)
+	}
+	if answer, err := g.WeChat.Push(t.Context(), g.WeChat.Text(gwtest.MiniProgram, "follower", "hello")); err != nil || answer.Shown != sandbox.ShownSilence || application.Count("hello") != 1 {
+		t.Errorf("%+v, %v, %d deliveries", answer, err, application.Count("hello"))
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("they took %v", took)
+	}
+	eventually(t, "both profiles are stored", func() bool { return g.HasProfile(gwtest.OfficialAccount) && g.HasProfile(gwtest.MiniProgram) })
+	if n := g.WeChat.Count(info); n != 2 {
+		t.Errorf("%d questions", n)
+	}
+}
