@@ -81,7 +81,8 @@ type App struct {
 	// Default: keys that are derived from each component's app secrets.
 	SealKeys []string `json:"seal_keys,omitempty"`
 
-	// CacheSize is how many tokens are kept in memory, at most 10000000.
+	// CacheSize is how many tokens, and of how many accounts the profiles, are kept in
+	// memory, at most 10000000.
 	// Default: 100000.
 	CacheSize int `json:"cache_size,omitempty"`
 
