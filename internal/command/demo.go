@@ -30,8 +30,8 @@ const (
 	demoClientSecret    = "demo-secret-of-the-client-shop-0001"
 )
 
-// demo is a gateway and the sandbox in one process. They call each other over
-// HTTP, as they would over the internet. One goroutine uses it.
+// demo is a gateway, the sandbox and an application in one process. They call each
+// other over HTTP, as they would over the internet. One goroutine uses it.
 type demo struct {
 	out                            io.Writer
 	once                           bool   // exit after the steps
@@ -43,19 +43,23 @@ type demo struct {
 	platform string // base URL of the gateway for WeChat and admins
 	proxy    string // base URL of the gateway for applications
 	browser  *http.Client
+
+	application    application
+	applicationURL string // base URL of the application
 }
 
 // demoCommand returns the command that shows all steps of a deployment, from
-// WeChat's ticket to an application's call.
+// WeChat's ticket to the reply that a follower gets.
 func demoCommand() *cobra.Command {
 	d := &demo{out: os.Stdout}
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Show the whole flow, from WeChat's ticket to an application's call",
-		Long: `Starts the sandbox, which plays WeChat, and a gateway in one process, and walks
-the whole flow over real HTTP: a ticket is pushed, an official account and a
-mini program authorise the platform, an application calls WeChat through the
-gateway, a token dies and is healed. It then stays up for you to try.`,
+		Short: "Show the whole flow, from WeChat's ticket to the reply that a follower gets",
+		Long: `Starts the sandbox, which plays WeChat, a gateway and an application in one
+process, and walks the whole flow over real HTTP: a ticket is pushed, an official
+account and a mini program authorise the platform, an application calls WeChat
+through the gateway, a token dies and is healed, a follower writes and the
+application replies. It then stays up for you to try.`,
 		Args: cobra.NoArgs,
 		RunE: caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
 			return code(untilSignal(d.run))
@@ -96,9 +100,10 @@ func (d *demo) run(ctx context.Context) error {
 	return nil
 }
 
-// start starts the sandbox, and then Caddy with a gateway, in this process. It
-// fails if an address is in use. Caddy would report that less clearly, so the
-// addresses of the gateway are tried first.
+// start starts the sandbox and the application, and then Caddy with a gateway, in
+// this process. It fails if an address is in use. Caddy would report that less
+// clearly, so the addresses of the gateway are tried first. The application has an
+// address that the system chooses: nobody needs to know it.
 func (d *demo) start(ctx context.Context, folder string) error {
 	for address, flag := range map[string]string{d.proxyAt: "--proxy", d.platformAt: "--platform"} {
 		listener, err := net.Listen("tcp", address)
@@ -117,6 +122,9 @@ func (d *demo) start(ctx context.Context, folder string) error {
 		return err
 	}
 	if d.api, err = serve(ctx, d.sandboxAt, "--wechat", d.weChat); err != nil {
+		return err
+	}
+	if d.applicationURL, err = serve(ctx, "127.0.0.1:0", "the application", &d.application); err != nil {
 		return err
 	}
 	jar, err := cookiejar.New(nil)
@@ -158,6 +166,10 @@ func (d *demo) caddyfile(folder string) string {
 		client shop {
 			secret      %[6]s
 			authorizers *
+			deliver %[10]s/wechat {
+				webhook_secret %[11]s
+				match          msg_type text
+			}
 		}
 		api   %[7]s
 		pages %[7]s
@@ -169,7 +181,8 @@ func (d *demo) caddyfile(folder string) string {
 %[9]s
 	wechat_proxy
 }
-`, folder, d.weChat.Component(), appSecret, token, aesKey, demoClientSecret, d.api, site(d.platformAt), site(d.proxyAt))
+`, folder, d.weChat.Component(), appSecret, token, aesKey, demoClientSecret, d.api, site(d.platformAt), site(d.proxyAt),
+		d.applicationURL, demoWebhookSecret())
 }
 
 // site returns the beginning of a site block that listens at an address and
@@ -195,6 +208,7 @@ func (d *demo) walk(ctx context.Context) error {
 		{"It sends a customer message through the gateway", d.call},
 		{"WeChat kills the real token behind the gateway's back; the application notices nothing", d.heal},
 		{"A hand-written caller uses its secret as bearer", d.bearer},
+		{"A follower writes to the official account, and an application replies", d.reply},
 	}
 	for i, step := range steps {
 		fmt.Fprintf(d.out, "\n%d. %s\n", i+1, step.title)
@@ -220,6 +234,7 @@ It stays up until you press Ctrl-C. Try, in another terminal:
   TOKEN=$(curl -s '%[1]s/cgi-bin/token?grant_type=client_credential&appid=%[4]s&secret=%[5]s' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
   curl "%[1]s/cgi-bin/user/get?access_token=$TOKEN"
   curl %[3]s/_sandbox/kill -d '{"appid":"%[4]s"}'      # kill the real token, call again: healed
+  curl %[3]s/_sandbox/message -d '{"appid":"%[4]s","openid":"o-some-follower","content":"hi"}' | sed 's/.*"reply":/"reply":/'   # a follower writes
   curl %[3]s/_sandbox/revoke -d '{"appid":"%[4]s"}'    # the admin withdraws: errcode 61003
   xdg-open %[2]s/wechat/authorize                      # authorise again, in a browser
 

@@ -4,6 +4,7 @@ package command
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"html"
@@ -14,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
 
 // The functions in this file are the steps of the demo. Each does what WeChat,
@@ -149,6 +151,24 @@ func (d *demo) bearer(ctx context.Context) (string, error) {
 		err = fmt.Errorf("WeChat answered %s", answer)
 	}
 	return "GET " + d.proxy + "/cgi-bin/get_api_domain_ip\n    Authorization: Bearer <client secret>, Wechat-Appid: " + demoMiniProgram + "\n← " + strings.TrimSpace(answer), err
+}
+
+// reply lets a follower write a text, and shows what the application got, and what
+// the follower gets.
+func (d *demo) reply(ctx context.Context) (string, error) {
+	answer, err := d.weChat.Push(ctx, d.weChat.Text(demoOfficialAccount, "o-some-follower", "有货吗？"))
+	if err != nil {
+		return "", err
+	}
+	var seen demoMessage
+	if err := xml.Unmarshal([]byte(answer.Reply), &seen); err != nil || answer.Shown != sandbox.ShownReply {
+		return "", fmt.Errorf("the follower sees %s, not the reply of the application: %q", answer.Shown, answer.Body)
+	}
+	arrived := d.application.last()
+	return fmt.Sprintf("POST %s/wechat/messages/%s    (encrypted with the key of the platform)\n"+
+		"→ POST %s%s\n  %s\n  ← %s\n← the follower reads: %s",
+		d.platform, demoOfficialAccount, d.applicationURL, arrived.target,
+		strings.ReplaceAll(arrived.body, "\n", "\n  "), arrived.reply, seen.Content), nil
 }
 
 // get sends a request as a browser or an SDK would, and returns the body of the

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -18,7 +19,8 @@ import (
 )
 
 func TestDemoWalksThroughEveryStep(t *testing.T) {
-	p := caddy.Launch(t, "wechat", "demo", "--once", "--proxy", caddy.FreeAddress(t), "--platform", caddy.FreeAddress(t), "--wechat", caddy.FreeAddress(t))
+	proxy, platform := caddy.FreeAddress(t), caddy.FreeAddress(t)
+	p := caddy.Launch(t, "wechat", "demo", "--once", "--proxy", proxy, "--platform", platform, "--wechat", caddy.FreeAddress(t))
 	if code := p.Wait(); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
@@ -31,6 +33,7 @@ func TestDemoWalksThroughEveryStep(t *testing.T) {
 		"It sends a customer message",
 		"WeChat kills the real token",
 		"A hand-written caller uses its secret as bearer",
+		"A follower writes to the official account, and an application replies",
 	} {
 		if !strings.Contains(printed, fmt.Sprintf("\n%d. %s", i+1, step)) {
 			t.Errorf("step %d, %q, is not named", i+1, step)
@@ -46,6 +49,42 @@ func TestDemoWalksThroughEveryStep(t *testing.T) {
 		if len(token) > 48 {
 			t.Errorf("a whole gateway token is printed: %s", token)
 		}
+	}
+	if want := "← the follower reads: 收到：有货吗？"; !strings.Contains(printed, want) || !strings.Contains(printed, "<Content><![CDATA[有货吗？]]></Content>") {
+		t.Errorf("the text of the follower at the application, and %q, are not printed", want)
+	}
+	for _, readme := range []string{"README.md", "README.zh-CN.md"} {
+		wantShortened(t, readme, strings.NewReplacer(proxy, "127.0.0.1:8080", platform, "127.0.0.1:8081").Replace(printed))
+	}
+}
+
+// wantShortened checks that the output of the demo in a README is what it prints, but
+// for lines that are left out. Its … stands for anything, and every step is named.
+func wantShortened(t *testing.T, readme, printed string) {
+	t.Helper()
+	text, err := os.ReadFile("../../" + readme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```\n(1\\. WeChat pushes.*?)```").FindSubmatch(text)
+	if block == nil {
+		t.Fatalf("%s does not show the output of the demo", readme)
+	}
+	rest, steps := printed, 0
+	for line := range strings.Lines(string(block[1])) {
+		shown := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSuffix(line, "\n")), "…", ".*")
+		at := regexp.MustCompile("(?m)^" + shown + "$").FindStringIndex(rest)
+		if at == nil {
+			t.Errorf("%s shows the line %q, which the demo does not print there", readme, line)
+			continue
+		}
+		rest = rest[at[1]:]
+		if line[0] != ' ' {
+			steps++
+		}
+	}
+	if want := len(regexp.MustCompile(`(?m)^\d+\. `).FindAllString(printed, -1)); steps != want {
+		t.Errorf("%s names %d steps of the demo, want %d", readme, steps, want)
 	}
 }
 
