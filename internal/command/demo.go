@@ -59,7 +59,8 @@ func demoCommand() *cobra.Command {
 process, and walks the whole flow over real HTTP: a ticket is pushed, an official
 account and a mini program authorise the platform, an application calls WeChat
 through the gateway, a token dies and is healed, a follower writes and the
-application replies. It then stays up for you to try.`,
+application replies, and WeChat's publish test passes. It then stays up for you
+to try.`,
 		Args: cobra.NoArgs,
 		RunE: caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
 			return code(untilSignal(d.run))
@@ -209,6 +210,7 @@ func (d *demo) walk(ctx context.Context) error {
 		{"WeChat kills the real token behind the gateway's back; the application notices nothing", d.heal},
 		{"A hand-written caller uses its secret as bearer", d.bearer},
 		{"A follower writes to the official account, and an application replies", d.reply},
+		{"WeChat's publish test (全网发布检测) passes, without an application", d.publish},
 	}
 	for i, step := range steps {
 		fmt.Fprintf(d.out, "\n%d. %s\n", i+1, step.title)

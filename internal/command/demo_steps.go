@@ -171,6 +171,26 @@ func (d *demo) reply(ctx context.Context) (string, error) {
 		strings.ReplaceAll(arrived.body, "\n", "\n  "), arrived.reply, seen.Content), nil
 }
 
+// publish runs the publish test with all five groups of WeChat's test accounts, and
+// shows how the gateway has answered the first.
+func (d *demo) publish(ctx context.Context) (string, error) {
+	steps, err := d.weChat.PublishTest(ctx, 0)
+	if err != nil {
+		return "", err
+	}
+	var shown strings.Builder
+	others := 0
+	for _, step := range steps {
+		if step.Group > 1 {
+			others++
+			continue
+		}
+		fmt.Fprintf(&shown, "%-34s ← %s\n", step.Step, step.Got)
+	}
+	fmt.Fprintf(&shown, "%-34s ← likewise, %d steps", "four more pairs of accounts", others)
+	return shown.String(), nil
+}
+
 // get sends a request as a browser or an SDK would, and returns the body of the
 // answer. The method is POST if there is a body, else GET.
 func (d *demo) get(ctx context.Context, address, referer string, body io.Reader) (string, error) {

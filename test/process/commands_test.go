@@ -34,6 +34,7 @@ func TestDemoWalksThroughEveryStep(t *testing.T) {
 		"WeChat kills the real token",
 		"A hand-written caller uses its secret as bearer",
 		"A follower writes to the official account, and an application replies",
+		"WeChat's publish test (全网发布检测) passes, without an application",
 	} {
 		if !strings.Contains(printed, fmt.Sprintf("\n%d. %s", i+1, step)) {
 			t.Errorf("step %d, %q, is not named", i+1, step)
