@@ -162,6 +162,27 @@ func TestPublishTestPassesWithoutTheApplications(t *testing.T) {
 	}
 }
 
+// The publish test of the sandbox, which has its own reading of WeChat's pages, passes:
+// with the same code in push and message or with two, and with the steps of before.
+func TestPublishTestOfTheSandbox(t *testing.T) {
+	for name, switches := range map[string]sandbox.Switches{
+		"one code": {}, "two codes": {DifferentCodes: true}, "the steps of before": {PublishOldSteps: true}, "no event for the authorisation": {DifferentCodes: true, NoAuthorizedPush: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := gwtest.Start(t, gwtest.Options{Sandbox: sandbox.Config{Switches: switches}, Clients: "# none", Quiet: true})
+			steps, err := g.WeChat.PublishTest(t.Context(), 0)
+			if err != nil || len(steps) < 20 {
+				t.Errorf("%d steps, %v", len(steps), err)
+			}
+			for _, step := range steps {
+				if !step.OK {
+					t.Errorf("%+v", step)
+				}
+			}
+		})
+	}
+}
+
 // Applications get the messages of all other accounts, also with the texts of the test.
 func TestPublishTestIsForItsAccountsOnly(t *testing.T) {
 	application := gwtest.NewApplication()
