@@ -5,6 +5,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,7 +69,7 @@ func (d *Delivery) answerClaim() {
 	}
 	defer d.claim.turn.leave()
 	if key := d.claim.written(); key.ID != "" {
-		d.storeClaim(ctx, key, vault.Claim{Until: d.began.Add(directTimeout), Answered: time.Now(), Reply: reply})
+		d.storeClaim(ctx, key, vault.Claim{Until: d.began.Add(directTimeout), Answered: time.Now(), Taken: d.takers(), Reply: reply})
 	}
 }
 
@@ -135,7 +136,8 @@ func (d *Delivery) findClaim() (vault.ClaimKey, vault.Claim, error) {
 }
 
 // adopt ends this delivery with what another one has brought. What this node has
-// queued meanwhile, in case the other one ends, is taken out again.
+// queued meanwhile, in case the other one ends, is taken out again where the target has
+// taken the item. Elsewhere it stays: the other node may rely on it.
 func (d *Delivery) adopt(c vault.Claim, now time.Time) {
 	for _, p := range d.parts {
 		p.taken.Store(true) // or it is in the queue, from there
@@ -148,8 +150,20 @@ func (d *Delivery) adopt(c vault.Claim, now time.Time) {
 	}
 	d.end(max(left, 0))
 	for _, p := range d.parts {
-		d.withdraw(p)
+		if slices.Contains(c.Taken, p.name()) {
+			d.withdraw(p)
+		}
 	}
+}
+
+// takers returns the names of the targets that have taken the item.
+func (d *Delivery) takers() (names []string) {
+	for _, p := range d.parts {
+		if p.taken.Load() {
+			names = append(names, p.name())
+		}
+	}
+	return names
 }
 
 // markRepeated tells the node that made the claim that WeChat has asked again.

@@ -136,7 +136,7 @@ func (c *Courier) Withdraw(ctx context.Context, item Item, target *Target) error
 	name := target.Queue()
 	key := newEvent(item, name, time.Time{}).EventKey
 	if q := c.queue(name); q != nil {
-		found := q.index.withdraw(idOf(item.ID))
+		found := q.index.withdraw(idOf(item.ID), key.Arrived)
 		if found == nil {
 			return nil
 		}

@@ -203,13 +203,14 @@ func (x *index) wait(now time.Time) (time.Duration, bool) {
 	return max(0, time.Duration(x.ready[0].items[0].due-now.UnixNano())), true
 }
 
-// withdraw returns the key of an item, nil if it is not in the index. One that is
-// being tried is not stored again if that fails.
-func (x *index) withdraw(id itemID) *vault.EventKey {
+// withdraw returns the key of an item, nil if it is not in the index, or only as a copy
+// that another node has queued, which is not ours to withdraw. One that is being tried is
+// not stored again if that fails.
+func (x *index) withdraw(id itemID, arrived int64) *vault.EventKey {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e := x.entries[id]
-	if e == nil {
+	if e == nil || e.arrived != arrived {
 		return nil
 	}
 	key := x.key(e)

@@ -23,6 +23,9 @@ type part struct {
 	turn    turn                   // of whoever changes the queue
 }
 
+// name returns the name of the target, with that of its client.
+func (p *part) name() string { return p.target.Client + "/" + p.target.Name }
+
 // wait returns when the target has the item, or the direct attempt has ended, or ctx.
 func (p *part) wait(ctx context.Context) {
 	if p.taken.Load() || p.queued.Load() {

@@ -291,3 +291,23 @@ func TestFailureOfTheDirectAttemptIsListed(t *testing.T) {
 		}
 	})
 }
+
+// Two nodes have queued the same message, each in case the other one ends. When the
+// attempt of the first one fails, one of both copies has to stay.
+func TestNoNodeTakesBackWhatAnotherReliesOn(t *testing.T) {
+	for _, before := range []time.Duration{0, 15 * time.Second} { // then the first node lists the queue between both
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.target("shop", answer{16 * time.Second, 500, ""}, answer{0, 200, "success"})
+			first, second, third := w.node(), w.node(), w.node()
+			time.Sleep(before)
+			if shown, attempt := w.push(text(1, "hello"), first, second, third); shown != "success" || attempt != 3 {
+				t.Errorf("%q at attempt %d", shown, attempt)
+			}
+			time.Sleep(10 * time.Minute)
+			if got := w.deliveries(); len(got) != 2 || w.waiting() != 0 {
+				t.Errorf("%d deliveries, %d wait: %v", len(got), w.waiting(), got)
+			}
+		})
+	}
+}

@@ -31,6 +31,9 @@ type Claim struct {
 	Until time.Time
 	// Answered is when the delivery ended; zero while it is in progress.
 	Answered time.Time
+	// Taken are the targets that have taken the message, each with its client as
+	// client/target. For all others it is in their queues.
+	Taken []string
 	// Reply is the passive reply, in clear text; nil if there is none.
 	Reply []byte
 }
@@ -39,6 +42,7 @@ type Claim struct {
 type claimWire struct {
 	Until    time.Time `json:"until"`
 	Answered time.Time `json:"answered,omitzero"`
+	Taken    []string  `json:"taken,omitempty"`
 	Reply    []byte    `json:"reply,omitempty"`
 }
 
@@ -57,7 +61,7 @@ func (v *Vault) StoreClaim(ctx context.Context, key ClaimKey, c Claim) error {
 	if err != nil {
 		return err
 	}
-	return store(ctx, b, claimWire{c.Until.UTC(), c.Answered.UTC(), c.Reply})
+	return store(ctx, b, claimWire{c.Until.UTC(), c.Answered.UTC(), c.Taken, c.Reply})
 }
 
 // FindClaim returns the claim for a message that was made during ClaimLife before
