@@ -34,9 +34,9 @@ const (
 	elementAuthCode    = "auth_code" // of a fast registration
 )
 
-// withheld is what a platform gets in the place of a pre_auth_code. The SDKs of platforms
-// read the element, and none uses it. It can open the page on which an account
-// authorises, so it stays here.
+// withheld is what a platform gets in the place of a pre_auth_code, because SDKs read the
+// element. A pre_auth_code can open the page on which an account authorises, and it may
+// be one that the gateway's own launch page has fetched, so it stays here.
 const withheld = "withheld"
 
 // notAcknowledged is what the log says about errNoSuccess.

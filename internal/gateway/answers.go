@@ -52,8 +52,8 @@ func (g *Gateway) answerQueryAuth(ctx context.Context, e *endpointCall) ([]byte,
 }
 
 // answerGatewayCode answers api_query_auth for a gateway code: as often as it comes, to
-// each client with the account, also without component_api. If the exchange of WeChat's own code still runs, it is
-// waited for.
+// each client with the account, also without component_api. If the exchange of WeChat's
+// own code still runs, it is waited for.
 func (g *Gateway) answerGatewayCode(ctx context.Context, e *endpointCall, code string) ([]byte, error) {
 	who, err := g.Clients.withCode(code, e.client.Component, time.Now())
 	if err != nil {
