@@ -24,12 +24,14 @@ const (
 	lookInterval = time.Minute
 	// relookInterval is the same after the storage has failed.
 	relookInterval = time.Second
-	// sendTimeout bounds one attempt, in which WeChat is asked twice and a token may have to be
-	// renewed. Together with noteTimeout it is less than a lock is left to its owner, see
-	// vault.LockPublishTest.
+	// sendTimeout bounds one attempt, in which WeChat is asked twice and a token may have
+	// to be renewed. Together with noteTimeout it is less than a lock is left to its owner,
+	// see vault.LockPublishTest.
 	sendTimeout = 40 * time.Second
 	// noteTimeout is the time to note that a code was sent back.
 	noteTimeout = 5 * time.Second
+	// storeInterval is the time between two attempts to store a code, while WeChat waits.
+	storeInterval = 500 * time.Millisecond
 	// maxRetryDelay is the longest time between two attempts.
 	maxRetryDelay = 30 * time.Second
 	// giveUpAfter is how long it is tried to send a code back. The test has ended long
@@ -57,13 +59,20 @@ func New(current func() Settings, keeper *tokens.Keeper) *Tester {
 	return t
 }
 
-// take stores a code and has it sent back. A repetition of the message is stored as well:
-// whoever comes to it finds that the code was sent back.
+// take stores a code and has it sent back. If the storage fails it tries again until ctx
+// ends: a message that is refused is repeated at once, and three times in all. A repetition
+// is stored as well; whoever comes to it finds that the code was sent back.
 func (t *Tester) take(ctx context.Context, m Message, openid, code string) error {
 	key := vault.PublishTestKey{Component: m.Component, ID: m.ID, Received: time.Now()}
-	err := t.settings().Vault.StorePublishTest(ctx, key, vault.PublishTest{AppID: m.AppID, OpenID: openid, Code: secret.New(code)})
-	if err != nil {
-		return err
+	test := vault.PublishTest{AppID: m.AppID, OpenID: openid, Code: secret.New(code)}
+	for {
+		err := t.settings().Vault.StorePublishTest(ctx, key, test)
+		if err == nil {
+			break
+		}
+		if !backoff.Wait(ctx, storeInterval) {
+			return err
+		}
 	}
 	select {
 	case t.wake <- struct{}{}:
