@@ -59,9 +59,13 @@ func (s *Sandbox) authorizePage(x *exchange) (any, error) {
 }
 
 // offered reports whether the page lists an account; biz_appid wins over auth_type.
+// The accounts of the publish test are nobody's, so they are offered to nobody.
 func offered(a *account, query url.Values) bool {
 	if pinned := query.Get("biz_appid"); pinned != "" {
 		return a.AppID == pinned
+	}
+	if publishAccount(a.AppID) {
+		return false
 	}
 	kinds := authTypes[query.Get("auth_type")]
 	return a.MiniProgram && kinds.miniPrograms || !a.MiniProgram && kinds.officialAccounts

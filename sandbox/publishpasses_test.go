@@ -72,6 +72,10 @@ func TestThePublishTestPasses(t *testing.T) {
 						t.Errorf("%d steps for %d pushes, told of %d", len(steps), len(want), len(seen))
 					}
 				}
+				_, page := g.do("GET", g.launch(g.component, "https://a.example/", ""), "")
+				if offered := links(page); len(offered) != 2 || offered[official] == "" || offered[mini] == "" {
+					t.Errorf("after the test admins are offered %v", offered)
+				}
 			})
 		})
 	}

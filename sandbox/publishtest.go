@@ -19,6 +19,16 @@ var publishAccounts = [5][2]Account{
 	{{AppID: "wxa35b9c23cfe664eb", UserName: "gh_2b3713f184a6"}, {AppID: "wx5910277cae6fd970", UserName: "gh_7818dcb60240", MiniProgram: true}},
 }
 
+// publishAccount reports whether an account is one of publishAccounts.
+func publishAccount(appid string) bool {
+	for _, pair := range publishAccounts {
+		if pair[0].AppID == appid || pair[1].AppID == appid {
+			return true
+		}
+	}
+	return false
+}
+
 // What WeChat sends in the test. The answer to the text is the text with
 // `_callback` behind it, to an event its name with `from_callback`.
 const (
