@@ -93,4 +93,4 @@ fmt: ## format the code
 	@gofmt -w .
 
 clean: ## remove what was built
-	@rm -rf caddy dist buildenv_* test/npm/node_modules test/sdk/node/node_modules test/transparent/node_modules test/receivers/node/node_modules
+	@rm -rf caddy dist buildenv_* test/npm/node_modules test/sdk/node/node_modules test/transparent/node_modules test/receivers/node/node_modules test/servers/node/node_modules

@@ -53,7 +53,7 @@ want "the tests with Node.js" "nodejs npm" has node
 want "the callers and the receiver in Python" "python3 python3-requests" has_requests
 want "the callers and the receiver in PHP" "php-cli php-curl" has_php_curl
 want "the callers in Java" "default-jdk-headless" has javac
-for folder in npm sdk/node transparent receivers/node; do
+for folder in npm sdk/node transparent receivers/node servers/node; do
 	if has node && ! [ "$folder/node_modules/.package-lock.json" -nt "$folder/package-lock.json" ]; then
 		echo "installing the packages of test/$folder"
 		(cd "$folder" && npm ci --loglevel=error >/dev/null) || leave_out "the tests in test/$folder" "npm cannot install their packages"
