@@ -132,6 +132,7 @@ func TestRequest(t *testing.T) {
 			}
 			response.Body.Close()
 			said[i] = <-heard
+			s.options.CloseIdleConnections() // the server has closed it, and has sent a body even to HEAD
 		}
 		if said[0] != said[1] {
 			t.Errorf("%s: http.Transport says\n%s\nthis one\n%s", name, said[0], said[1])
