@@ -39,17 +39,17 @@ func TestKilledWhileExchangingACode(t *testing.T) {
 	record, lock := shop+".json", "_"+shop
 	for _, d := range []death{
 		{name: "before the code is stored", locked: true, arm: onWire(sets(record), 1),
-			asked: map[string]int{queryAuth: 1}},
+			asked: map[string]int{queryAuth: 1, authorizerInfo: 1}},
 		{name: "before WeChat is asked", folder: true, arm: atWeChat(queryAuth, asked),
-			asked: map[string]int{queryAuth: 1}},
+			asked: map[string]int{queryAuth: 1, authorizerInfo: 1}},
 		{name: "when WeChat has acted", folder: true, arm: atWeChat(queryAuth, answered),
 			asked: map[string]int{queryAuth: 2, authorizerInfo: 1, authorizerToken: 1}},
 		{name: "when WeChat has answered", locked: true, arm: onWire(sets(record), 2),
 			asked: map[string]int{queryAuth: 2, authorizerInfo: 1, authorizerToken: 1}},
 		{name: "when the tokens are stored", locked: true, arm: onWire(locks(releasing, lock), 2),
-			asked: map[string]int{queryAuth: 1}},
-		{name: "before the mark is taken away", arm: onWire(removesMark, 1),
-			asked: map[string]int{queryAuth: 1}},
+			asked: map[string]int{queryAuth: 1, authorizerInfo: 1}},
+		{name: "before the mark is taken away", arm: onWire(removesMark, 1), // node A may have asked for the profile before
+			asked: map[string]int{queryAuth: 1, authorizerInfo: anyNumber}},
 	} {
 		d.run(t, func(c *cluster) func() error {
 			c.authorize(cafe) // and with it everybody gets the component token
@@ -128,6 +128,7 @@ func (d death) on(t *testing.T, s storage, stale time.Duration, prepare func(c *
 	if others > atOnce || took > limit {
 		t.Errorf("node B took %v and %v, want %v and %v at most", others, took, atOnce, limit)
 	}
+	c.wantProfiles(shop)
 	c.wantCounts(d.asked)
 	c.wantRefreshToken(shop)
 

@@ -84,7 +84,7 @@ func TestSyncRebuildsTheStorage(t *testing.T) {
 	if !strings.Contains(answer, "gw1.") {
 		t.Errorf("token of an account: %s", answer)
 	}
-	if got := weChat.Count("/cgi-bin/component/api_get_authorizer_info"); got != 0 {
+	if got := weChat.Count("/cgi-bin/component/api_get_authorizer_info"); got > 1 { // for the profile, which no list tells
 		t.Errorf("WeChat was asked %d times what it had told", got)
 	}
 	caddy.WantNoCredential(t, weChat.Credentials(), "what is printed", p.Printed()+whole.Printed()+half.Printed())
