@@ -183,6 +183,24 @@ func TestPublishTestWithoutAGateway(t *testing.T) {
 	}
 }
 
+// A gateway passes with all test accounts, as its own process and without a client that
+// could help.
+func TestPublishTestPasses(t *testing.T) {
+	for _, more := range [][]string{nil, {"--different-codes", "--old-steps"}} {
+		weChat := caddy.FreeAddress(t)
+		n := node(t, "http://"+weChat, caddy.FreeAddress(t), caddy.FreeAddress(t))
+		p := gateway(t, n)
+		test := caddy.Launch(t, append([]string{"wechat", "sandbox", "--publish-test", "--listen", weChat,
+			"--events-url", "http://" + n.Platform + "/wechat/events", "--messages-url", "http://" + n.Platform + "/wechat/messages/$APPID$"}, more...)...)
+		if code := test.Wait(); code != 0 || !strings.Contains(test.Printed(), "steps passed.") || strings.Contains(test.Printed(), "FAILED") {
+			t.Errorf("%v: exit code %d, %s", more, code, test.Printed())
+		}
+		if strings.Contains(p.Printed(), "queryauthcode@@@") {
+			t.Errorf("a code is printed: %s", p.Printed())
+		}
+	}
+}
+
 // What a gateway has been given once, it keeps through a power cut: it calls at
 // once, and asks WeChat for nothing that it has been told before.
 func TestKilledGatewayGoesOnWhereItWas(t *testing.T) {
