@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/backoff"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
@@ -37,6 +38,14 @@ func (p *Profiles) do(who subject.Subject, t task, q *queue) (answered bool, err
 	}
 	if done, err := p.isLearned(who, t.since); done || err != nil {
 		return false, err
+	}
+	if t.since.IsZero() { // merely used: the node where it has just authorised may be about to store it
+		if !backoff.Wait(p.ctx, askInterval) {
+			return false, p.ctx.Err()
+		}
+		if done, err := p.isLearned(who, t.since); done || err != nil {
+			return false, err
+		}
 	}
 	if err := q.limiter.Wait(p.ctx); err != nil {
 		return false, err

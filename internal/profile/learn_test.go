@@ -174,6 +174,19 @@ func TestAnAccountThatHasWithdrawn(t *testing.T) {
 	})
 }
 
+// Another node that uses the account at once does not ask as well.
+func TestAnAccountThatTwoNodesMeet(t *testing.T) {
+	play(t, func(w *world) {
+		nodes := []*node{w.start(), w.start()}
+		w.set(func() { w.takes = 500 * time.Millisecond })
+		nodes[0].Granted(account, time.Now())
+		nodes[1].Used(account)
+		w.push(nodes[1], another, true, true)
+		w.questions(1)
+		w.push(nodes[1], another, false, true)
+	})
+}
+
 // Somebody else's account is asked about once an hour at most.
 func TestAnAccountOfNobodyHere(t *testing.T) {
 	for name, code := range map[string]int{"not authorized": 61003, "no appid": 40013} {

@@ -35,7 +35,8 @@ const (
 
 // task is what is to be done for one account.
 type task struct {
-	// since is from when on a profile must be; zero if any will do that is not too old.
+	// since is from when on a profile must be; zero if the account is merely used, so that
+	// any will do that is not too old.
 	since time.Time
 	// found is what WeChat has told; nil if it has to be asked.
 	found    *vault.Profile

@@ -4,6 +4,7 @@ package profile
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,10 +109,11 @@ func TestWeChatFails(t *testing.T) {
 func TestOneAccountThatAlwaysFails(t *testing.T) {
 	play(t, func(w *world) {
 		n := w.start()
-		ask, poisoned, questions := n.ask, numbered(0), 0
+		ask, poisoned := n.ask, numbered(0)
+		var questions atomic.Int32
 		n.ask = func(ctx context.Context, who subject.Subject) error {
 			if who == poisoned {
-				questions++
+				questions.Add(1)
 				return errOutage
 			}
 			return ask(ctx, who)
@@ -122,8 +124,8 @@ func TestOneAccountThatAlwaysFails(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		w.questions(99)
 		time.Sleep(24 * time.Hour)
-		if questions != maxFailures {
-			t.Errorf("%d questions", questions)
+		if got := questions.Load(); got != maxFailures {
+			t.Errorf("%d questions", got)
 		}
 	})
 }
