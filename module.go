@@ -15,6 +15,7 @@
 //	tokens.go      the token engine's memory, storage, seal keys and client for WeChat
 //	handlers.go    the HTTP handlers for WeChat's pushes, admins' browsers, applications
 //	config.go      components     clients.go   clients     deliver.go   deliveries
+//	recipients.go  who gets what WeChat pushes
 //	caddyfile.go   the syntax of all of it in a Caddyfile
 //	admin.go       the admin API              command.go   the command line
 package wechat
