@@ -131,7 +131,7 @@ func TestProfilesAreRenewed(t *testing.T) {
 		time.Sleep(40 * 24 * time.Hour)
 		w.questions(0)
 		for _, n := range nodes {
-			w.push(n, another, false, true) // it is still known
+			w.push(n, userName, true, true)
 			w.questions(map[*node]int{nodes[0]: 1}[n])
 		}
 	})

@@ -225,5 +225,8 @@ func TestAProfileOfANewerRelease(t *testing.T) {
 		if got := string(w.storage.Files()[key]); got != newer {
 			t.Errorf("the file is %s", got)
 		}
+		if n := w.logs.Len(); n != 0 {
+			t.Errorf("%d lines in the log: %v", n, w.logs.All())
+		}
 	})
 }

@@ -67,6 +67,20 @@ func TestAHundredThousandAccounts(t *testing.T) {
 	})
 }
 
+// Many accounts that authorise at the same time are asked about ten at once, then one a
+// second.
+func TestManyAccountsAuthorise(t *testing.T) {
+	play(t, func(w *world) {
+		n := w.start()
+		for i := range 100 {
+			n.Granted(numbered(i), time.Now())
+		}
+		w.questions(maxAtOnce + 5) // within 5 s
+		time.Sleep(2 * time.Minute)
+		w.questions(100 - maxAtOnce - 5)
+	})
+}
+
 // While WeChat fails it is asked more and more rarely, whoever uses the account how often;
 // when it is back, all are learnt.
 func TestWeChatFails(t *testing.T) {
