@@ -111,7 +111,7 @@ func newState(first *settings) (*state, error) {
 	current := func() *tokens.Settings { return s.settings.Load().tokens }
 	s.keeper = tokens.NewKeeper(current, memory)
 	s.profiles = profile.New(current, known, func(ctx context.Context, who subject.Subject) error {
-		_, err := s.keeper.AuthorizerInfo(ctx, who, tokens.Itself)
+		_, err := s.keeper.AuthorizerInfo(ctx, who, tokens.Itself+who.Authorizer())
 		return err
 	})
 	first.keepIn(s.vault, s.profiles)

@@ -37,7 +37,8 @@ const (
 
 // hold waits until the answer to a message is certain, and returns the reply in clear
 // text, nil for silence. If the account is no official one, WeChat shows the follower
-// nothing of it, so a request is never held until WeChat hangs up. hungUp means that WeChat does not wait any more: it asks
+// nothing of it, so a request is never held until WeChat hangs up. hungUp means that
+// WeChat does not wait any more: it asks
 // again, and the delivery goes on. An error is one of the storage.
 func (rx *Receiver) hold(ctx context.Context, m *Message, d *delivery.Delivery, official bool) (reply []byte, hungUp bool, err error) {
 	who := subject.Of(m.component, m.item.AppID)
