@@ -46,6 +46,9 @@ func rebuilt(t *testing.T, s storage, used int, empty func()) {
 	c.callEverywhere(all)
 	c.join("B", "C")
 	c.callEverywhere(all[:used])
+	for _, n := range c.nodes {
+		n.wantCall(component) // with this token they ask for profiles
+	}
 	c.weChat.ResetCounts()
 	counted := time.Now()
 
