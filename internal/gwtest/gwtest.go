@@ -164,7 +164,12 @@ func (g *Gateway) Authorize() {
 	}
 	// No question in the background may disturb what a test counts. Not every WeChat of a
 	// test answers it.
-	for end := time.Now().Add(time.Second); !(g.HasProfile(OfficialAccount) && g.HasProfile(MiniProgram)) && time.Now().Before(end); {
+	g.awaitProfiles(time.Second)
+}
+
+// awaitProfiles waits until the profiles of both accounts are stored, no longer than that.
+func (g *Gateway) awaitProfiles(most time.Duration) {
+	for end := time.Now().Add(most); !(g.HasProfile(OfficialAccount) && g.HasProfile(MiniProgram)) && time.Now().Before(end); {
 		time.Sleep(5 * time.Millisecond)
 	}
 }

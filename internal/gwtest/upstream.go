@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
@@ -97,4 +98,5 @@ func (g *Gateway) Settle() {
 	g.t.Helper()
 	g.Token(OfficialAccount)
 	g.Token(MiniProgram)
+	g.awaitProfiles(10 * time.Second) // a question that has failed is asked again after a second
 }

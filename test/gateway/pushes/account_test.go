@@ -21,6 +21,7 @@ func startWithApplication(t *testing.T, o gwtest.Options) (*gwtest.Gateway, *gwt
 	application := gwtest.NewApplication()
 	o.Clients = "client shop {\nsecret " + gwtest.ClientSecret + "\nauthorizers *\ndeliver " + gwtest.Serve(t, application) + " {\ntoken " + shopToken + "\n}\n}"
 	g := gwtest.Start(t, o)
+	g.Settle()
 	if !g.HasProfile(gwtest.OfficialAccount) || !g.HasProfile(gwtest.MiniProgram) {
 		t.Fatalf("the profiles are not stored:\n%s", g.Logs())
 	}
