@@ -152,7 +152,7 @@ func TestRenewalsAheadTakeTurns(t *testing.T) {
 func TestRenewalAheadThatFailsIsNotFelt(t *testing.T) {
 	playAuthorized(t, func(w *world) {
 		first := w.token(shop)
-		w.weixin.Inject(sandbox.Fault{ErrCode: -1})
+		w.weixin.Inject(sandbox.Fault{Path: "/cgi-bin/component/api_authorizer_token", ErrCode: -1}) // the component's token expires at the same time
 		time.Sleep(time.Until(first.Expires) - 7*time.Minute)
 		loads := w.storage.Count(vaulttest.Load)
 		for time.Until(first.Expires) > 0 {
