@@ -3,6 +3,7 @@
 package sdk_test
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,6 +17,9 @@ import (
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
+	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
+	"github.com/caddy-wechat/caddy-wechat/internal/secret"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
 
@@ -27,6 +31,7 @@ const (
 
 	componentTokenPath = "/cgi-bin/component/api_component_token"
 	infoPath           = "/cgi-bin/component/api_get_authorizer_info"
+	queryAuthPath      = "/cgi-bin/component/api_query_auth"
 )
 
 // refusal is an answer of the gateway's own, to the byte.
@@ -53,6 +58,7 @@ func provokeAll(t *testing.T) []refusal {
 		provoke func(*provoker)
 	}{
 		{startGateway, (*provoker).byCallers},
+		{startGateway, (*provoker).byCodes},
 		{startGateway, (*provoker).byTokenRequests},
 		{startElsewhere, (*provoker).byAddress},
 		{startGateway, (*provoker).byAccounts},
@@ -155,6 +161,30 @@ func (p *provoker) byCallers() {
 	p.atCall("not_allowed", p.ask(http.MethodGet, "/cgi-bin/menu/get?access_token="+account, "", nil))
 	p.atCall("want_component", p.ask(http.MethodGet, templatesPath+"?access_token="+account, "", nil))
 	p.atCall("want_authorizer", p.call(issue(p.t, p.Gateway, "", hour)))
+}
+
+// byCodes provokes what is wrong with the gateway code of an authorisation event.
+func (p *provoker) byCodes() {
+	p.atCall("code_unknown", p.exchange(p.issueCode(time.Now().Add(time.Hour))+"x"))
+	p.atCall("code_expired", p.exchange(p.issueCode(time.Now().Add(-time.Minute))))
+}
+
+// exchange exchanges a code as a platform does.
+func (p *provoker) exchange(code string) refusal {
+	p.t.Helper()
+	return p.ask(http.MethodPost, queryAuthPath+"?component_access_token="+issue(p.t, p.Gateway, "", time.Now().Add(time.Hour)),
+		`{"component_appid":"`+p.WeChat.Component()+`","authorization_code":"`+code+`"}`, nil)
+}
+
+// issueCode makes a gateway code of the client that came with no event.
+func (p *provoker) issueCode(expires time.Time) string {
+	p.t.Helper()
+	appSecret, _, _ := p.WeChat.Keys()
+	key, err := gwtoken.NewKey(secret.New(appSecret), sha256.Sum256([]byte(gwtest.ClientSecret)))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return key.IssueCode(gwtoken.Claims{Client: "shop", Subject: subject.Of(p.WeChat.Component(), gwtest.OfficialAccount), Expires: expires})
 }
 
 // byTokenRequests provokes what is wrong with a request for a token.
