@@ -45,11 +45,15 @@ type settings struct {
 // engine learns of accounts; nil for nobody. It is part of Provision.
 func (in *settings) keepIn(records *vault.Vault, profiles tokens.Profiles) {
 	in.tokens.Vault, in.deliveries.Vault, in.tokens.Profiles = records, records, profiles
+	in.deliveries.Components = in.components()
 }
+
+// components returns the component_appids, in no order.
+func (in *settings) components() []string { return slices.Collect(maps.Keys(in.rings)) }
 
 // publishTest is what the answers to WeChat's publish test take from these settings.
 func (in *settings) publishTest() publishtest.Settings {
-	return publishtest.Settings{Vault: in.tokens.Vault, Log: in.tokens.Log, Components: slices.Collect(maps.Keys(in.rings))}
+	return publishtest.Settings{Vault: in.tokens.Vault, Log: in.tokens.Log, Components: in.components()}
 }
 
 // state is what survives a reload: tokens and profiles in memory, records that storage

@@ -63,3 +63,34 @@ func TestStartCostsTheSameWithEveryNumberOfAuthorizers(t *testing.T) {
 		t.Errorf("with 10,000 authorizers (+) other operations than with none (-):\n%s", difference)
 	}
 }
+
+// Old notes of messages are deleted, also those of a component for which no client takes
+// deliveries: the publish test leaves some, and targets are removed.
+func TestOldNotesAreDeletedWithoutATarget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(vaulttest.Memory)
+		in := newTestSettings(t, storage)
+		in.deliveries.Log = in.tokens.Log
+		storeTicket(t, in.tokens.Vault)
+		made := time.Now().Add(-vault.ClaimLife - 20*time.Minute)
+		key := vault.ClaimKey{Component: sandbox.DefaultComponent, ID: strings.Repeat("0", 32), Made: made}
+		if err := in.tokens.Vault.StoreClaim(t.Context(), key, vault.Claim{Until: made, Answered: made}); err != nil {
+			t.Fatal(err)
+		}
+		s, err := newState(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.start(in)
+		synctest.Wait()
+		for name := range storage.Files() {
+			if strings.Contains(name, "/messages/") {
+				t.Errorf("%s is left", name)
+			}
+		}
+		s.stop(in, time.Now())
+		if err := s.Destruct(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -26,9 +26,10 @@ const (
 // Settings is what a Courier takes from the current configuration. It must not
 // be changed.
 type Settings struct {
-	Vault   *vault.Vault            // contains the queues
-	Log     *zap.Logger             // gets the result of each attempt
-	Targets map[vault.Queue]*Target // where the items of each queue are sent
+	Vault      *vault.Vault            // contains the queues
+	Log        *zap.Logger             // gets the result of each attempt
+	Targets    map[vault.Queue]*Target // where the items of each queue are sent
+	Components []string                // all component_appids, also those without a target
 }
 
 // Courier delivers the items in the queues to the targets. An item in a queue

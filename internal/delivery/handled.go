@@ -35,19 +35,15 @@ func (ds *Deliveries) WasHandled(ctx context.Context, component, id string) bool
 	return err == nil
 }
 
-// Sweep deletes old claims of all components that have targets, at once and then every
-// sweepInterval, until ctx ends. The nodes that wrote them may have ended.
+// Sweep deletes old claims, at once and then every sweepInterval, until ctx ends. The
+// nodes that wrote them may have ended. A component without a target has claims, too:
+// those of package publishtest, and those of targets that were removed.
 func (ds *Deliveries) Sweep(ctx context.Context) {
 	for ctx.Err() == nil {
 		s := ds.settings()
-		swept := make(map[string]bool)
-		for queue := range s.Targets {
-			if swept[queue.Component] {
-				continue
-			}
-			swept[queue.Component] = true
-			if err := s.Vault.SweepClaims(ctx, queue.Component, time.Now()); err != nil && ctx.Err() == nil {
-				s.Log.Warn("deleting old notes of messages failed", zap.String("component", queue.Component), zap.Error(err))
+		for _, component := range s.Components {
+			if err := s.Vault.SweepClaims(ctx, component, time.Now()); err != nil && ctx.Err() == nil {
+				s.Log.Warn("deleting old notes of messages failed", zap.String("component", component), zap.Error(err))
 			}
 		}
 		backoff.Wait(ctx, sweepInterval)

@@ -134,6 +134,7 @@ func (w *world) node() *node {
 	run, n.stopRun = context.WithCancel(context.Background())
 	n.keeper.Run(run)
 	n.tester.Run(run)
+	go n.rx.Deliveries.Sweep(run)
 	w.Cleanup(n.kill)
 	return n
 }
@@ -152,7 +153,7 @@ func (n *node) receive(w *world, records *vault.Vault) {
 			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("success"))}, nil
 		}),
 	}
-	settings := delivery.Settings{Vault: records, Log: w.log, Targets: map[vault.Queue]*delivery.Target{target.Queue(): target}}
+	settings := delivery.Settings{Vault: records, Log: w.log, Components: []string{platform}} // no queue is served
 	n.courier = delivery.NewCourier(func() delivery.Settings { return settings })
 	n.rx = &push.Receiver{
 		Codecs: map[string]*bizmsg.Codec{platform: {ReceiveID: platform, Tokens: []secret.Secret{secret.New(sandbox.DefaultToken)}, Keys: []bizmsg.Key{key}}},
@@ -287,16 +288,25 @@ func (w *world) wantSent(appid, code string, want int) {
 	}
 }
 
-// wantNothingLeft checks that no code is stored any more, and no lock is held.
+// wantNothingLeft checks that no code is stored any more, and no lock is held. When pushes
+// of that time are not believed any more, the note that it was sent back is gone, too.
 func (w *world) wantNothingLeft() {
 	w.Helper()
-	for name := range w.memory.Files() {
-		if strings.Contains(name, "/publish-test/") {
-			w.Errorf("%s is left", name)
-		}
-	}
+	w.wantNone("/publish-test/")
 	if locked := w.memory.Locked(); len(locked) > 0 {
 		w.Errorf("locked are %v", locked)
+	}
+	time.Sleep(45 * time.Minute)
+	w.wantNone("/messages/")
+}
+
+// wantNone checks that no file with this in its name is stored.
+func (w *world) wantNone(folder string) {
+	w.Helper()
+	for name := range w.memory.Files() {
+		if strings.Contains(name, folder) {
+			w.Errorf("%s is left", name)
+		}
 	}
 }
 

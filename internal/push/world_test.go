@@ -133,7 +133,7 @@ func (w *world) node() *node {
 		w.t.Fatal(err)
 	}
 	records := vault.New(func() vault.Storage { return w.memory }, func(string) *vault.Keyring { return ring })
-	settings := delivery.Settings{Vault: records, Log: w.log, Targets: make(map[vault.Queue]*delivery.Target)}
+	settings := delivery.Settings{Vault: records, Log: w.log, Targets: make(map[vault.Queue]*delivery.Target), Components: []string{component}}
 	for _, target := range w.targets {
 		settings.Targets[target.Queue()] = target
 	}
