@@ -183,11 +183,12 @@ func (q *queue) storedDue(e *entry, event vault.Event) time.Time {
 // again. The text of the failure is stored with the item and logged.
 func (q *queue) settle(ctx context.Context, event vault.Event, target *Target, r Result) (done bool, due time.Time, err error) {
 	v := q.settings().Vault
-	log := q.log().With(zap.String("event_id", event.ID), zap.String("info_type", event.InfoType), zap.String("appid", event.AppID))
+	names := []zap.Field{zap.String("event_id", event.ID), zap.String("info_type", event.InfoType), zap.String("appid", event.AppID)}
+	log := q.log().With(names...)
 	if r.Err == nil {
 		log.Info("event delivered", zap.Int("failed_attempts", event.Attempts))
 		if r.Unusable != nil && kindOf(event) != KindMessage {
-			log.Warn(notAcknowledged, zap.Error(r.Unusable))
+			q.log().Warn(notAcknowledged, append(names, zap.Error(r.Unusable))...) // not by log: see logging.Throttle, all events would differ
 		}
 		metrics.Delivered(event.Client, event.Target, string(kindOf(event)), metrics.Taken)
 		return true, due, v.RemoveEvent(ctx, event.EventKey)

@@ -16,9 +16,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/logging"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
@@ -236,6 +238,28 @@ func TestAPlatformThatAcknowledgesWithATextOfItsOwn(t *testing.T) {
 		synctest.Wait()
 		if c.waiting() != 0 || c.logs.FilterMessageSnippet("something else than success").Len() != 1 {
 			t.Errorf("%d waiting, logged %v", c.waiting(), c.logs.All())
+		}
+	})
+}
+
+// It may do so at every event: the log has the first at once, and then a line a minute.
+func TestATextOfItsOwnFloodsNoLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, answering(200, "Invalid appId"))
+		c.log = logging.Throttle(c.log, logging.NewTally())
+		c.add(platformTarget(t, "shop"))
+		node := c.node()
+		for i := range 20 {
+			c.enqueue(node, event(account, int64(i), fmt.Sprintf("a%02d", i)))
+		}
+		synctest.Wait()
+		warned := func() []observer.LoggedEntry { return c.logs.FilterMessageSnippet("something else than success").All() }
+		if said := warned(); c.waiting() != 0 || len(said) != 1 || !strings.HasPrefix(fmt.Sprint(said[0].ContextMap()["event_id"]), "a00") {
+			t.Fatalf("%d waiting, warned %v", c.waiting(), said)
+		}
+		time.Sleep(2 * time.Minute)
+		if said := warned(); len(said) != 2 || said[1].ContextMap()["count"] != int64(19) {
+			t.Errorf("warned %v", said)
 		}
 	})
 }
