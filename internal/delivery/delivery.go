@@ -45,6 +45,7 @@ type Delivery struct {
 	by      *Target    // this target
 	took    time.Duration
 	fetched bool // WeChat was given the reply, or needs none
+	hurried bool // WeChat asks once for the reply, see Hurry
 }
 
 func newDelivery(desk *Deliveries, item Item, targets []*Target, now time.Time) *Delivery {
@@ -71,6 +72,15 @@ func (d *Delivery) Visits() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.visits
+}
+
+// Hurry notes that WeChat asks once for the reply and not three times, because the
+// account is no official one or has its messages not repeated. What is said of a reply
+// that comes too late depends on it.
+func (d *Delivery) Hurry() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hurried = true
 }
 
 func (d *Delivery) visit() {
@@ -259,10 +269,14 @@ func (d *Delivery) Settle(ctx context.Context) ([]byte, error) {
 // warnOfLostReply is called when no repetition can fetch the reply any more.
 func (d *Delivery) warnOfLostReply() {
 	d.mu.Lock()
-	lost, by, took := d.reply != nil && !d.fetched, d.by, d.took
+	lost, by, took, hurried := d.reply != nil && !d.fetched, d.by, d.took, d.hurried
 	d.mu.Unlock()
-	if lost && by != nil {
-		d.log(by).Warn("a reply came too late, WeChat does not ask for it any more", zap.Duration("took", took),
-			zap.String("remedy", "answer within 14 seconds; or answer success at once, and send the reply by /cgi-bin/message/custom/send"))
+	if !lost || by == nil {
+		return
 	}
+	remedy := "answer within 14 seconds; or answer success at once, and send the reply by /cgi-bin/message/custom/send"
+	if hurried {
+		remedy = "answer success at once, and send the reply by /cgi-bin/message/custom/send; or answer within 4.5 seconds, but if the account is no official one, WeChat takes no reply but transfer_customer_service"
+	}
+	d.log(by).Warn("a reply came too late, WeChat does not ask for it any more", zap.Duration("took", took), zap.String("remedy", remedy))
 }

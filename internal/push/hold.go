@@ -38,8 +38,8 @@ const (
 // hold waits until the answer to a message is certain, and returns the reply in clear
 // text, nil for silence. If the account is no official one, WeChat shows the follower
 // nothing of it, so a request is never held until WeChat hangs up. hungUp means that
-// WeChat does not wait any more: it asks
-// again, and the delivery goes on. An error is one of the storage.
+// WeChat does not wait any more: it asks again, and the delivery goes on. An error is one
+// of the storage.
 func (rx *Receiver) hold(ctx context.Context, m *Message, d *delivery.Delivery, official bool) (reply []byte, hungUp bool, err error) {
 	who := subject.Of(m.component, m.item.AppID)
 	visits := d.Visits()
@@ -47,7 +47,11 @@ func (rx *Receiver) hold(ctx context.Context, m *Message, d *delivery.Delivery, 
 		rx.Habits.repeated(who)
 	}
 	limit := holdTimeout
-	if !official || visits >= maxVisits || m.age > lastAge || rx.Habits.hurried(who, m.began) {
+	hurried := !official || rx.Habits.hurried(who, m.began)
+	if hurried {
+		d.Hurry()
+	}
+	if hurried || visits >= maxVisits || m.age > lastAge {
 		limit = replyTimeout
 	}
 	timer := time.NewTimer(time.Until(m.began.Add(limit)))

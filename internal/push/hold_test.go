@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
 )
 
@@ -404,16 +406,35 @@ func TestWeChatDoesNotRepeat(t *testing.T) {
 	})
 }
 
-// A reply that comes too late is dropped, and the log says how long it took.
+// A reply that comes too late is dropped, and the log says how long it took and what
+// would have been in time.
 func TestLateReplyIsSaid(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.target("shop", answer{16 * time.Second, 200, reply("hi")})
-		w.push(text(1, "hello"), w.node())
-		time.Sleep(2 * time.Minute)
-		said := w.logs.FilterMessageSnippet("a reply came too late").All()
-		if len(said) != 1 || said[0].ContextMap()["took"] != 16*time.Second {
-			t.Errorf("%v", said)
-		}
-	})
+	for name, row := range map[string]struct {
+		took   time.Duration
+		set    func(*node)
+		remedy string
+	}{
+		"an official account": {16 * time.Second, func(n *node) { n.profiles(true) }, "answer within 14 seconds"},
+		"a mini program":      {7 * time.Second, func(n *node) { n.profiles(false) }, "answer within 4.5 seconds, but if the account is no official one"},
+		"WeChat does not repeat": {7 * time.Second, func(n *node) {
+			for range maxMissed {
+				n.Habits.missed(subject.Of(component, account), time.Now())
+			}
+		}, "answer within 4.5 seconds"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.target("shop", answer{row.took, 200, reply("hi")})
+				n := w.node()
+				row.set(n)
+				w.push(text(1, "hello"), n)
+				time.Sleep(2 * time.Minute)
+				said := w.logs.FilterMessageSnippet("a reply came too late").All()
+				if len(said) != 1 || said[0].ContextMap()["took"] != row.took || !strings.Contains(fmt.Sprint(said[0].ContextMap()["remedy"]), row.remedy) {
+					t.Errorf("%v", said)
+				}
+			})
+		})
+	}
 }
