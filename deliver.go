@@ -29,9 +29,10 @@ type Match = delivery.Match
 // Deliver is an address to which a client gets what WeChat pushes: messages of
 // the accounts for which it may act, and authorisation events without the codes
 // in them. A delivery looks like a push of WeChat to an ordinary account, so
-// the message server of any SDK accepts it; or like one to a platform, see As. Its query has the parameters of
-// WeChat, the appid of the account, and an event_id, the same at every attempt. Any
-// 2xx status means that the application has taken the delivery.
+// the message server of any SDK accepts it; or like one to a platform, see As. Its
+// query has the parameters of WeChat, the appid of the account, and an event_id, the
+// same at every attempt. Any 2xx status means that the application has taken the
+// delivery.
 //
 // Tokens, EncodingAESKeys and WebhookSecrets may have two values each, the current
 // one first. The previous one is for the time in which the application changes over:

@@ -57,9 +57,9 @@ func (in *settings) publishTest() publishtest.Settings {
 }
 
 // state is what survives a reload: tokens and profiles in memory, records that storage
-// has not taken, rejected tokens and codes, the delays after
-// failed renewals, the replay window of pushes, the limits of the public pages, and
-// what the request bodies that are kept take together.
+// has not taken, rejected tokens and codes, the delays after failed renewals, codes of
+// the publish test that are being sent back, the replay window of pushes, the limits of
+// the public pages, and what the request bodies that are kept take together.
 // If they did not survive, a captured push could be sent again after each
 // reload, and renewals that have just failed would be tried again at once.
 //

@@ -161,10 +161,11 @@ func (rx *Receiver) applyAuthorization(ctx context.Context, p *Event, log *zap.L
 }
 
 // queue stores an event in the queues of the targets that get it, see
-// delivery.Event.Shares, and reports whether there are any. No client gets WeChat's ticket, which is a credential of the
-// platform; apply lets those that want one have a ticket of the gateway. From other events delivery.NewEvent removes the codes. If storing fails
-// for one target, the push is not acknowledged. When WeChat pushes the event again,
-// it has the same id, so it is not queued twice for the others.
+// delivery.Event.Shares, and reports whether there are any. No client gets WeChat's
+// ticket, which is a credential of the platform; apply lets those that want one have a
+// ticket of the gateway. From other events delivery.NewEvent removes the codes. If
+// storing fails for one target, the push is not acknowledged. When WeChat pushes the
+// event again, it has the same id, so it is not queued twice for the others.
 //
 // An event from which the codes cannot be removed is not acknowledged either: WeChat
 // then says in its console that pushes fail, and gives up after three attempts.

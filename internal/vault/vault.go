@@ -2,10 +2,11 @@
 
 // Package vault stores what must survive a restart, in a storage that all nodes
 // of a cluster share: the records of components and authorizers, their
-// profiles, the tickets, and the events that wait for delivery to clients. All of these are sealed,
-// which means encrypted and authenticated. The marks of pending codes and the
-// notices for other nodes are not sealed: their files are empty objects, only
-// their names carry information.
+// profiles, the tickets, the codes of publish tests, the claims of messages, and the
+// messages and events that wait for delivery to clients. All of these are sealed,
+// which means encrypted and authenticated. The marks of pending codes and of repeated
+// messages and the notices for other nodes are not sealed: their files are empty
+// objects, only their names carry information.
 //
 // Only this package knows the storage keys:
 //
@@ -16,6 +17,7 @@
 //	wechat/<component_appid>/pending/<authorizer_appid>
 //	wechat/<component_appid>/news/<authorizer_appid>-<id>
 //	wechat/<component_appid>/publish-test/<received>-<id>.json
+//	wechat/<component_appid>/messages/<slot>/<id>.json, and .repeated
 //	wechat/<component_appid>/events/<client>/<target>/<arrival>-<appid>-<id>.json
 //	wechat/<component_appid>/dead-events/<client>/<target>/<arrival>-<appid>-<id>.json
 //
@@ -57,11 +59,13 @@
 //
 //	{"value":"…","create_time":"2026-11-22T12:00:00Z","received":"2026-11-22T12:00:01Z","asked":"2026-11-22T11:50:00Z"}
 //
-//	{"kind":"message","info_type":"","to_user_name":"gh_…","openid":"…","body":"<base64>",
+//	{"kind":"message","info_type":"","to_user_name":"gh_…","openid":"…","code_in":"…","body":"<base64>",
 //	 "queued":"2026-11-22T12:00:00Z","attempts":2,"due":"2026-11-22T12:00:07Z",
 //	 "not_before":"2026-11-22T12:00:05Z","failure":"…","died":"2026-11-25T12:00:00Z"}
 //
 //	{"appid":"wx…","openid":"…","code":"…"}
+//
+//	{"until":"2026-11-22T12:00:23Z","answered":"2026-11-22T12:00:07Z","taken":["shop/main"],"reply":"<base64>"}
 //
 // The vault keeps no records in memory. It logs nothing: its errors contain
 // what the caller needs for the log, and nothing of the records. Its methods
