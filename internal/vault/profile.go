@@ -53,10 +53,15 @@ func (v *Vault) StoreProfile(ctx context.Context, s subject.Subject, p Profile) 
 	if err != nil {
 		return err
 	}
-	if _, err := load[profileWire](ctx, b); errors.Is(err, ErrNewer) {
-		return err
-	}
-	if _, err := loadOrKeepAside[profileWire](ctx, b); err != nil {
+	_, err = load[profileWire](ctx, b)
+	unreadable := new(Unreadable)
+	switch {
+	case err == nil, errors.Is(err, ErrNotFound):
+	case errors.As(err, &unreadable) && !errors.Is(err, ErrNewer):
+		if err := b.keepAside(ctx); err != nil {
+			return err
+		}
+	default:
 		return err
 	}
 	p.Learned = p.Learned.UTC()

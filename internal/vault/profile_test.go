@@ -86,6 +86,21 @@ func TestProfilesThatDoNotOpen(t *testing.T) {
 	}
 }
 
+// To replace a profile costs one look at the one before.
+func TestStoringAProfileReadsOnce(t *testing.T) {
+	memory := new(vaulttest.Memory)
+	v := open(t, memory, key(1))
+	for range 2 {
+		before := memory.Count(vaulttest.Load)
+		if err := v.StoreProfile(t.Context(), account, fullProfile); err != nil {
+			t.Fatal(err)
+		}
+		if read := memory.Count(vaulttest.Load) - before; read != 1 {
+			t.Errorf("read %d times", read)
+		}
+	}
+}
+
 // A profile has a lock of its own: a record is locked while its token is renewed.
 func TestTheLockOfAProfile(t *testing.T) {
 	v := open(t, new(vaulttest.Memory), key(1))
