@@ -5,6 +5,8 @@ package openapi
 import (
 	"errors"
 	"fmt"
+
+	"go.uber.org/zap"
 )
 
 // Kind says what a Refusal asks of the one who meets it.
@@ -116,6 +118,14 @@ func KindOf(err error) Kind {
 	return Other
 }
 
+// SaysForeign reports whether WeChat has refused api_get_authorizer_info because the
+// account is none of the component's: it has not authorised it, or there is no such
+// account. That the component's token was refused before says nothing of the account.
+func SaysForeign(err error) bool {
+	var refusal *Refusal
+	return errors.As(err, &refusal) && refusal.Endpoint == EndpointAuthorizerInfo && (refusal.Kind() == Withdrawn || refusal.Code == 40013)
+}
+
 // Remedy tells an operator in one sentence what to do, "" where there is
 // nothing that an operator could do. It is fit for a log: for 61004 and 40164
 // it names the address to put on the white list.
@@ -124,4 +134,14 @@ func (r *Refusal) Remedy() string {
 		return fmt.Sprintf("add %s to the IP white list of the platform in the WeChat Open Platform console", r.IP)
 	}
 	return r.rule().remedy
+}
+
+// RemedyField is the log field with the Remedy of an error, if it is a refusal that has
+// one.
+func RemedyField(err error) zap.Field {
+	var refusal *Refusal
+	if errors.As(err, &refusal) && refusal.Remedy() != "" {
+		return zap.String("remedy", refusal.Remedy())
+	}
+	return zap.Skip()
 }

@@ -4,12 +4,14 @@ package openapi_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 )
@@ -114,6 +116,46 @@ func TestKind(t *testing.T) {
 			if remedy := r.Remedy(); !strings.Contains(remedy, test.remedy) || (test.remedy == "") != (remedy == "") {
 				t.Errorf("%v has remedy %q, want %q", r, remedy, test.remedy)
 			}
+		}
+	}
+}
+
+// Only api_get_authorizer_info tells whether an account is the component's.
+func TestSaysForeign(t *testing.T) {
+	refusal := func(endpoint string, code int) error { return &openapi.Refusal{Endpoint: endpoint, Code: code} }
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{refusal(openapi.EndpointAuthorizerInfo, 61003), true},
+		{refusal(openapi.EndpointAuthorizerInfo, 40013), true},
+		{fmt.Errorf("asking: %w", refusal(openapi.EndpointAuthorizerInfo, 61003)), true},
+		{refusal(openapi.EndpointAuthorizerInfo, 45009), false},
+		{refusal(openapi.EndpointComponentToken, 40013), false},
+		{refusal(openapi.EndpointAuthorizerToken, 61003), false},
+		{errors.New("no answer"), false},
+		{nil, false},
+	} {
+		if got := openapi.SaysForeign(test.err); got != test.want {
+			t.Errorf("%v: %v, want %v", test.err, got, test.want)
+		}
+	}
+}
+
+func TestRemedyField(t *testing.T) {
+	for _, test := range []struct {
+		err    error
+		remedy any
+	}{
+		{fmt.Errorf("asking: %w", &openapi.Refusal{Endpoint: openapi.EndpointAuthorizerInfo, Code: 61029}), "publish the platform again in the WeChat Open Platform console (全网发布)"},
+		{&openapi.Refusal{Code: -1}, nil},
+		{errors.New("no answer"), nil},
+		{nil, nil},
+	} {
+		fields := zapcore.NewMapObjectEncoder()
+		openapi.RemedyField(test.err).AddTo(fields)
+		if got := fields.Fields["remedy"]; got != test.remedy || test.remedy == nil && len(fields.Fields) > 0 {
+			t.Errorf("%v: %v, want %v", test.err, fields.Fields, test.remedy)
 		}
 	}
 }

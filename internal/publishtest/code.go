@@ -140,7 +140,7 @@ func (t *Tester) finish(ctx context.Context, key vault.PublishTestKey) {
 			return
 		}
 		if failures == 1 {
-			t.log(key.Component).Warn("the code of WeChat's publish test could not be sent back, will be tried again", zap.Error(err), remedy(err))
+			t.log(key.Component).Warn("the code of WeChat's publish test could not be sent back, will be tried again", zap.Error(err), openapi.RemedyField(err))
 		}
 		if !backoff.Wait(ctx, backoff.Jitter(backoff.Delay(failures, time.Second, maxRetryDelay))) {
 			return
@@ -222,12 +222,4 @@ func (t *Tester) send(ctx context.Context, key vault.PublishTestKey, test vault.
 // log returns the logger of the configuration in force.
 func (t *Tester) log(component string) *zap.Logger {
 	return t.settings().Log.With(zap.String("component", component))
-}
-
-// remedy tells the operator what to do, if WeChat's refusal says that.
-func remedy(err error) zap.Field {
-	if refusal := new(openapi.Refusal); errors.As(err, &refusal) && refusal.Remedy() != "" {
-		return zap.String("remedy", refusal.Remedy())
-	}
-	return zap.Skip()
 }

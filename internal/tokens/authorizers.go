@@ -4,7 +4,6 @@ package tokens
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
@@ -121,7 +120,7 @@ func (a *authorizers) recheckRevoked(ctx context.Context, who subject.Subject, r
 // that somebody tries. source limits how often that happens.
 func (a *authorizers) fetchInfo(ctx context.Context, who subject.Subject, known bool) (info openapi.AuthorizerInfo, err error) {
 	info, err = a.askInfo(ctx, who, itself(openapi.EndpointAuthorizerInfo, who.Authorizer()))
-	if !known && saysUnauthorized(err) {
+	if !known && openapi.SaysForeign(err) {
 		return info, problem.ErrUnauthorized
 	}
 	return info, err
@@ -138,16 +137,6 @@ func (a *authorizers) askInfo(ctx context.Context, who subject.Subject, by Calle
 		profiles.Learned(who, info, asked)
 	}
 	return info, err
-}
-
-// saysUnauthorized reports whether api_get_authorizer_info says that the
-// account is none of the component's: it has not authorized it, or there is
-// no such account.
-func saysUnauthorized(err error) bool {
-	var component *componentError
-	var refusal *openapi.Refusal
-	return !errors.As(err, &component) && errors.As(err, &refusal) &&
-		(refusal.Kind() == openapi.Withdrawn || refusal.Code == 40013)
 }
 
 // markUnauthorized stores that the account has withdrawn its authorisation, and

@@ -142,7 +142,7 @@ func (x *exchange) exchangeFailed(component string, code secret.Secret, err erro
 		return x.failed(exchangeFailing, who, healthKey{who, codeExchange}, err)
 	}
 	x.settings().Log.Error(exchangeFailing,
-		zap.String("component", component), zap.Error(err), remedyField(err))
+		zap.String("component", component), zap.Error(err), openapi.RemedyField(err))
 	return publicError(subject.Of(component, ""), err)
 }
 

@@ -45,7 +45,7 @@ func (b *base) failed(doing string, who subject.Subject, key healthKey, err erro
 		if errors.Is(err, problem.ErrUnauthorized) {
 			level = zap.InfoLevel // no fault of anybody
 		}
-		b.log(who).Log(level, doing, zap.Error(err), remedyField(err), zap.Duration("retry_in", pause))
+		b.log(who).Log(level, doing, zap.Error(err), openapi.RemedyField(err), zap.Duration("retry_in", pause))
 		b.emit(eventRenewalFailed, who, public.Slug)
 	}
 	return shown
@@ -105,16 +105,6 @@ func levelLabel(who subject.Subject) string {
 		return "component"
 	}
 	return "authorizer"
-}
-
-// remedyField is the log field that tells an operator what to do, if WeChat's
-// refusal asks for anything.
-func remedyField(err error) zap.Field {
-	var refusal *openapi.Refusal
-	if errors.As(err, &refusal) && refusal.Remedy() != "" {
-		return zap.String("remedy", refusal.Remedy())
-	}
-	return zap.Skip()
 }
 
 // componentError marks a failure that is the component's, not the authorizer's

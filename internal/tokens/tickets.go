@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
@@ -97,7 +98,7 @@ func (t *tickets) request(ctx context.Context, component string, ticket vault.Ti
 	}
 	log := s.Log.With(zap.String("component", component), zap.String("last_ticket", last))
 	if err := s.API.StartPushTicket(ctx, component, s.Components[component]); err != nil {
-		log.Error("no component_verify_ticket, and api_start_push_ticket failed", zap.Error(err), remedyField(err))
+		log.Error("no component_verify_ticket, and api_start_push_ticket failed", zap.Error(err), openapi.RemedyField(err))
 		return
 	}
 	log.Warn("no component_verify_ticket, asked WeChat to push again",
