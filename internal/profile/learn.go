@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddy-wechat/caddy-wechat/internal/backoff"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
@@ -55,7 +53,7 @@ func (p *Profiles) do(who subject.Subject, t task, q *queue) (answered bool, err
 	p.setAsking(q, who)
 	defer p.setAsking(q, "")
 	err = p.ask(ctx, who)
-	if isForeign(err) {
+	if openapi.SaysForeign(err) {
 		p.postpone(who, p.memory.Get(who), refusedTime)
 		return true, nil
 	}
@@ -93,12 +91,6 @@ func (p *Profiles) isLearned(who subject.Subject, since time.Time) (bool, error)
 		since = record.EventTime
 	}
 	return err == nil && !stored.Learned.Before(since) && time.Since(stored.Learned) < renewAge, nil
-}
-
-// isForeign reports whether WeChat says that an account is none of the component's.
-func isForeign(err error) bool {
-	var refusal *openapi.Refusal
-	return errors.As(err, &refusal) && (refusal.Kind() == openapi.Withdrawn || refusal.Code == 40013)
 }
 
 // save stores a profile and, if its permission sets are others than those stored, tells
@@ -157,14 +149,4 @@ func without(sets, others []int) []int {
 	rest := slices.DeleteFunc(slices.Clone(sets), func(id int) bool { return slices.Contains(others, id) })
 	slices.Sort(rest)
 	return slices.Compact(rest)
-}
-
-// remedyField is the log field that tells an operator what to do, if WeChat's refusal
-// asks for anything.
-func remedyField(err error) zap.Field {
-	var refusal *openapi.Refusal
-	if errors.As(err, &refusal) && refusal.Remedy() != "" {
-		return zap.String("remedy", refusal.Remedy())
-	}
-	return zap.Skip()
 }

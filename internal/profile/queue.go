@@ -175,7 +175,7 @@ func (p *Profiles) run(component string, q *queue) {
 		}
 		if failures++; failures == 1 && p.ctx.Err() == nil {
 			p.settings().Log.With(zap.String("component", component)).Warn("learning the profile of an account failed, will be tried again",
-				zap.String("authorizer", who.Authorizer()), zap.Error(err), remedyField(err))
+				zap.String("authorizer", who.Authorizer()), zap.Error(err), openapi.RemedyField(err))
 		}
 		if t.failures++; t.failures < maxFailures {
 			p.want(who, t, false)

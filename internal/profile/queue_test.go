@@ -85,9 +85,10 @@ func TestManyAccountsAuthorise(t *testing.T) {
 // when it is back, all are learnt.
 func TestWeChatFails(t *testing.T) {
 	for name, err := range map[string]error{
-		"outage":     errOutage,
-		"quota":      &openapi.Refusal{Endpoint: openapi.EndpointAuthorizerInfo, Code: 45009},
-		"white list": &openapi.Refusal{Endpoint: openapi.EndpointAuthorizerInfo, Code: 61004},
+		"outage":        errOutage,
+		"quota":         &openapi.Refusal{Endpoint: openapi.EndpointAuthorizerInfo, Code: 45009},
+		"white list":    &openapi.Refusal{Endpoint: openapi.EndpointAuthorizerInfo, Code: 61004},
+		"the component": &openapi.Refusal{Endpoint: openapi.EndpointComponentToken, Code: 40013}, // no word of the account
 	} {
 		t.Run(name, func(t *testing.T) {
 			play(t, func(w *world) {
