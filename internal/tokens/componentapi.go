@@ -52,18 +52,25 @@ func authorizationIn(record vault.Record, appid string) Authorization {
 // authorizationOf is Keeper.Authorization.
 func (c *componentAPI) authorizationOf(ctx context.Context, who subject.Subject, client string) (Authorization, error) {
 	record, err := c.load(ctx, who)
-	switch {
-	case err == nil && codePending(record):
-		err = c.exchangePending(ctx, who, record)
-	case err == nil && record.State == vault.Authorized:
-		return authorizationIn(record, who.Authorizer()), nil
-	case err == nil || recoverable(err):
-		_, err = c.authorizers.current(ctx, who, client)
-	}
-	if err == nil {
+	if err == nil && codePending(record) {
+		// An account that only changes what it grants has a refresh token, which is good
+		// whatever becomes of the code. Without one, current meets the same failure.
+		_ = c.exchangePending(ctx, who, record)
 		record, err = c.load(ctx, who)
 	}
+	if err == nil && !tellsGrant(record) || recoverable(err) {
+		if _, err = c.authorizers.current(ctx, who, client); err == nil {
+			record, err = c.load(ctx, who)
+		}
+	}
 	return authorizationIn(record, who.Authorizer()), err
+}
+
+// tellsGrant reports whether a record tells what its account has granted. One that has
+// been exchanged and still has no refresh token is of an account that has granted no API.
+func tellsGrant(record vault.Record) bool {
+	exchanged := !record.Obtained.IsZero() && !codePending(record)
+	return record.State == vault.Authorized && (record.Refresh != nil || exchanged)
 }
 
 // preAuthCode is Keeper.PreAuthCode.

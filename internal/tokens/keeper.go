@@ -218,8 +218,9 @@ func (k *Keeper) QueryAuth(ctx context.Context, component string, code secret.Se
 }
 
 // Authorization returns what is stored of an authorisation, for a client that does not
-// have WeChat's code of it. If that code is still to be exchanged, it waits for that. Of an
-// account that is not known here, or not as authorized, WeChat is asked, as for Current,
+// have WeChat's code of it. If that code is still to be exchanged, it waits for that; if
+// WeChat then fails, it returns what an account with a refresh token had granted before. Of
+// an account that is not known here, or not as authorized, WeChat is asked, as for Current,
 // whose errors these are.
 func (k *Keeper) Authorization(ctx context.Context, who subject.Subject, client string) (Authorization, error) {
 	return k.api.authorizationOf(ctx, who, client)
