@@ -28,15 +28,6 @@ func startWithApplication(t *testing.T, o gwtest.Options) (*gwtest.Gateway, *gwt
 	return g, application
 }
 
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("in vain: %s", what)
-		}
-	}
-}
-
 // A push that somebody has captured is delivered to nobody in the path of another account,
 // whichever comes first, and after a restart as well. The account itself still gets it.
 func TestACapturedPushForAnotherAccount(t *testing.T) {

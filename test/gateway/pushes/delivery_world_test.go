@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -185,12 +184,8 @@ func (w *deliveryWorld) breakStorage() {
 	w.t.Fatal(err)
 }
 
-// eventually waits for what happens in the background, over real sockets.
+// eventually is the function of that name, for the test of this world.
 func (w *deliveryWorld) eventually(what string, condition func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			w.t.Fatalf("in vain: %s", what)
-		}
-	}
+	eventually(w.t, what, condition)
 }

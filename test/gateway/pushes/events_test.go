@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
@@ -40,14 +39,10 @@ func startTenants(t *testing.T, o gwtest.Options) *tenants {
 	return w
 }
 
-// eventually waits for what happens in the background, over real sockets.
+// eventually is the function of that name, for the test of this world.
 func (w *tenants) eventually(what string, condition func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			w.t.Fatalf("in vain: %s\n%s", what, w.Logs())
-		}
-	}
+	eventually(w.t, what, condition, w.Logs)
 }
 
 // push pushes a text and pushes it again, signed anew.

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
 )
@@ -112,13 +111,10 @@ func (w *operated) act(action string) int {
 	return *answer.Count
 }
 
+// eventually is the function of that name, for the test of this world.
 func (w *operated) eventually(what string, condition func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			w.t.Fatalf("in vain: %s\n%v\n%s", what, w.events(""), w.Logs())
-		}
-	}
+	eventually(w.t, what, condition, func() string { return fmt.Sprint(w.events("")) }, w.Logs)
 }
 
 // What an application did not take is shown, and delivered when the operator says so,

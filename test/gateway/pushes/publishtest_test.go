@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
@@ -98,9 +97,7 @@ func (p publishTest) sent(appid string) (texts []string) {
 // wantCodeBack waits for the message with the code.
 func (p publishTest) wantCodeBack(appid, code string) {
 	p.t.Helper()
-	for end := time.Now().Add(20 * time.Second); len(p.sent(appid)) == 0 && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond)
-	}
+	eventually(p.t, appid+" has sent its code", func() bool { return len(p.sent(appid)) > 0 }, p.Logs)
 	want := publishTester + ` {"msgtype":"text","text":{"content":"` + code + `_from_api"},"touser":"` + publishTester + `"}`
 	if got := p.sent(appid); len(got) != 1 || got[0] != want {
 		p.t.Errorf("%s has sent %q, want %s\n%s", appid, got, want, p.Logs())

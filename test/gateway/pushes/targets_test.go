@@ -204,11 +204,7 @@ func TestAPrivateAuthorityAndAClientCertificate(t *testing.T) {
 	for remedy, line := range map[string]string{"name it with tls_trust_pool": certificate, "name one with tls_client_auth": trust} {
 		t.Run(remedy, func(t *testing.T) {
 			g := start(t, line)
-			for end := time.Now().Add(10 * time.Second); !strings.Contains(g.Logs(), remedy); time.Sleep(10 * time.Millisecond) {
-				if time.Now().After(end) {
-					t.Fatalf("no remedy: %s", g.Logs())
-				}
-			}
+			eventually(t, "the log tells the remedy", func() bool { return strings.Contains(g.Logs(), remedy) }, g.Logs)
 			if len(arrived) > 0 {
 				t.Error("it arrives all the same")
 			}
