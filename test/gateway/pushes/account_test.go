@@ -4,7 +4,6 @@ package pushes_test
 
 import (
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,37 +56,6 @@ func TestACapturedPushForAnotherAccount(t *testing.T) {
 	}
 	if warning := "a message of another account was pushed to the path of this one, nobody gets it"; !strings.Contains(g.Logs(), warning) {
 		t.Errorf("no warning:\n%s", g.Logs())
-	}
-}
-
-// For a follower of an official account an application has 14 seconds. WeChat shows nobody
-// what is answered for a mini program, so it is acknowledged by 4.5 seconds.
-func TestAMiniProgramIsAnsweredSoon(t *testing.T) {
-	g, application := startWithApplication(t, gwtest.Options{})
-	application.AnswerWith(func(_ url.Values, body string) (int, string) {
-		if strings.Contains(body, "slow") {
-			time.Sleep(7 * time.Second)
-		}
-		return http.StatusOK, "success"
-	})
-	for _, row := range []struct {
-		appid, text string
-		least, most time.Duration
-		attempts    int
-	}{
-		{gwtest.MiniProgram, "quick", 0, time.Second, 1},
-		{gwtest.MiniProgram, "slow", 4 * time.Second, 5 * time.Second, 1},
-		{gwtest.OfficialAccount, "slow", 6 * time.Second, 9 * time.Second, 2},
-	} {
-		began := time.Now()
-		answer, err := g.WeChat.Push(t.Context(), g.WeChat.Text(row.appid, "follower", row.text))
-		if took := time.Since(began); err != nil || answer.Shown != sandbox.ShownSilence || answer.Attempts != row.attempts || took < row.least || took > row.most {
-			t.Errorf("%s, %s: %+v after %v, %v", row.appid, row.text, answer, took, err)
-		}
-	}
-	time.Sleep(4 * time.Second) // the second one is taken 7 s after it came, and was queued meanwhile
-	if n := application.Count("slow"); n != 2 {
-		t.Errorf("%d deliveries, want one each", n)
 	}
 }
 
