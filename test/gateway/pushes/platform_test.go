@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -169,8 +170,7 @@ func TestAGatewayCodeOutlivesARestart(t *testing.T) {
 	}
 }
 
-// An application that was down gets the event with a code that is new then. One that is
-// at the exchange before WeChat's own code is exchanged waits for that.
+// An application that was down gets the event with a code that is new then.
 func TestAPlatformThatWasDownGetsAFreshCode(t *testing.T) {
 	w := startPlatforms(t)
 	w.shop.AnswerWith(func(url.Values, string) (int, string) { return http.StatusBadGateway, "" })
@@ -190,16 +190,55 @@ func TestAPlatformThatWasDownGetsAFreshCode(t *testing.T) {
 	}
 }
 
+// An application that is at the exchange before the gateway has exchanged WeChat's own code
+// waits for that, and is told what the account has granted just now. Nobody else waits.
 func TestAPlatformExchangesWhileWeChatIsSlow(t *testing.T) {
-	w := startPlatforms(t)
-	w.WeChat.Inject(sandbox.Fault{Path: queryAuth, Latency: 700 * time.Millisecond, Times: 2})
-	w.Authorize()
-	code := w.shop.codes(gwtest.OfficialAccount)[0]
-	if got := w.shop.exchange(w.Gateway, sandbox.DefaultComponent, "any", code); got.ErrCode != 0 || got.Info.Token == "" || len(got.Info.Functions) == 0 {
-		t.Errorf("%+v", got)
-	}
-	if n := w.WeChat.Count(queryAuth); n > 2 {
-		t.Errorf("%d exchanges, want one for each account", n)
+	const component, account = sandbox.DefaultComponent, gwtest.OfficialAccount
+	for name, withdrawn := range map[string]bool{"a new authorisation": true, "other permission sets": false} {
+		t.Run(name, func(t *testing.T) {
+			crm := newPlatformSDK(t, "crm")
+			g, wechat := startHolding(t, gwtest.Options{
+				Clients: gwtest.ShopClient + crm.client(component, "authorizers *"), Watch: true, Secrets: []string{crm.secret},
+			}, queryAuth)
+			other, codes := crm.codes(gwtest.MiniProgram)[0], crm.codes(account)
+			if withdrawn {
+				if err := g.WeChat.Revoke(t.Context(), account); err != nil {
+					t.Fatal(err)
+				}
+			}
+			granted := []int{1, 2, 99}
+			if err := g.WeChat.AddAccount(sandbox.Account{AppID: account, FuncInfo: granted}); err != nil {
+				t.Fatal(err)
+			}
+			release := wechat.hold(t)
+			if _, err := g.WeChat.Authorize(t.Context(), account); err != nil {
+				t.Fatal(err)
+			}
+			before := len(codes)
+			eventually(t, "the event comes", func() bool { codes = crm.codes(account); return len(codes) > before })
+			answered := make(chan exchanged, 1)
+			go func() {
+				defer close(answered)
+				answered <- crm.exchange(g, component, "any", codes[before])
+			}()
+			for range 10 {
+				if got := crm.exchange(g, component, "any", other); got.ErrCode != 0 || got.Info.AppID != gwtest.MiniProgram {
+					t.Errorf("of another account: %+v", got)
+				}
+			}
+			select {
+			case got := <-answered:
+				t.Errorf("answered before the exchange: %+v", got)
+			default:
+			}
+			release()
+			if got := <-answered; got.ErrCode != 0 || got.Info.Token == "" || !slices.Equal(got.functions(), granted) {
+				t.Errorf("%+v", got)
+			}
+			if n := g.WeChat.Count(queryAuth); n != 1 {
+				t.Errorf("%d exchanges, want one", n)
+			}
+		})
 	}
 }
 

@@ -114,6 +114,14 @@ type exchanged struct {
 	} `json:"authorization_info"`
 }
 
+// functions are the permission sets that the account has granted.
+func (e exchanged) functions() (ids []int) {
+	for _, function := range e.Info.Functions {
+		ids = append(ids, function.Category.ID)
+	}
+	return ids
+}
+
 // exchange exchanges a code as an SDK does, with a component token for which it shows the
 // ticket.
 func (p *platformSDK) exchange(g *gwtest.Gateway, component, ticket, code string) (answer exchanged) {
