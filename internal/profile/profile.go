@@ -100,7 +100,7 @@ func (p *Profiles) Account(ctx context.Context, component, appid, toUserName str
 		return true, true
 	}
 	if known.contradicts(toUserName) {
-		p.want(who, task{since: time.Now().Add(-doubtTime)}, false)
+		p.want(who, task{since: time.Now().Add(-doubtTime)})
 		return false, known.official()
 	}
 	return true, known.official()
@@ -163,7 +163,7 @@ func (p *Profiles) read(who subject.Subject, before *Known) *Known {
 	switch {
 	case err == nil:
 		if now := time.Now(); now.Sub(stored.Learned) >= renewAge {
-			p.want(who, task{}, false)
+			p.want(who, task{})
 		}
 		return p.remember(who, stored)
 	case errors.Is(err, vault.ErrUnavailable):
@@ -171,7 +171,7 @@ func (p *Profiles) read(who subject.Subject, before *Known) *Known {
 		return before
 	}
 	p.postpone(who, before, unknownTime)
-	p.want(who, task{}, false)
+	p.want(who, task{})
 	return before
 }
 

@@ -23,8 +23,9 @@ const (
 	// maxWaiting is how many accounts that are merely used wait for their turn. The
 	// others are remembered when they are used again.
 	maxWaiting = 10_000
-	// maxFailures is how often something is tried for an account.
-	maxFailures = 20
+	// maxFailures is how often something is tried for an account, and maxBefore how many
+	// others have their turn before it is tried again.
+	maxFailures, maxBefore = 20, 60
 	// After failures in a row nothing is tried for a component for minPause, and twice
 	// as long with each further one up to maxPause.
 	minPause = time.Second
@@ -39,17 +40,22 @@ type task struct {
 	// any will do that is not too old.
 	since time.Time
 	// found is what WeChat has told; nil if it has to be asked.
-	found    *vault.Profile
+	found *vault.Profile
+	// urgent tasks come first: the account has just authorised, or WeChat's answer is
+	// there. One that has failed is not urgent any more.
+	urgent   bool
 	failures int
 }
 
 // queue has the accounts of a component of which something is to be learnt. One goroutine
-// works them off while there are any. Profiles.mu guards it, but for limiter.
+// works them off while there are any. Profiles.mu guards it, but for urgent and
+// limiter.
 type queue struct {
 	order   []subject.Subject // those of tasks, the next one first
 	tasks   map[subject.Subject]task
 	asking  subject.Subject // about whom WeChat is being asked
 	running bool
+	urgent  chan struct{} // capacity 1: an urgent task has come
 	limiter *rate.Limiter
 }
 
@@ -58,12 +64,14 @@ type queue struct {
 func (p *Profiles) Used(who subject.Subject) {
 	known, now := p.memory.Get(who), time.Now()
 	if known == nil || !known.fresh(now) && now.Sub(known.learned) >= renewAge {
-		p.want(who, task{}, false)
+		p.want(who, task{})
 	}
 }
 
 // Granted implements [tokens.Profiles]: the profile is learnt anew.
-func (p *Profiles) Granted(who subject.Subject, at time.Time) { p.want(who, task{since: at}, true) }
+func (p *Profiles) Granted(who subject.Subject, at time.Time) {
+	p.want(who, task{since: at, urgent: true})
+}
 
 // Learned implements [tokens.Profiles]. What others than Profiles have asked for saves a
 // question, and is taken once in tellInterval.
@@ -72,30 +80,50 @@ func (p *Profiles) Learned(who subject.Subject, info openapi.AuthorizerInfo, ask
 	if !p.asks(who) && known != nil && asked.Sub(known.learned) < tellInterval {
 		return
 	}
-	p.want(who, task{found: &vault.Profile{
+	p.want(who, task{urgent: true, found: &vault.Profile{
 		UserName: info.UserName, Name: info.NickName, Principal: info.PrincipalName, Kind: string(info.Kind), Functions: info.Functions, Learned: asked,
-	}}, true)
+	}})
 }
 
-// want queues a task, or adds it to the one that waits for the account. An urgent one
-// comes first; of others at most maxWaiting are queued.
-func (p *Profiles) want(who subject.Subject, t task, urgent bool) {
+// want queues a task, or adds it to the one that waits for the account. Of accounts that
+// are merely used at most maxWaiting are queued.
+func (p *Profiles) want(who subject.Subject, t task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	q := p.queueOf(who)
 	waiting, known := q.tasks[who]
-	switch {
-	case p.ended, !known && !urgent && len(q.order) >= maxWaiting:
+	if p.ended || !known && !t.urgent && t.failures == 0 && len(q.order) >= maxWaiting {
 		return
-	case !known && urgent:
-		q.order = slices.Insert(q.order, 0, who)
-	case !known:
-		q.order = append(q.order, who)
 	}
-	q.tasks[who] = waiting.with(t)
+	t = waiting.with(t)
+	q.tasks[who] = t
+	q.place(who, t, known)
 	if !q.running {
 		q.running = true
 		p.work.Go(func() { p.run(who.Component(), q) })
+	}
+}
+
+// place gives an account its place in the order. waits is whether it has one. The caller
+// holds mu.
+func (q *queue) place(who subject.Subject, t task, waits bool) {
+	switch {
+	case t.urgent && waits:
+		at := slices.Index(q.order, who)
+		copy(q.order[1:at+1], q.order[:at])
+		q.order[0] = who
+	case t.urgent:
+		q.order = slices.Insert(q.order, 0, who)
+	case !waits && t.failures > 0:
+		q.order = slices.Insert(q.order, min(maxBefore, len(q.order)), who)
+	case !waits:
+		q.order = append(q.order, who)
+	}
+	if t.urgent {
+		select {
+		case q.urgent <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -105,12 +133,13 @@ func (t task) with(other task) task {
 		t.since = other.since
 	}
 	if other.found != nil && (t.found == nil || other.found.Learned.After(t.found.Learned)) {
-		t.found = other.found
+		t.found, t.failures = other.found, 0
 	}
 	if t.found != nil && t.found.Learned.Before(t.since) {
 		t.found = nil
 	}
 	t.failures = max(t.failures, other.failures)
+	t.urgent = (t.urgent || other.urgent) && t.failures == 0
 	return t
 }
 
@@ -118,7 +147,7 @@ func (t task) with(other task) task {
 func (p *Profiles) queueOf(who subject.Subject) *queue {
 	q := p.queues[who.Component()]
 	if q == nil {
-		q = &queue{tasks: make(map[subject.Subject]task), limiter: rate.NewLimiter(rate.Every(askInterval), maxAtOnce)}
+		q = &queue{tasks: make(map[subject.Subject]task), urgent: make(chan struct{}, 1), limiter: rate.NewLimiter(rate.Every(askInterval), maxAtOnce)}
 		p.queues[who.Component()] = q
 	}
 	return q
@@ -154,8 +183,8 @@ func (p *Profiles) setAsking(q *queue, who subject.Subject) {
 	q.asking = who
 }
 
-// run does the tasks of a queue until there are none. A task that has failed goes to the
-// end of the queue: the trouble may be that of its account alone.
+// run does the tasks of a queue until there are none. A task that has failed lets others
+// go first: the trouble may be that of its account alone.
 func (p *Profiles) run(component string, q *queue) {
 	failures := 0
 	for {
@@ -178,10 +207,35 @@ func (p *Profiles) run(component string, q *queue) {
 				zap.String("authorizer", who.Authorizer()), zap.Error(err), openapi.RemedyField(err))
 		}
 		if t.failures++; t.failures < maxFailures {
-			p.want(who, t, false)
+			p.want(who, t)
 		}
-		if !backoff.Wait(p.ctx, backoff.Jitter(backoff.Delay(failures, minPause, maxPause))) {
+		if !p.pause(q, failures) {
 			return
 		}
 	}
+}
+
+// pause waits after failures in a row. An urgent task ends it: nobody knows whether WeChat
+// fails for its account as well, and as it is not urgent again after a failure, it costs
+// one question. pause reports false once Close has been called.
+func (p *Profiles) pause(q *queue, failures int) bool {
+	over := time.NewTimer(backoff.Jitter(backoff.Delay(failures, minPause, maxPause)))
+	defer over.Stop()
+	for !p.isUrgent(q) {
+		select {
+		case <-over.C:
+			return true
+		case <-q.urgent: // or one that was done before the pause
+		case <-p.ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// isUrgent reports whether the next task is urgent.
+func (p *Profiles) isUrgent(q *queue) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(q.order) > 0 && q.tasks[q.order[0]].urgent
 }

@@ -4,6 +4,7 @@ package profile
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -65,6 +66,54 @@ func TestAHundredThousandAccounts(t *testing.T) {
 			t.Errorf("%d questions", got)
 		}
 	})
+}
+
+// An account that authorises is asked about before thousands that are merely used, whether
+// or not it was used before; so is what WeChat has told already. If the question fails, a
+// minute's work of others goes first, not all of it.
+func TestAnAccountThatAuthorisesNeedNotWait(t *testing.T) {
+	use := func(n *node) { n.Used(account) }
+	grant := func(n *node) { n.Granted(account, time.Now()) }
+	learn := func(n *node) { n.Learned(account, openapi.AuthorizerInfo{UserName: userName}, time.Now()) }
+	for name, row := range map[string]struct {
+		waiting  int
+		tell     []func(n *node)
+		failures int
+		within   time.Duration
+	}{
+		"granted":                        {maxWaiting, []func(n *node){grant}, 0, 2 * time.Second},
+		"used, then granted":             {maxWaiting / 2, []func(n *node){use, grant}, 0, 2 * time.Second},
+		"granted, then used":             {maxWaiting / 2, []func(n *node){grant, use}, 0, 2 * time.Second},
+		"used, then told by WeChat":      {maxWaiting / 2, []func(n *node){use, learn}, 0, 2 * time.Second},
+		"the first questions fail":       {maxWaiting / 2, []func(n *node){grant}, 2, 3 * time.Minute},
+		"they fail with a full queue":    {2 * maxWaiting, []func(n *node){grant}, 2, 3 * time.Minute},
+		"alone":                          {0, []func(n *node){grant}, 0, 0},
+		"alone, used afterwards":         {0, []func(n *node){grant, use}, 0, 0},
+		"alone, told what it is at once": {0, []func(n *node){learn}, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(w *world) {
+				n := w.start()
+				ask, failures := n.ask, row.failures
+				n.ask = func(ctx context.Context, who subject.Subject) error {
+					if who == account && failures > 0 {
+						failures--
+						return errOutage
+					}
+					return ask(ctx, who)
+				}
+				for i := range row.waiting {
+					n.Used(numbered(i))
+				}
+				for _, tell := range row.tell {
+					tell(n)
+				}
+				time.Sleep(row.within)
+				synctest.Wait()
+				w.stored(n)
+			})
+		})
+	}
 }
 
 // Many accounts that authorise at the same time are asked about ten at once, then one a
@@ -141,6 +190,70 @@ func TestOneAccountThatAlwaysFails(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		if got := questions.Load(); got != maxFailures {
 			t.Errorf("%d questions", got)
+		}
+	})
+}
+
+// However long accounts have failed, one that authorises is asked about at once, and what
+// WeChat has told already is stored at once.
+func TestAccountsThatFailKeepNoNewOneWaiting(t *testing.T) {
+	for _, failing := range []int{1, 3} {
+		for name, tell := range map[string]func(n *node){
+			"authorised":     func(n *node) { n.Granted(account, time.Now()) },
+			"told by WeChat": func(n *node) { n.Learned(account, openapi.AuthorizerInfo{UserName: userName}, time.Now()) },
+		} {
+			t.Run(fmt.Sprintf("%d fail, %s", failing, name), func(t *testing.T) {
+				play(t, func(w *world) {
+					n := w.start()
+					ask := n.ask
+					n.ask = func(ctx context.Context, who subject.Subject) error {
+						if who != account {
+							return errOutage
+						}
+						return ask(ctx, who)
+					}
+					for i := range failing {
+						n.Used(numbered(i))
+					}
+					time.Sleep(time.Hour)
+					synctest.Wait()
+					tell(n)
+					synctest.Wait()
+					w.stored(n)
+				})
+			})
+		}
+	}
+}
+
+// What WeChat has told of an account about which questions failed is taken at once, too.
+func TestAnAnswerAfterFailures(t *testing.T) {
+	play(t, func(w *world) {
+		n := w.start()
+		w.fail = errOutage
+		n.Granted(account, time.Now())
+		time.Sleep(time.Hour)
+		n.Learned(account, openapi.AuthorizerInfo{UserName: userName}, time.Now())
+		synctest.Wait()
+		w.stored(n)
+	})
+}
+
+// While WeChat fails, an account that authorises costs one question beside those of the
+// pauses.
+func TestAccountsAuthoriseWhileWeChatFails(t *testing.T) {
+	play(t, func(w *world) {
+		n := w.start()
+		w.fail = errOutage
+		for i := range 60 {
+			n.Granted(numbered(i), time.Now())
+			n.Granted(numbered(0), time.Now())
+			time.Sleep(time.Minute)
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if got := len(w.asked); got < 60 || got > 60+20 {
+			t.Errorf("%d questions in an hour", got)
 		}
 	})
 }
