@@ -64,6 +64,7 @@ func (x *exchange) spend(ctx context.Context, component string, code secret.Secr
 	}
 	who := subject.Of(component, granted.AppID)
 	stands := x.saveIssued(ctx, who, func(record *vault.Record) { grant(record, granted, code, began) })
+	x.granted(who, began) // before adopt, which tells that the account is used: that is not urgent
 	x.adopt(who, stands)
 	x.bringNews(who, stands, vault.NoTrouble)
 	id := codeID(component, code)
@@ -71,7 +72,6 @@ func (x *exchange) spend(ctx context.Context, component string, code secret.Secr
 	x.notices.publish(ctx, who, id)
 	x.health.Reset(healthKey{who, renewal})
 	x.health.Reset(healthKey{who, codeExchange})
-	x.granted(who, began)
 	x.settings().Log.Info("authorizer authorized", zap.String("component", component),
 		zap.String("authorizer", granted.AppID), zap.Ints("functions", granted.Functions))
 	return granted.AppID, nil

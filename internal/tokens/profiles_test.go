@@ -59,13 +59,14 @@ func (p *hearing) are(w *world, want ...string) {
 	p.all = nil
 }
 
-// Whoever keeps profiles is told of what the engine learns, and not at each call.
+// Whoever keeps profiles is told of what the engine learns, and not at each call. A grant is
+// told first, because it is urgent.
 func TestProfilesAreTold(t *testing.T) {
 	play(t, func(w *world) {
 		profiles := new(hearing)
 		w.node.settings.Load().Profiles = profiles
 		code := w.authorize(theShop)
-		profiles.are(w, "used", "granted")
+		profiles.are(w, "granted", "used")
 		for range 3 {
 			w.token(shop)
 		}
@@ -74,7 +75,7 @@ func TestProfilesAreTold(t *testing.T) {
 		profiles.are(w)
 		_, err = w.weixin.UpdateAuthorized(w.Context(), theShop)
 		w.must(err)
-		profiles.are(w, "used", "granted")
+		profiles.are(w, "granted", "used")
 		_, err = w.node.AuthorizerInfo(w.Context(), shop, theClient)
 		w.must(err)
 		profiles.are(w, "learned")
