@@ -96,7 +96,7 @@ func New(settings func() *tokens.Settings, memory Memory, ask func(ctx context.C
 func (p *Profiles) Account(ctx context.Context, component, appid, toUserName string) (its, official bool) {
 	who := subject.Of(component, appid)
 	known := p.known(ctx, who)
-	if known == nil || known.userName == "" {
+	if known == nil {
 		return true, true
 	}
 	if known.contradicts(toUserName) {
@@ -111,7 +111,7 @@ func (p *Profiles) Account(ctx context.Context, component, appid, toUserName str
 // digits. Other kinds may be addressed in another form, which says nothing.
 func (k *Known) contradicts(toUserName string) bool {
 	const form = "gh_"
-	if toUserName == "" || toUserName == k.userName {
+	if toUserName == "" || k.userName == "" || toUserName == k.userName {
 		return false
 	}
 	named := k.official() || k.kind == openapi.MiniProgram

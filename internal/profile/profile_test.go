@@ -98,6 +98,25 @@ func TestWhoseMessageItIs(t *testing.T) {
 	}
 }
 
+// The kind of an account is known where WeChat tells no name of it.
+func TestAnAccountWithoutAName(t *testing.T) {
+	for kind, official := range map[openapi.AccountKind]bool{
+		openapi.OfficialAccount: true, openapi.MiniProgram: false, openapi.Shop: false, openapi.OtherAccount: false,
+	} {
+		t.Run(string(kind), func(t *testing.T) {
+			play(t, func(w *world) {
+				n := w.start()
+				n.Learned(account, openapi.AuthorizerInfo{Kind: kind}, time.Now())
+				synctest.Wait()
+				for _, each := range []*node{n, w.start()} {
+					w.push(each, userName, true, official)
+					w.push(each, "", true, official)
+				}
+			})
+		})
+	}
+}
+
 // A storage that fails or hangs means that nobody knows: the push is delivered, and waits
 // half a second at most. The pushes after it do not wait, and nothing is asked of WeChat.
 func TestAStorageThatFails(t *testing.T) {
