@@ -155,23 +155,31 @@ func (p *Profiles) known(ctx context.Context, who subject.Subject) *Known {
 }
 
 // read brings the profile of an account from the storage into memory and returns it. If
-// there is none, it returns what was known before, and lets it be learnt.
+// there is none, it returns what was known before, and lets it be learnt. Of an account
+// without a record that is done rarely: the path of a push is not signed, so somebody who
+// has captured one may send it with appids that he has made up.
 func (p *Profiles) read(who subject.Subject, before *Known) *Known {
 	ctx, cancel := context.WithTimeout(p.ctx, readTimeout)
 	defer cancel()
-	stored, err := p.settings().Vault.LoadProfile(ctx, who)
-	switch {
-	case err == nil:
+	records := p.settings().Vault
+	stored, err := records.LoadProfile(ctx, who)
+	if err == nil {
 		if now := time.Now(); now.Sub(stored.Learned) >= renewAge {
 			p.want(who, task{})
 		}
 		return p.remember(who, stored)
-	case errors.Is(err, vault.ErrUnavailable):
+	}
+	if !errors.Is(err, vault.ErrUnavailable) {
+		_, err = records.Load(ctx, who)
+	}
+	if errors.Is(err, vault.ErrUnavailable) {
 		p.storageFails()
 		return before
 	}
 	p.postpone(who, before, unknownTime)
-	p.want(who, task{})
+	if !errors.Is(err, vault.ErrNotFound) || p.mayAskOfStranger(who) {
+		p.want(who, task{})
+	}
 	return before
 }
 

@@ -67,6 +67,41 @@ func TestAccountsOfBeforeAreLearntAsTheyAreUsed(t *testing.T) {
 	}
 }
 
+// A push that somebody has captured can be sent to the path of any appid. Of appids that
+// nobody here has a record of WeChat is asked rarely, and they keep nobody waiting: neither
+// an account that is used, nor one that has a record and is only pushed to.
+func TestPushesToMadeUpAppids(t *testing.T) {
+	play(t, func(w *world) {
+		n := w.start()
+		pushedTo := numbered(99_999)
+		_, err := n.settings.Vault.Store(w.Context(), pushedTo, vault.Record{EventTime: time.Now()})
+		w.must(err)
+		w.set(func() { w.fail = &openapi.Refusal{Endpoint: openapi.EndpointAuthorizerInfo, Code: 61003} })
+		for round := range 60 {
+			for i := range 200 {
+				n.Account(w.Context(), component, numbered(200*round+i).Authorizer(), another)
+			}
+			if round == 1 {
+				w.set(func() { w.fail = nil })
+				n.Used(account)
+				n.Account(w.Context(), component, pushedTo.Authorizer(), another)
+				time.Sleep(5 * time.Second)
+				w.stored(n)
+				if its, _ := n.Account(w.Context(), component, pushedTo.Authorizer(), another); its {
+					t.Error("nothing has been learnt of an account that is pushed to")
+				}
+				w.set(func() { w.fail = &openapi.Refusal{Endpoint: openapi.EndpointAuthorizerInfo, Code: 61003} })
+			}
+			time.Sleep(time.Minute)
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if got, most := len(w.asked), maxStrangers+60+2; got < maxStrangers || got > most {
+			t.Errorf("%d questions in an hour, want %d at most", got, most)
+		}
+	})
+}
+
 func TestWhoseMessageItIs(t *testing.T) {
 	for name, row := range map[string]struct {
 		kind     openapi.AccountKind

@@ -20,6 +20,10 @@ const (
 	// askInterval, by each node: WeChat counts the questions by the day.
 	maxAtOnce   = 10
 	askInterval = time.Second
+	// Of accounts without a record that are only pushed to, WeChat is asked about
+	// maxStrangers at once, then about one in strangerInterval.
+	maxStrangers     = 10
+	strangerInterval = time.Minute
 	// maxWaiting is how many accounts that are merely used wait for their turn. The
 	// others are remembered when they are used again.
 	maxWaiting = 10_000
@@ -49,14 +53,15 @@ type task struct {
 
 // queue has the accounts of a component of which something is to be learnt. One goroutine
 // works them off while there are any. Profiles.mu guards it, but for urgent and
-// limiter.
+// the limiters.
 type queue struct {
 	order   []subject.Subject // those of tasks, the next one first
 	tasks   map[subject.Subject]task
 	asking  subject.Subject // about whom WeChat is being asked
 	running bool
 	urgent  chan struct{} // capacity 1: an urgent task has come
-	limiter *rate.Limiter
+
+	limiter, strangers *rate.Limiter
 }
 
 // Used implements [tokens.Profiles]: accounts of which nothing is known, or nothing new
@@ -147,10 +152,21 @@ func (t task) with(other task) task {
 func (p *Profiles) queueOf(who subject.Subject) *queue {
 	q := p.queues[who.Component()]
 	if q == nil {
-		q = &queue{tasks: make(map[subject.Subject]task), urgent: make(chan struct{}, 1), limiter: rate.NewLimiter(rate.Every(askInterval), maxAtOnce)}
+		q = &queue{
+			tasks: make(map[subject.Subject]task), urgent: make(chan struct{}, 1),
+			limiter: rate.NewLimiter(rate.Every(askInterval), maxAtOnce), strangers: rate.NewLimiter(rate.Every(strangerInterval), maxStrangers),
+		}
 		p.queues[who.Component()] = q
 	}
 	return q
+}
+
+// mayAskOfStranger reports whether WeChat may be asked about an account without a record,
+// and counts that.
+func (p *Profiles) mayAskOfStranger(who subject.Subject) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.queueOf(who).strangers.Allow()
 }
 
 // next takes the first task out of a queue. It reports false if there is none, and the
