@@ -74,6 +74,30 @@ func TestAPushToAnotherAccountsPath(t *testing.T) {
 	})
 }
 
+// A message that no target wants is acknowledged without looking for its account: a captured
+// push may be sent to any path.
+func TestNobodyAsksForTheAccountOfAMessageThatNobodyWants(t *testing.T) {
+	for name, wanted := range map[string]bool{"no target": false, "a target": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				if wanted {
+					w.target("shop", answer{0, 200, "success"})
+				}
+				n := w.node()
+				asked := false
+				n.Account = func(context.Context, string, string, string) (bool, bool) {
+					asked = true
+					return false, true
+				}
+				if status, shown := n.serve(w.request(t.Context(), account2, text(1, "hello"))); status != 200 || shown != "success" || asked != wanted {
+					t.Errorf("%d %q, asked: %v", status, shown, asked)
+				}
+			})
+		})
+	}
+}
+
 // A message that names no account is delivered: nobody knows whose it is.
 func TestAMessageWithoutAName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -120,14 +120,13 @@ func (rx *Receiver) HandleMessage(ctx context.Context, m *Message) ([]byte, erro
 		return answer, nil
 	}
 	answer = []byte("success")
-	its, official := rx.account(ctx, m)
-	if !its {
-		metrics.Pushes.WithLabelValues("message", "misdirected").Inc()
-		return answer, nil
-	}
-	if targets := rx.wanting(m.item); len(targets) > 0 {
-		d := rx.Deliveries.Open(m.item, targets, m.age >= repeatAge)
-		if d != nil {
+	if targets := rx.wanting(m.item); len(targets) > 0 { // else nobody gets it, whosever it is
+		its, official := rx.account(ctx, m)
+		if !its {
+			metrics.Pushes.WithLabelValues("message", "misdirected").Inc()
+			return answer, nil
+		}
+		if d := rx.Deliveries.Open(m.item, targets, m.age >= repeatAge); d != nil {
 			reply, hungUp, err := rx.hold(ctx, m, d, official)
 			switch {
 			case hungUp:
