@@ -17,13 +17,15 @@ import (
 )
 
 // Paths of WeChat's API: one of each level, the one most messages are sent to,
-// and the one at which the gateway renews an authorizer's token.
+// the one at which the gateway renews an authorizer's token, and the one at which it
+// asks what account that is.
 const (
 	AuthorizerPath = "/cgi-bin/user/get"
 	ComponentPath  = "/wxa/gettemplatelist"
 	EitherPath     = "/cgi-bin/getcallbackip"
 	SendPath       = "/cgi-bin/message/custom/send"
 	RenewalPath    = "/cgi-bin/component/api_authorizer_token"
+	InfoPath       = "/cgi-bin/component/api_get_authorizer_info"
 )
 
 // TokenPath returns the path and query with which SDKs fetch a gateway token.

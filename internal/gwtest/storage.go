@@ -34,18 +34,41 @@ func (g *Gateway) StoredRecords(t testing.TB) map[string]string {
 // until then a token in memory may be dropped and set again at any moment.
 func (g *Gateway) awaitExchanges() {
 	g.t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+	g.until("no code is pending", func() bool {
 		marks, err := filepath.Glob(filepath.Join(g.Storage, "wechat", "*", "pending", "*"))
 		if err != nil {
 			g.t.Fatal(err)
 		}
-		if len(marks) == 0 {
-			return
-		}
+		return len(marks) == 0
+	})
+}
+
+// awaitProfiles waits until the profiles of both accounts are stored.
+func (g *Gateway) awaitProfiles() {
+	g.t.Helper()
+	g.until("both profiles are stored", func() bool { return g.HasProfile(OfficialAccount) && g.HasProfile(MiniProgram) })
+}
+
+// until waits for something that must happen; half a minute later the test fails.
+func (g *Gateway) until(what string, happened func() bool) {
+	g.t.Helper()
+	for end := time.Now().Add(30 * time.Second); !happened(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			g.t.Fatalf("codes are pending still: %s\n%s", marks, g.Logs())
+			g.t.Fatalf("in vain: %s\n%s", what, g.Logs())
 		}
 	}
+}
+
+// tellsOfAccounts reports whether WeChat tells the gateway of its accounts: not every
+// Options.Upstream does.
+func (g *Gateway) tellsOfAccounts() bool {
+	switch upstream := g.options.Upstream.(type) {
+	case nil:
+		return len(g.options.API) == 0
+	case *Upstream:
+		return upstream.asksWeChat(InfoPath)
+	}
+	return false
 }
 
 // BreakStorage puts a file where the folder of all records must be, so that

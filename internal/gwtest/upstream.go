@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
@@ -29,9 +28,9 @@ func NewUpstream(routes map[string]http.HandlerFunc) *Upstream {
 // ServeHTTP answers as the test does, or as WeChat.
 func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	wechat := u.wechat.Load()
-	switch route := u.routes[r.URL.Path]; {
-	case route != nil && !u.waiting.Load():
-		route(w, r)
+	switch {
+	case !u.asksWeChat(r.URL.Path):
+		u.routes[r.URL.Path](w, r)
 	case wechat == nil:
 		w.WriteHeader(http.StatusServiceUnavailable)
 		close(u.asked)
@@ -39,6 +38,9 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		wechat.ServeHTTP(w, r)
 	}
 }
+
+// asksWeChat reports whether WeChat itself answers a path now.
+func (u *Upstream) asksWeChat(path string) bool { return u.routes[path] == nil || u.waiting.Load() }
 
 // StartWithTokens starts a gateway that has the tokens of both accounts in
 // memory. WeChat's counts begin at zero after that.
@@ -93,10 +95,11 @@ func StartSettled(t testing.TB, o Options) *Gateway {
 }
 
 // Settle waits for the background work of the two authorizations. Until it has
-// ended, a real token may be replaced at any moment.
+// ended, a real token may be replaced at any moment. An Options.Upstream must answer
+// api_get_authorizer_info as WeChat does.
 func (g *Gateway) Settle() {
 	g.t.Helper()
 	g.Token(OfficialAccount)
 	g.Token(MiniProgram)
-	g.awaitProfiles(10 * time.Second) // a question that has failed is asked again after a second
+	g.awaitProfiles()
 }
