@@ -100,8 +100,8 @@ func update(c *cluster, a, b *node) {
 	c.weChat.AdvanceClock(6 * time.Minute)
 	b.wantCall(shop)
 	a.wantCall(shop)
-	c.until("the profile is asked for", 10*time.Second, func() bool { return c.weChat.Count(componentAPI+authorizerInfo) == 1 })
-	c.wantCounts(map[string]int{queryAuth: 1, authorizerInfo: 1})
+	c.until("the profile is asked for", 10*time.Second, func() bool { return c.weChat.Count(componentAPI+authorizerInfo) > 0 })
+	c.wantCounts(map[string]int{queryAuth: 1, authorizerInfo: anyNumber})
 }
 
 func withdrawalForTokens(c *cluster, a, b *node) {

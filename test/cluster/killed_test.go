@@ -34,21 +34,22 @@ type death struct {
 
 // At a moment within the exchange of a code node A dies. Node B goes on without
 // it, and so does node A when it is started again. Where WeChat's answer died
-// with the process, the refresh token comes from api_get_authorizer_info.
+// with the process, the refresh token comes from api_get_authorizer_info. Either node may
+// ask for the profile besides.
 func TestKilledWhileExchangingACode(t *testing.T) {
 	record, lock := shop+".json", "_"+shop
 	for _, d := range []death{
 		{name: "before the code is stored", locked: true, arm: onWire(sets(record), 1),
-			asked: map[string]int{queryAuth: 1, authorizerInfo: 1}},
+			asked: map[string]int{queryAuth: 1, authorizerInfo: anyNumber}},
 		{name: "before WeChat is asked", folder: true, arm: atWeChat(queryAuth, asked),
-			asked: map[string]int{queryAuth: 1, authorizerInfo: 1}},
+			asked: map[string]int{queryAuth: 1, authorizerInfo: anyNumber}},
 		{name: "when WeChat has acted", folder: true, arm: atWeChat(queryAuth, answered),
-			asked: map[string]int{queryAuth: 2, authorizerInfo: 1, authorizerToken: 1}},
+			asked: map[string]int{queryAuth: 2, authorizerInfo: anyNumber, authorizerToken: 1}},
 		{name: "when WeChat has answered", locked: true, arm: onWire(sets(record), 2),
-			asked: map[string]int{queryAuth: 2, authorizerInfo: 1, authorizerToken: 1}},
+			asked: map[string]int{queryAuth: 2, authorizerInfo: anyNumber, authorizerToken: 1}},
 		{name: "when the tokens are stored", locked: true, arm: onWire(locks(releasing, lock), 2),
-			asked: map[string]int{queryAuth: 1, authorizerInfo: 1}},
-		{name: "before the mark is taken away", arm: onWire(removesMark, 1), // node A may have asked for the profile before
+			asked: map[string]int{queryAuth: 1, authorizerInfo: anyNumber}},
+		{name: "before the mark is taken away", arm: onWire(removesMark, 1),
 			asked: map[string]int{queryAuth: 1, authorizerInfo: anyNumber}},
 	} {
 		d.run(t, func(c *cluster) func() error {
