@@ -4,6 +4,7 @@ package calls_test
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -204,13 +205,18 @@ func TestRemovalKillsTokens(t *testing.T) {
 
 // Before the first ticket nothing can be had: the caller is told to wait.
 func TestNoTicketYet(t *testing.T) {
-	g := gwtest.Start(t, gwtest.Options{Quiet: true})
-	g.WeChat.SetURLs(gwtest.RefusingURL(t), gwtest.RefusingURL(t)) // the ticket that the gateway asks for is lost
+	// The ticket that the gateway asks for when it starts is lost.
+	g := gwtest.Start(t, gwtest.Options{Quiet: true, Sandbox: sandbox.Config{Transport: noPush{}}})
 	answer := g.Ask(http.MethodGet, gwtest.AuthorizerPath, "", gwtest.Bearer(gwtest.ClientSecret, gwtest.OfficialAccount))
 	if answer.Status != 503 || answer.ErrCode != 61005 || answer.Slug != "no_ticket" {
 		t.Errorf("answered %d %q %s", answer.Status, answer.Slug, answer.Body)
 	}
 }
+
+// noPush is the way to a gateway that no push takes.
+type noPush struct{}
+
+func (noPush) RoundTrip(*http.Request) (*http.Response, error) { return nil, errors.New("no way") }
 
 // An authorization whose code nobody exchanged has no refresh token, and
 // WeChat has none to give: only the admin can help.

@@ -156,7 +156,9 @@ func TestStorageUnavailable(t *testing.T) {
 	if answer := g.AskGet(gwtest.TokenPath(gwtest.OfficialAccount, gwtest.ClientSecret)); answer.Token == "" {
 		t.Errorf("token endpoint: %s", answer.Body)
 	}
-	if calls := g.WeChat.Calls(); len(calls) != 0 {
-		t.Errorf("WeChat saw %d calls, the first to %s", len(calls), calls[0].Path)
+	for _, call := range g.WeChat.Calls() {
+		if call.Path != componentFolder+"api_start_push_ticket" { // which the gateway may have called when it started
+			t.Errorf("WeChat saw a call to %s", call.Path)
+		}
 	}
 }

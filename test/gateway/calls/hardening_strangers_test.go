@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,7 +37,7 @@ func TestEndpointBodyOfAStrangerMustArriveInTime(t *testing.T) {
 		},
 	}}
 	t.Cleanup(overTLS.CloseIdleConnections)
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) { // Caddy makes the certificate in the background
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) { // Caddy makes the certificate in the background
 		response, err := overTLS.Get("https://localhost/cgi-bin/token")
 		if err == nil {
 			response.Body.Close()
@@ -58,37 +60,46 @@ func TestEndpointBodyOfAStrangerMustArriveInTime(t *testing.T) {
 			proto  string
 		}{{g.Proxy, http.DefaultClient, "HTTP/1.1"}, {"https://localhost", overTLS, "HTTP/2.0"}} {
 			waiting.Go(func() {
-				body, trickle := io.Pipe()
-				defer body.Close()
-				go func() {
-					for {
-						if _, err := trickle.Write([]byte(" ")); err != nil {
-							return
-						}
-						time.Sleep(300 * time.Millisecond)
-					}
-				}()
-				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-				defer cancel()
-				r, err := http.NewRequestWithContext(ctx, http.MethodPost, to.base+path, body)
-				if err != nil {
-					t.Error(err)
-					return
-				}
 				began := time.Now()
-				response, err := to.client.Do(r)
-				if err != nil {
-					t.Errorf("%s %s: after %v: %v", to.proto, path, time.Since(began), err)
-					return
+				proto, answer, err := trickle(t.Context(), to.client, to.base+path)
+				if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+					// net/http leaves a client that still writes half a second to read the answer.
+					proto, answer, err = trickle(t.Context(), to.client, to.base+path)
 				}
-				defer response.Body.Close()
-				answer, _ := io.ReadAll(response.Body)
-				if !strings.Contains(string(answer), `"errcode":47001`) || !strings.Contains(string(answer), "in time") || response.Proto != to.proto {
-					t.Errorf("%s %s: answered over %s after %v: %s", to.proto, path, response.Proto, time.Since(began), answer)
+				if err != nil || !strings.Contains(answer, `"errcode":47001`) || !strings.Contains(answer, "in time") || proto != to.proto {
+					t.Errorf("%s %s: answered over %s after %v: %s, %v", to.proto, path, proto, time.Since(began), answer, err)
 				}
 			})
 		}
 	}
+}
+
+// trickle posts a body without end, of which a byte comes now and then, and returns what
+// it is answered within 30 seconds, and over which HTTP.
+func trickle(ctx context.Context, client *http.Client, address string) (proto, answer string, err error) {
+	body, into := io.Pipe()
+	defer body.Close()
+	go func() {
+		for {
+			if _, err := into.Write([]byte(" ")); err != nil {
+				return
+			}
+			time.Sleep(300 * time.Millisecond)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, address, body)
+	if err != nil {
+		return "", "", err
+	}
+	response, err := client.Do(r)
+	if err != nil {
+		return "", "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return response.Proto, string(text), err
 }
 
 // A stranger whose credential stands in the header or in the query is refused
@@ -212,6 +223,7 @@ func TestStolenSecretIsWorthNothingElsewhere(t *testing.T) {
 func TestRefusedSecretsAreALineAMinute(t *testing.T) {
 	g := gwtest.StartWithTokens(t, gwtest.Options{Global: "servers {\ntrusted_proxies static 127.0.0.1/32\n}"})
 	const guess = "guess-secret-0123456789abcdef0123456"
+	began := time.Now()
 	for i := range 200 {
 		secret := fmt.Sprintf("%s%03d", guess, i)
 		from := func(address string) http.Header { return http.Header{"X-Forwarded-For": {address}} }
@@ -243,9 +255,10 @@ func TestRefusedSecretsAreALineAMinute(t *testing.T) {
 	if len(lines) != 3 {
 		t.Errorf("lines %v, want one of each kind\n%s", lines, g.Logs())
 	}
+	most := 1 + int(time.Since(began)/time.Minute)
 	for part, n := range lines {
-		if n != 1 {
-			t.Errorf("%d lines with %s, want 1", n, part)
+		if n > most {
+			t.Errorf("%d lines with %s, want %d", n, part, most)
 		}
 	}
 }

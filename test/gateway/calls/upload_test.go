@@ -273,7 +273,8 @@ func TestOneClientsUploadsTakeNobodyElsesRepetition(t *testing.T) {
 	var g *gwtest.Gateway
 	g = gwtest.StartWithRoutes(t, gwtest.Options{Wechat: "replay_memory 1MiB", Clients: twoClients}, map[string]http.HandlerFunc{
 		uploadPath: func(w http.ResponseWriter, r *http.Request) {
-			arrived.Add(1)
+			// WeChat reads the body after it has taken the fault that is meant for this call.
+			r.Body = reading{r.Body, sync.OnceFunc(func() { arrived.Add(1) })}
 			g.WeChat.ServeHTTP(w, r)
 		},
 	})
@@ -329,6 +330,17 @@ func TestOneClientsUploadsTakeNobodyElsesRepetition(t *testing.T) {
 	}
 }
 
+// reading is a body that tells that it is read.
+type reading struct {
+	io.ReadCloser
+	begins func()
+}
+
+func (r reading) Read(p []byte) (int, error) {
+	r.begins()
+	return r.ReadCloser.Read(p)
+}
+
 // What is kept is let go when WeChat has not rejected the token: not when a long answer
 // has ended.
 func TestKeptUploadIsLetGoBeforeTheAnswerEnds(t *testing.T) {
@@ -356,7 +368,7 @@ func TestKeptUploadIsLetGoBeforeTheAnswerEnds(t *testing.T) {
 // What uploads of the configuration before have taken is taken in the next one: a reload
 // does not double the memory. More or less of it holds at once.
 func TestReplayMemoryOutlivesAReload(t *testing.T) {
-	g := gwtest.StartWithTokens(t, gwtest.Options{Wechat: "replay_memory 1MiB", Global: "grace_period 20s"})
+	g := gwtest.StartWithTokens(t, gwtest.Options{Wechat: "replay_memory 1MiB", Global: "grace_period 5m"})
 	contentType, text := gwtest.UploadForm(t, 250_000)
 	repeated := func() bool {
 		status, _, _ := upload(t, g, gwtest.ClientSecret, deadAccount(t, g), contentType, []byte(text), false)

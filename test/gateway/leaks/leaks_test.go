@@ -45,7 +45,7 @@ func TestNothingLeaks(t *testing.T) {
 			`"slug":"rejected"`, `"slug":"needs_authorization"`, "stored record does not open", "push not acknowledged",
 		}},
 		"a WeChat out of order": {
-			options: gwtest.Options{Proxy: "transport http {\nresponse_header_timeout 200ms\n}"}, tell: faults, answers: 100,
+			options: gwtest.Options{Proxy: "transport http {\nresponse_header_timeout 2s\n}"}, tell: faults, answers: 100,
 			shows: []string{`"slug":"unreachable"`, `"slug":"timeout"`, `"slug":"rejected"`, "errcode 45009", "HTTP status 502"},
 		},
 		"a WeChat out of reach": {tell: outOfReach, answers: 10, shows: []string{"connection refused", `"slug":"unreachable"`}},
@@ -228,13 +228,25 @@ func storageTroubles(t *testing.T, g *gwtest.Gateway) {
 			t.Fatal(err)
 		}
 	}
+	// instead puts something in the place of the folder. The gateway may store something
+	// in between, which makes a folder again.
+	instead := func(put func() error) {
+		t.Helper()
+		var err error
+		for range 1000 {
+			_ = os.RemoveAll(folder)
+			if err = put(); err == nil {
+				return
+			}
+		}
+		t.Fatal(err)
+	}
 	must(os.Rename(folder, folder+"-away"))
-	must(os.WriteFile(folder, nil, 0o600))
+	instead(func() error { return os.WriteFile(folder, nil, 0o600) })
 	renew(t, g)
 	g.Restart(t, func() {})
 	usual(g)
-	must(os.Remove(folder))
-	must(os.Rename(folder+"-away", folder))
+	instead(func() error { return os.Rename(folder+"-away", folder) })
 	renew(t, g)
 
 	g.Restart(t, func() {

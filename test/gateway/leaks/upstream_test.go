@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtest"
 )
@@ -21,13 +23,13 @@ import (
 type echo struct {
 	answer string
 	mu     sync.Mutex
-	asked  map[string]bool // paths
-	open   sync.WaitGroup  // connections
+	asked  map[string]int // path → how often
+	open   sync.WaitGroup // connections
 }
 
 func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
-	e.asked[r.URL.Path] = true
+	e.asked[r.URL.Path]++
 	e.mu.Unlock()
 	body, _ := io.ReadAll(r.Body)
 	conn, _, err := http.NewResponseController(w).Hijack()
@@ -48,6 +50,27 @@ func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	_ = conn.(*net.TCPConn).CloseWrite()
 	_, _ = io.Copy(io.Discard, conn) // until the gateway has done with it
+}
+
+// counts returns how often each path was asked.
+func (e *echo) counts() map[string]int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maps.Clone(e.asked)
+}
+
+// askInBackground makes the gateway ask for an account's profile, and waits until it was
+// asked and the log tells what came of it.
+func askInBackground(t *testing.T, g *gwtest.Gateway, asked func() bool) {
+	t.Helper()
+	if _, err := g.WeChat.UpdateAuthorized(t.Context(), both[0]); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); !asked() || !strings.Contains(g.Logs(), "learning the profile of an account failed"); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no profile was asked for\n%s", g.Logs())
+		}
+	}
 }
 
 // The real token comes back with the answer, in any part of it and in answers
@@ -80,9 +103,9 @@ func TestNothingLeaksFromAnUpstreamThatEchoes(t *testing.T) {
 		"in an answer of status 201":    "HTTP/1.1 201 Created\nContent-Type: text/plain\n\nECHO",
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := &echo{answer: answer, asked: make(map[string]bool)}
+			e := &echo{answer: answer, asked: make(map[string]int)}
 			const info = "/cgi-bin/component/api_get_authorizer_info"
-			g := gwtest.StartWithRoutes(t, gwtest.Options{Watch: true}, map[string]http.HandlerFunc{
+			g := gwtest.StartThenRoutes(t, gwtest.Options{Watch: true}, map[string]http.HandlerFunc{
 				gwtest.SendPath: e.ServeHTTP, "/sns/component/jscode2session": e.ServeHTTP, gwtest.RenewalPath: e.ServeHTTP, info: e.ServeHTTP,
 			})
 			header := gwtest.Bearer(gwtest.ClientSecret, both[0])
@@ -98,9 +121,10 @@ func TestNothingLeaksFromAnUpstreamThatEchoes(t *testing.T) {
 			g.WeChat.KillTokens(both[1])
 			call(http.MethodGet, gwtest.AuthorizerPath, "", gwtest.Bearer(gwtest.ClientSecret, both[1]))
 			call(http.MethodGet, gwtest.AuthorizerPath, "", gwtest.Bearer(gwtest.ClientSecret, "wxcccccccccccccccc")) // not known here
-			if len(e.asked) != 4 {
-				t.Errorf("only %v were called", e.asked)
+			if asked := e.counts(); len(asked) != 4 {
+				t.Errorf("only %v were called", asked)
 			}
+			askInBackground(t, g, func() bool { return e.counts()[info] > 1 })
 		})
 	}
 }

@@ -54,7 +54,7 @@ func reloadUnderLoad(t *testing.T, g *gwtest.Gateway, workers int, client *http.
 	const reloads, pause = 10, 20 * time.Millisecond
 	defer client.CloseIdleConnections()
 	var token string
-	for end := time.Now().Add(20 * time.Second); token == ""; { // Caddy makes the certificate in the background
+	for end := time.Now().Add(time.Minute); token == ""; { // Caddy makes the certificate in the background
 		answer, err := g.Try(client, http.MethodGet, gwtest.TokenPath(gwtest.OfficialAccount, gwtest.ClientSecret), "", nil)
 		if token = answer.Token; token == "" && time.Now().After(end) {
 			t.Fatal(answer.Body, err)
