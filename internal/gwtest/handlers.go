@@ -82,13 +82,18 @@ func Serve(t testing.TB, handler http.Handler) string {
 	return server.URL
 }
 
-// RefusingURL returns the base URL of a host that refuses connections.
+// RefusingURL returns the base URL of a host that refuses connections until the test ends:
+// its port is that of a client, so nobody else is given it.
 func RefusingURL(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	server, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return "http://" + listener.Addr().String()
+	client, err := net.Dial("tcp", server.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close(); server.Close() })
+	return "http://" + client.LocalAddr().String()
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -147,15 +148,23 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// FreeAddress returns an address nobody listens on at the moment.
+// given is how many addresses this process has tried to give away.
+var given atomic.Int32
+
+// FreeAddress returns an address that nobody listens on. Until a program does, nobody else
+// is given it by chance: it is below the ports that systems choose, it is not given twice,
+// and other processes of tests begin elsewhere.
 func FreeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := 10000 + os.Getpid()%20*1000 + int(given.Add(1))%1000
+		if listener, err := net.Listen("tcp", fmt.Sprintf(":%d", port)); err == nil {
+			listener.Close()
+			return fmt.Sprintf("127.0.0.1:%d", port)
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Fatal("no address is free")
+	return ""
 }
 
 // WantNoCredential fails the test if a real credential stands in text, of which where
