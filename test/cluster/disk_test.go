@@ -15,12 +15,22 @@ import (
 // not keep root out.
 func (f folder) take() {
 	must(os.Rename(f.Path, f.Path+".taken"))
-	must(os.WriteFile(f.Path, nil, 0o600))
+	f.instead(func() error { return os.WriteFile(f.Path, nil, 0o600) })
 }
 
-func (f folder) putBack() {
-	must(os.Remove(f.Path))
-	must(os.Rename(f.Path+".taken", f.Path))
+func (f folder) putBack() { f.instead(func() error { return os.Rename(f.Path+".taken", f.Path) }) }
+
+// instead puts something in the place of what stands there. A node may store something in
+// between, which makes a folder: it is removed as well.
+func (f folder) instead(put func() error) {
+	var err error
+	for range 1000 {
+		_ = os.RemoveAll(f.Path)
+		if err = put(); err == nil {
+			return
+		}
+	}
+	must(err)
 }
 
 // disk is a folder on a small disk of its own.

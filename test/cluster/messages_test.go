@@ -86,7 +86,7 @@ func TestKilledDuringAttempts(t *testing.T) {
 			c.until("the application has "+text, delivered, func() bool { return len(app.deliveries(text)) == 1 })
 		}
 		push("answered")
-		time.Sleep(11 * time.Second) // WeChat's third attempt ends at 14.5 s
+		time.Sleep(12 * time.Second) // WeChat's third attempt is answered after 15.5 s
 		before := c.claims()
 		push("claimed")
 		c.until("WeChat has had success", delivered, func() bool { return len(answers["answered"]) == 1 })

@@ -153,7 +153,9 @@ func patient() http.RoundTripper {
 func startDelivering(t *testing.T, s storage, n int) (*cluster, *receiver) {
 	t.Helper()
 	app := newReceiver(t)
-	c := start(t, s, n, sandbox.Config{Transport: patient()}, app.client())
+	// A gateway answers after 4.5 s at the latest, and has to store first. A busy machine gets
+	// half a second more for that than WeChat gives.
+	c := start(t, s, n, sandbox.Config{Transport: patient(), PushTimeout: 5500 * time.Millisecond}, app.client())
 	for _, appid := range []string{shop, cafe} {
 		c.must(c.weChat.AddAccount(sandbox.Account{AppID: appid}))
 	}

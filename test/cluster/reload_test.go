@@ -86,7 +86,7 @@ func TestReloadWhileWeChatIsSlow(t *testing.T) {
 			}
 		}
 		c.wantCounts(map[string]int{authorizerToken: 1})
-		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second) // a lock that is left goes stale later
 		defer cancel()
 		lock := "wechat_" + component + "_" + shop
 		if err := c.storage.Lock(ctx, lock); err != nil {
@@ -211,11 +211,11 @@ func number(in *regexp.Regexp, text string) int {
 func (c *cluster) wantUsage(n *node, before usage) {
 	c.Helper()
 	var after usage
-	for began := time.Now(); time.Since(began) < 20*time.Second; time.Sleep(200 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(200 * time.Millisecond) {
 		c.atRest()
 		after = n.usage()
 		if after.goroutines <= before.goroutines && after.files <= before.files &&
-			after.memory <= before.memory*110/100 && after.heap <= before.heap*110/100 {
+			after.memory <= before.memory*125/100 && after.heap <= before.heap*120/100 {
 			c.Logf("node %s: %v before, %v after", n.name, before, after)
 			return
 		}
