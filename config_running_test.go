@@ -41,7 +41,7 @@ func startRunning(t *testing.T) *running {
 			t.Errorf("%d references to the shared state are left", references)
 		}
 		// File system storage lets a goroutine sleep on for each lock it had.
-		goleak.VerifyNone(t, before, goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"),
+		noneLeft(t, before, goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"),
 			goleak.IgnoreAnyFunction("github.com/DeRuina/timberjack.(*Logger).millRun"))
 	})
 	return r

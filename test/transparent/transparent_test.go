@@ -62,7 +62,7 @@ func awaitCertificate(t *testing.T, g *gwtest.Gateway, name, address string) {
 // await waits until there is what the test goes on with.
 func await(t *testing.T, g *gwtest.Gateway, what string, there func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !there(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !there(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s\n%s", what, g.Logs())
 		}
