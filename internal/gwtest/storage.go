@@ -60,8 +60,11 @@ func (g *Gateway) until(what string, happened func() bool) {
 }
 
 // tellsOfAccounts reports whether WeChat tells the gateway of its accounts: not every
-// Options.Upstream does.
+// Options.Upstream does, and without the push the gateway does not know that it should ask.
 func (g *Gateway) tellsOfAccounts() bool {
+	if g.options.Sandbox.Switches.NoAuthorizedPush {
+		return false
+	}
 	switch upstream := g.options.Upstream.(type) {
 	case nil:
 		return len(g.options.API) == 0
