@@ -318,7 +318,7 @@ func (r *Reloadable) Store(ctx context.Context, key string, value []byte) error 
 // Load implements Storage.
 func (r *Reloadable) Load(ctx context.Context, key string) (value []byte, err error) {
 	err = r.do(ctx, func(in *ConfigStorage, _ context.Context) error {
-		value, err = in.storage.Load(ctx, key)
+		value, err = in.load(ctx, key)
 		return err
 	})
 	return value, err

@@ -130,12 +130,12 @@ func (c *cluster) record(of string) (vault.Record, error) {
 // sealKey is the n-th of the seal keys that nodes may be given.
 func sealKey(n byte) []byte { return bytes.Repeat([]byte{n}, vault.KeySize) }
 
-// wantRefreshToken fails the test unless the refresh token that stands in the
-// storage is the one that WeChat takes.
+// wantRefreshToken waits until the refresh token that stands in the storage is the one
+// that WeChat takes. A token is served also while it cannot be stored.
 func (c *cluster) wantRefreshToken(appid string) {
 	c.Helper()
-	record, err := c.record(appid)
-	if err != nil || record.Refresh.Reveal() != c.weChat.ValidToken(sandbox.KindRefresh, appid) {
-		c.Errorf("the refresh token of %s is not stored (generation %d, %v)", appid, record.Generation, err)
-	}
+	c.until("the refresh token of "+appid+" is stored", time.Minute, func() bool {
+		record, err := c.record(appid)
+		return err == nil && record.Refresh.Reveal() == c.weChat.ValidToken(sandbox.KindRefresh, appid)
+	})
 }

@@ -3,10 +3,13 @@
 package cluster_test
 
 import (
+	"errors"
+	"io/fs"
 	"net/http"
 	"testing"
 	"time"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
 )
 
@@ -84,6 +87,22 @@ func TestStorageComesBackEmpty(t *testing.T) {
 	}
 	c.wantRefreshToken(shop)
 	c.wantRefreshToken(cafe)
+}
+
+// The Redis module says of every key that there is none while Redis cannot be reached.
+// The gateway must not believe it.
+func TestRedisThatIsAwayHasForgottenNothing(t *testing.T) {
+	r := newRedis(t)
+	storage := vault.NewReloadable(vault.NewConfigStorage(t.Context(), r))
+	must(storage.Store(t.Context(), "wechat/key", []byte("value")))
+	r.kill()
+	if _, err := storage.Load(t.Context(), "wechat/key"); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without Redis: %v", err)
+	}
+	r.run()
+	if value, err := storage.Load(t.Context(), "wechat/key"); string(value) != "value" {
+		t.Errorf("with it again: %q, %v", value, err)
+	}
 }
 
 // WeChat has answered with a new refresh token, and the storage is gone. The
