@@ -131,10 +131,12 @@ func (a *receiver) wantOnce(text string) {
 	}
 }
 
-// patient carries pushes to gateways that may be starting: it waits until one accepts a
-// connection, as a load balancer does.
-func patient() http.RoundTripper {
-	return &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+// patient carries pushes to gateways that may be ending or starting: it waits until one
+// accepts a connection, as a load balancer does.
+type patient struct{ http.Transport }
+
+func newPatient() *patient {
+	return &patient{http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		for {
 			connection, err := new(net.Dialer).DialContext(ctx, network, address)
 			if err == nil || ctx.Err() != nil {
@@ -145,7 +147,26 @@ func patient() http.RoundTripper {
 			case <-ctx.Done():
 			}
 		}
-	}}
+	}}}
+}
+
+// RoundTrip makes the request again if its connection breaks at once: it has reached a
+// process that was being killed. That is no attempt of WeChat's, which would have too few
+// left.
+func (p *patient) RoundTrip(r *http.Request) (*http.Response, error) {
+	for {
+		began := time.Now()
+		response, err := p.Transport.RoundTrip(r)
+		if err == nil || r.Context().Err() != nil || time.Since(began) > time.Second {
+			return response, err
+		}
+		body, err := r.GetBody()
+		if err != nil {
+			return nil, err
+		}
+		r = r.Clone(r.Context())
+		r.Body = body
+	}
 }
 
 // startDelivering starts n gateways with an application. Pushes reach the first one, or
@@ -155,7 +176,7 @@ func startDelivering(t *testing.T, s storage, n int) (*cluster, *receiver) {
 	app := newReceiver(t)
 	// A gateway answers after 4.5 s at the latest, and has to store first. A busy machine gets
 	// half a second more for that than WeChat gives.
-	c := start(t, s, n, sandbox.Config{Transport: patient(), PushTimeout: 5500 * time.Millisecond}, app.client())
+	c := start(t, s, n, sandbox.Config{Transport: newPatient(), PushTimeout: 5500 * time.Millisecond}, app.client())
 	for _, appid := range []string{shop, cafe} {
 		c.must(c.weChat.AddAccount(sandbox.Account{AppID: appid}))
 	}
