@@ -79,17 +79,24 @@ func (g *Gateway) tellsOfAccounts() bool {
 func (g *Gateway) BreakStorage(t testing.TB) (repair func()) {
 	t.Helper()
 	folder := filepath.Join(g.Storage, "wechat")
+	Instead(t, folder, func() error { return os.WriteFile(folder, nil, 0o600) })
+	return func() {
+		if err := os.Remove(folder); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Instead puts something in the place of what stands at a path, which is lost. The
+// gateway may store something in between, which makes a folder: it is removed as well.
+func Instead(t testing.TB, path string, put func() error) {
+	t.Helper()
 	var err error
-	for range 1000 { // the gateway may be storing something at the same time
-		_ = os.RemoveAll(folder)
-		if err = os.WriteFile(folder, nil, 0o600); err == nil {
-			return func() {
-				if err := os.Remove(folder); err != nil {
-					t.Fatal(err)
-				}
-			}
+	for range 1000 {
+		_ = os.RemoveAll(path)
+		if err = put(); err == nil {
+			return
 		}
 	}
 	t.Fatal(err)
-	return nil
 }

@@ -228,25 +228,12 @@ func storageTroubles(t *testing.T, g *gwtest.Gateway) {
 			t.Fatal(err)
 		}
 	}
-	// instead puts something in the place of the folder. The gateway may store something
-	// in between, which makes a folder again.
-	instead := func(put func() error) {
-		t.Helper()
-		var err error
-		for range 1000 {
-			_ = os.RemoveAll(folder)
-			if err = put(); err == nil {
-				return
-			}
-		}
-		t.Fatal(err)
-	}
 	must(os.Rename(folder, folder+"-away"))
-	instead(func() error { return os.WriteFile(folder, nil, 0o600) })
+	gwtest.Instead(t, folder, func() error { return os.WriteFile(folder, nil, 0o600) })
 	renew(t, g)
 	g.Restart(t, func() {})
 	usual(g)
-	instead(func() error { return os.Rename(folder+"-away", folder) })
+	gwtest.Instead(t, folder, func() error { return os.Rename(folder+"-away", folder) })
 	renew(t, g)
 
 	g.Restart(t, func() {

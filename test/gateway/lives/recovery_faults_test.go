@@ -79,26 +79,12 @@ func replace(t *testing.T, folder string) {
 	if err := os.Rename(folder, folder+".away"); err != nil {
 		t.Fatal(err)
 	}
-	instead(t, folder, func() error { return os.WriteFile(folder, nil, 0o600) })
+	gwtest.Instead(t, folder, func() error { return os.WriteFile(folder, nil, 0o600) })
 }
 
 func restore(t *testing.T, folder string) {
 	t.Helper()
-	instead(t, folder, func() error { return os.Rename(folder+".away", folder) })
-}
-
-// instead puts something in the place of what stands at a path. The gateway may store
-// something in between, which makes a folder: it is removed as well.
-func instead(t *testing.T, path string, put func() error) {
-	t.Helper()
-	var err error
-	for range 1000 {
-		_ = os.RemoveAll(path)
-		if err = put(); err == nil {
-			return
-		}
-	}
-	t.Fatal(err)
+	gwtest.Instead(t, folder, func() error { return os.Rename(folder+".away", folder) })
 }
 
 // saidOnce checks that one line of the log holds all the texts.
