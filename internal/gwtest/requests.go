@@ -59,6 +59,17 @@ func UploadForm(t testing.TB, n int) (contentType, body string) {
 	return form.FormDataContentType(), out.String()
 }
 
+// Authorization is what an SDK keeps of api_query_auth and api_authorizer_token.
+type Authorization struct {
+	AppID     string `json:"authorizer_appid"`
+	Token     string `json:"authorizer_access_token"`
+	Expires   int    `json:"expires_in"`
+	Refresh   string `json:"authorizer_refresh_token"`
+	Functions []struct {
+		Category struct{ ID int } `json:"funcscope_category"`
+	} `json:"func_info"`
+}
+
 // Issue makes a gateway token of a client that nobody has asked for. An empty
 // appid makes it the component's.
 func (g *Gateway) Issue(t testing.TB, client, clientSecret, appid string, expires time.Time) string {

@@ -82,17 +82,6 @@ func errcodeOf(t testing.TB, body string) int {
 	return answer.ErrCode
 }
 
-// authorization is what an SDK keeps of api_query_auth and api_authorizer_token.
-type authorization struct {
-	AppID     string `json:"authorizer_appid"`
-	Token     string `json:"authorizer_access_token"`
-	Expires   int    `json:"expires_in"`
-	Refresh   string `json:"authorizer_refresh_token"`
-	Functions []struct {
-		Category struct{ ID int } `json:"funcscope_category"`
-	} `json:"func_info"`
-}
-
 // A platform's SDK goes its whole way with gateway values: from the code to the
 // tokens to calls for the account, and the tokens anew.
 func TestPlatformFlow(t *testing.T) {
@@ -102,7 +91,7 @@ func TestPlatformFlow(t *testing.T) {
 		t.Fatal(err)
 	}
 	var granted struct {
-		Info authorization `json:"authorization_info"`
+		Info gwtest.Authorization `json:"authorization_info"`
 	}
 	body := p.call("api_query_auth", `,"authorization_code":"`+code+`"`)
 	if err := json.Unmarshal([]byte(body), &granted); err != nil {
@@ -120,7 +109,7 @@ func TestPlatformFlow(t *testing.T) {
 		t.Errorf("a call with the token of api_query_auth: %s", answer.Body)
 	}
 	p.WeChat.ResetCounts()
-	var renewed authorization
+	var renewed gwtest.Authorization
 	body = p.call("api_authorizer_token", named(info.AppID)+`,"authorizer_refresh_token":"`+info.Refresh+`"`)
 	if err := json.Unmarshal([]byte(body), &renewed); err != nil || !strings.HasPrefix(renewed.Token, "gw1.") ||
 		renewed.Expires != 7200 || renewed.Refresh != info.Refresh {

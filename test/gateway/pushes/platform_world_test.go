@@ -102,16 +102,8 @@ func (p *platformSDK) component() string {
 
 // exchanged is the answer to api_query_auth.
 type exchanged struct {
-	ErrCode int `json:"errcode"`
-	Info    struct {
-		AppID     string `json:"authorizer_appid"`
-		Token     string `json:"authorizer_access_token"`
-		Expires   int    `json:"expires_in"`
-		Refresh   string `json:"authorizer_refresh_token"`
-		Functions []struct {
-			Category struct{ ID int } `json:"funcscope_category"`
-		} `json:"func_info"`
-	} `json:"authorization_info"`
+	ErrCode int                  `json:"errcode"`
+	Info    gwtest.Authorization `json:"authorization_info"`
 }
 
 // functions are the permission sets that the account has granted.
