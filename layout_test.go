@@ -31,13 +31,13 @@ var mayImport = []struct{ pkg, arrows string }{
 
 	{"check", "bizmsg gwtoken vault"},
 	{"metrics", "bizmsg vault"},
-	{"problem", "metrics openapi vault"},
+	{"problem", "openapi vault"},
 	{"delivery", "bizmsg metrics vault"},
 
 	{"tokens", "metrics openapi problem vault"},
 
 	{"profile", "openapi tokens vault"}, // learns what kind of account it is from what the engine asks WeChat
-	{"relay", "metrics openapi problem tokens"},
+	{"relay", "openapi problem tokens"},
 	{"gateway", "check gwtoken metrics openapi problem relay tokens"},
 	{"push", "bizmsg delivery metrics tokens"}, // never gateway: it asks whom a push is for
 	{"authorize", "openapi problem tokens"},

@@ -44,6 +44,7 @@ func (g *Gateway) answerQueryAuth(ctx context.Context, e *endpointCall) ([]byte,
 	if !e.client.Rights.Authorizer(granted.Authorizer) {
 		return nil, problem.ErrUnauthorized
 	}
+	e.account = granted.Authorizer
 	answer := granted.Answer
 	if answer == nil {
 		answer = authorizationAnswer(granted)
@@ -62,6 +63,7 @@ func (g *Gateway) answerGatewayCode(ctx context.Context, e *endpointCall, code s
 	if !e.client.Rights.Authorizer(who.Authorizer()) {
 		return nil, problem.ErrUnauthorized
 	}
+	e.account = who.Authorizer()
 	granted, err := g.Tokens.Authorization(ctx, who, e.client.ID)
 	if err != nil {
 		return nil, err

@@ -52,7 +52,7 @@ func BenchmarkIdentify(b *testing.B) {
 		if !ok {
 			b.Fatal(r.URL)
 		}
-		if _, err := g.identify(r, path, policy.Lookup(path)); err != nil {
+		if err := g.identify(r, newCall(r), path, policy.Lookup(path)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -23,7 +23,8 @@ const maxUserBody = 1 << 10
 // request.
 type call struct {
 	// Call is what is sent to WeChat: the subject whose token is attached, the
-	// path and the query. A call that is answered here uses Subject and Path.
+	// path and the query, and what came of it. A call that is answered here uses
+	// Subject, Path and Report.
 	relay.Call
 	// client makes the call. It is nil on user paths, and for an anonymous login
 	// without a credential.
@@ -36,6 +37,13 @@ type call struct {
 	// kind is the level of the path that the client sent. A login may go to
 	// another path at WeChat, but rules name the path that was sent.
 	kind policy.Kind
+
+	// What is shown of the call, see Trace.
+	method  string
+	asked   string // path as the client has sent it; "" as long as it is not known to be plain
+	account string // appid of the account that a parameter names, or that a code is of; "" for none
+	began   time.Time
+	own     bool // the gateway has answered, and has not refused
 }
 
 // identify finds the client and the subject of a call that is relayed, and
@@ -47,8 +55,8 @@ type call struct {
 // before its rights, so that a request without a valid credential gets no
 // information about rights. The level of the token is checked before the rights,
 // so that an SDK with the wrong token gets the errcode that WeChat has for it.
-func (g *Gateway) identify(r *http.Request, path string, route policy.Route) (*call, error) {
-	c := &call{kind: route.Kind, Call: relay.Call{Param: route.Param, Path: path, Query: r.URL.RawQuery}}
+func (g *Gateway) identify(r *http.Request, c *call, path string, route policy.Route) error {
+	c.kind, c.Param, c.Path, c.Query = route.Kind, route.Param, path, r.URL.RawQuery
 	if route.Actions != nil {
 		c.kind = route.KindFor(rewrite.First(c.Query, "action"))
 	}
@@ -56,27 +64,27 @@ func (g *Gateway) identify(r *http.Request, path string, route policy.Route) (*c
 	case r.Method != http.MethodGet && r.Method != http.MethodPost && r.Method != http.MethodHead:
 		// A server answers TRACE with the request that it received. That
 		// request has the real token in its query.
-		return nil, problem.ErrNotAllowed.Because("WeChat uses GET and POST")
+		return problem.ErrNotAllowed.Because("WeChat uses GET and POST")
 	case route.Kind == policy.User:
 		// These paths take the OAuth token of an end user as access_token. It
 		// goes to WeChat unchanged; client secrets and gateway tokens do not
 		// (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/Official_Accounts/official_account_website_authorization.html).
 		if r.ContentLength < 0 || r.ContentLength > maxUserBody {
-			return nil, problem.ErrTooLarge.Because("%s takes no body", path)
+			return problem.ErrTooLarge.Because("%s takes no body", path)
 		}
 		c.Query = rewrite.Without(c.Query, g.Clients.IsCredential)
-		return c, nil
+		return nil
 	}
 	if err := g.caller(r, c); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.fits(c.kind); err != nil {
-		return nil, err
+		return err
 	}
 	if c.Subject.IsComponent() {
 		c.Withhold = withheldFrom(path)
 	}
-	return c, c.permit(r.Method, path)
+	return c.permit(r.Method, path)
 }
 
 // withheldFrom returns the names of the members that a client does not get to see

@@ -12,11 +12,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
-	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
-	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
@@ -58,7 +56,7 @@ var endpoints = map[policy.Endpoint]endpoint{
 // function that answers must use authorizer, or check the account that WeChat
 // returns.
 type endpointCall struct {
-	call
+	*call
 	endpoint policy.Endpoint
 	// form holds the parameters of the query and of the body. Neither is sent to
 	// WeChat: the gateway makes a new body from the parameters that it has
@@ -67,35 +65,37 @@ type endpointCall struct {
 }
 
 // serveEndpoint answers a call that is not relayed.
-func (g *Gateway) serveEndpoint(w http.ResponseWriter, r *http.Request, path string, route policy.Route) {
+func (g *Gateway) serveEndpoint(w http.ResponseWriter, r *http.Request, c *call, path string, route policy.Route) {
 	var answer []byte
-	e, err := g.newEndpointCall(w, r, path, route)
+	e, err := g.newEndpointCall(w, r, c, path, route)
 	if err == nil {
 		g.Identified(r, e.client)
 		answer, err = endpoints[route.Endpoint].answer(g, r.Context(), e)
 	}
-	g.finish(w, r, answer, err)
+	g.finish(w, r, c, answer, err)
 }
 
 // finish answers a call with a complete JSON object, or with err. If WeChat refused
 // the call that the gateway made for it, the client gets WeChat's errcode and errmsg,
 // as if it had made the call itself. A problem has precedence over a refusal that
 // it was joined with: the gateway knows more about the cause.
-func (g *Gateway) finish(w http.ResponseWriter, r *http.Request, answer []byte, err error) {
+func (g *Gateway) finish(w http.ResponseWriter, r *http.Request, c *call, answer []byte, err error) {
 	if err == nil {
-		metrics.AnsweredCalls.Inc()
+		c.own = true
+		c.Report.Wrote(http.StatusOK, len(answer))
 		problem.WriteJSON(w, http.StatusOK, answer)
 		return
 	}
 	var own *problem.Problem
 	var refusal *openapi.Refusal
 	if !errors.As(err, &own) && errors.As(err, &refusal) {
-		metrics.AnsweredCalls.Inc()
+		c.own = true
+		c.Report.Refused(refusal)
 		g.Log.Debug("call refused by WeChat", zap.String("path", r.URL.Path), zap.Error(err))
-		problem.WriteRefusal(w, refusal)
+		c.Report.Wrote(http.StatusOK, problem.WriteRefusal(w, refusal))
 		return
 	}
-	g.refuse(w, r, err)
+	g.refuse(w, r, c, err)
 }
 
 // newEndpointCall finds the client, reads the parameters and checks the client's
@@ -103,11 +103,12 @@ func (g *Gateway) finish(w http.ResponseWriter, r *http.Request, answer []byte, 
 // before the client is known; so its size and its time are limited. A
 // component_appid is optional, but one that is not the client's component is
 // refused, with 40013.
-func (g *Gateway) newEndpointCall(w http.ResponseWriter, r *http.Request, path string, route policy.Route) (*endpointCall, error) {
+func (g *Gateway) newEndpointCall(w http.ResponseWriter, r *http.Request, c *call, path string, route policy.Route) (*endpointCall, error) {
+	c.kind, c.Path = route.Kind, path
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return nil, problem.ErrNotAllowed.Because("WeChat uses GET and POST")
 	}
-	e := &endpointCall{call: call{kind: route.Kind, Call: relay.Call{Path: path}}, endpoint: route.Endpoint}
+	e := &endpointCall{call: c, endpoint: route.Endpoint}
 	known, err := g.authenticate(r, e)
 	if err != nil {
 		return nil, err
@@ -143,7 +144,7 @@ func (e *endpointCall) hasGatewayCode() bool {
 // Either also takes a token of an account.
 func (g *Gateway) authenticate(r *http.Request, e *endpointCall) (known bool, err error) {
 	if e.kind == policy.Either {
-		return true, g.caller(r, &e.call)
+		return true, g.caller(r, e.call)
 	}
 	if e.client, e.shown = g.Clients.authorization(r); e.client != nil {
 		return true, g.actAsComponent(r, e)
@@ -151,7 +152,7 @@ func (g *Gateway) authenticate(r *http.Request, e *endpointCall) (known bool, er
 	if endpoints[e.endpoint].secret != "" {
 		return false, nil
 	}
-	if err := g.caller(r, &e.call); err != nil {
+	if err := g.caller(r, e.call); err != nil {
 		return true, err
 	}
 	return true, e.fits(policy.Component)
@@ -190,6 +191,7 @@ func (e *endpointCall) authorizer(parameter string) (subject.Subject, error) {
 	case !subject.ValidAppID(appid) || !e.client.Rights.Authorizer(appid):
 		return "", problem.ErrUnauthorized
 	}
+	e.account = appid
 	return subject.Of(e.client.Component, appid), nil
 }
 

@@ -79,33 +79,35 @@ func Looped(r *http.Request) bool { return r.Header.Get(openapi.HopHeader) != ""
 // rights of the client. So would a query with a blank in it, which some servers take
 // for the end of the request line's address.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := newCall(r)
+	defer g.ended(c)
 	if Looped(r) {
-		g.refuse(w, r, problem.ErrLoop)
+		g.refuse(w, r, c, problem.ErrLoop)
 		return
 	}
 	path, ok := policy.Clean(r.URL.EscapedPath())
 	if !ok {
-		g.refuse(w, r, problem.ErrNotAllowed.Because("the path is not plain: want segments of letters, digits, _ - . after single slashes"))
+		g.refuse(w, r, c, problem.ErrNotAllowed.Because("the path is not plain: want segments of letters, digits, _ - . after single slashes"))
 		return
 	}
+	c.asked = path
 	if !policy.CleanQuery(r.URL.RawQuery) {
-		g.refuse(w, r, problem.ErrBadRequest.Because("the query has a blank or a control character, which must be escaped: %%20 for a blank"))
+		g.refuse(w, r, c, problem.ErrBadRequest.Because("the query has a blank or a control character, which must be escaped: %%20 for a blank"))
 		return
 	}
 	route := g.Kinds.Lookup(path)
-	var c *call
 	var err error
 	switch {
 	case route.Endpoint != policy.Relayed && route.Endpoint != policy.SharedTicket:
-		g.serveEndpoint(w, r, path, route)
+		g.serveEndpoint(w, r, c, path, route)
 		return
 	case route.Kind == policy.Login:
-		c, err = g.login(w, r, path, route)
+		err = g.login(w, r, c, path, route)
 	default:
-		c, err = g.identify(r, path, route)
+		err = g.identify(r, c, path, route)
 	}
 	if err != nil {
-		g.refuse(w, r, err)
+		g.refuse(w, r, c, err)
 		return
 	}
 	if c.client != nil {
@@ -128,7 +130,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // somebody is trying secrets, or an application was forgotten when its secret
 // was replaced. The line does not have the credential, nor the path, which may
 // contain one. Of IPv6 the line names the /64, because one host has all of it.
-func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
+func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, c *call, err error) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	for _, credential := range []error{problem.ErrClientSecret, problem.ErrBearer, problem.ErrTokenUnknown, problem.ErrAddress} {
 		if errors.Is(err, credential) {
@@ -140,5 +142,7 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 			g.Log.With(zap.String("slug", problem.Of(err).Slug), zap.String("address", shown)).Warn("credential refused", zap.Error(err))
 		}
 	}
-	problem.Refuse(w, r, g.Log, err, problem.Unread(w, r))
+	c.Report.Problem = problem.Of(err)
+	t := Trace{c}
+	c.Report.Wrote(c.Report.Problem.Status, problem.Refuse(w, r, g.Log, err, problem.Unread(w, r), problem.About{Client: t.ClientID(), AppID: t.AppID()}))
 }

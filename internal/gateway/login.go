@@ -11,7 +11,6 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
-	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
@@ -39,38 +38,38 @@ import (
 // right to the path and to the account. The query for WeChat has exactly one appid
 // and one component_appid: if there were two, WeChat could use the one that was not
 // checked. The client's secret is removed.
-func (g *Gateway) login(w http.ResponseWriter, r *http.Request, path string, route policy.Route) (*call, error) {
+func (g *Gateway) login(w http.ResponseWriter, r *http.Request, c *call, path string, route policy.Route) error {
+	c.kind, c.Param, c.Path, c.Query = route.Kind, route.Param, cmp.Or(route.Rewrite, path), r.URL.RawQuery
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		// HEAD would use up the code, and nobody could read the answer.
-		return nil, problem.ErrNotAllowed.Because("WeChat uses GET and POST")
+		return problem.ErrNotAllowed.Because("WeChat uses GET and POST")
 	}
-	c := &call{kind: route.Kind, Call: relay.Call{Param: route.Param, Path: cmp.Or(route.Rewrite, path), Query: r.URL.RawQuery}}
 	if err := g.loginClient(r, c); err != nil {
-		return nil, err
+		return err
 	}
 	if r.ContentLength != 0 {
 		body, err := g.posted(w, r)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if c.Query, err = merged(c.Query, body); err != nil {
-			return nil, err
+			return err
 		}
 		if c.client == nil {
 			if err := g.loginClient(r, c); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
 	component, err := g.permitLogin(r, c, path, route.Anonymous)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	appid := rewrite.First(c.Query, "appid")
-	c.Subject = subject.Of(component, "")
+	c.Subject, c.account = subject.Of(component, ""), appid
 	c.Query = rewrite.Without(c.Query, nil, "secret")
 	c.Query = rewrite.Set(rewrite.Set(c.Query, "appid", appid), "component_appid", component)
-	return c, nil
+	return nil
 }
 
 // loginClient sets the client and the subject of a login if the header or the query

@@ -34,13 +34,14 @@ func (g *Gateway) serveSharedTicket(w http.ResponseWriter, r *http.Request, c *c
 	ticket, err := g.Tokens.SharedTicket(r.Context(), c.Subject, c.client.ID, kind)
 	switch {
 	case err != nil && r.Context().Err() != nil:
-		w.WriteHeader(relay.StatusClientGone) // nobody's failure, so nothing is counted or logged
+		c.Report.Gone, c.Report.Status = true, relay.StatusClientGone
+		w.WriteHeader(relay.StatusClientGone) // nobody's failure, so nothing is logged
 		return true
 	case err != nil:
-		g.finish(w, r, nil, err)
+		g.finish(w, r, c, nil, err)
 		return true
 	}
-	g.finish(w, r, problem.JSON(struct {
+	g.finish(w, r, c, problem.JSON(struct {
 		Errcode int    `json:"errcode"`
 		Errmsg  string `json:"errmsg"`
 		Ticket  string `json:"ticket"`

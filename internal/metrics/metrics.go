@@ -19,7 +19,7 @@ import (
 var (
 	// Calls counts the calls of applications.
 	Calls = counter("calls_total",
-		"Calls of applications, by outcome: relayed, repeated (relayed once more with a renewed token), answered, or the slug of a refusal.", "outcome")
+		"Calls of applications, by outcome: relayed, repeated (relayed once more with a renewed token), answered, client_gone, cut, or the slug of a refusal.", "outcome")
 	// Renewals counts tokens, whoever wanted them.
 	Renewals = counter("renewals_total",
 		"Tokens renewed with WeChat, by kind (component, authorizer) and outcome: ok, or the slug of what callers were told.", "kind", "outcome")
@@ -39,12 +39,6 @@ var (
 		Namespace: "caddy", Subsystem: "wechat", Name: "unstored_records",
 		Help: "Records with new tokens that storage has not taken yet; they are in memory alone.",
 	})
-
-	// The outcomes of calls that are no refusals, looked up once: a call must not
-	// pay for finding its label.
-	RelayedCalls  = Calls.WithLabelValues("relayed")
-	RepeatedCalls = Calls.WithLabelValues("repeated")
-	AnsweredCalls = Calls.WithLabelValues("answered")
 )
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {

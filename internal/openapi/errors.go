@@ -61,7 +61,7 @@ func (r *Refusal) Error() string {
 func newRefusal(endpoint string, v verdict) *Refusal {
 	r := &Refusal{Endpoint: endpoint, Code: v.code, Message: v.message, RID: RID(v.message)}
 	if r.Code == 61004 || r.Code == 40164 {
-		r.IP = findAddr(v.message)
+		r.IP = Addr(v.message)
 	}
 	return r
 }
@@ -78,10 +78,11 @@ func RID(text string) string {
 // rid is narrow, so that nothing else that errmsg echoes can pass for one.
 var rid = regexp.MustCompile(`rid: ([0-9a-f]{1,8}-[0-9a-f]{1,8}-[0-9a-f]{1,8})\b`)
 
-// findAddr returns the first IP address in text: "access clientip is not
+// Addr returns the first IP address in an errmsg, or in the beginning of an answer that
+// has one; the zero Addr if there is none: "access clientip is not
 // registered requestIP: 192.0.2.1" or "invalid ip 192.0.2.1 ipv6
 // ::ffff:192.0.2.1, not in whitelist".
-func findAddr(text string) netip.Addr {
+func Addr(text string) netip.Addr {
 	words := strings.FieldsFunc(text, func(r rune) bool {
 		return !strings.ContainsRune("0123456789abcdefABCDEF.:", r)
 	})

@@ -28,14 +28,14 @@ const (
 
 // Refuse is Write for a caller that may still be sending. Rest is what the caller
 // has not sent yet, nil for nothing; see Unread, CloseAfter and Discard.
-func Refuse(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error, rest io.Reader) {
+func Refuse(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error, rest io.Reader, about About) (length int) {
 	if rest == nil {
-		Write(w, r, log, err)
-		return
+		return Write(w, r, log, err, about)
 	}
 	CloseAfter(w, r)
-	Write(w, r, log, err)
+	length = Write(w, r, log, err, about)
 	Discard(w, r, rest)
+	return length
 }
 
 // Unread returns the body of a request that is answered before its body was read to

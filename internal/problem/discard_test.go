@@ -43,7 +43,7 @@ func refusing(t *testing.T, server *http.Server) (client net.Conn) {
 	l := one{make(chan net.Conn, 1), make(chan struct{})}
 	l.conn <- conn
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		problem.Refuse(w, r, zap.NewNop(), problem.ErrTokenMissing, problem.Unread(w, r))
+		problem.Refuse(w, r, zap.NewNop(), problem.ErrTokenMissing, problem.Unread(w, r), problem.About{})
 	})
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() {

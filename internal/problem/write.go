@@ -11,35 +11,44 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 )
 
+// About says whose call is answered, for the log.
+type About struct {
+	Client string // its name, or none
+	AppID  string // of the account, else of the component; "" if that is not known
+}
+
 // Write answers a call of an application with the problem of err, see Of, and
-// counts it in the metrics. The caller must not have written anything of an
-// answer yet. The whole error, with its cause, is written to the log only: as a
+// returns how many bytes the body of the answer has. The caller must not have
+// written anything of an answer yet. The whole error, with its cause, is written to the log only: as a
 // warning if the status is 500 or more, else for debugging. The log has the
 // path of the request but not its query, which may contain a token.
-func Write(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error) {
+func Write(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error, about About) (length int) {
 	problem := Of(err)
-	metrics.Calls.WithLabelValues(problem.Slug).Inc()
 	level := zapcore.DebugLevel
 	if problem.Status >= http.StatusInternalServerError {
 		level = zapcore.WarnLevel
 	}
 	message := "call refused: " + problem.Slug
 	if entry := log.Check(level, message); entry != nil {
-		entry.Write(zap.String("path", r.URL.Path), zap.String("slug", problem.Slug), zap.Error(err))
+		entry.Write(zap.String("path", r.URL.Path), zap.String("slug", problem.Slug), zap.String("client", about.Client), zap.String("appid", about.AppID), zap.Error(err))
 	}
 	w.Header().Set(openapi.GatewayHeader, problem.Slug)
-	WriteJSON(w, problem.Status, JSON(wechatError{problem.Errcode, problem.Text + " (gateway)"}))
+	body := JSON(wechatError{problem.Errcode, problem.Text + " (gateway)"})
+	WriteJSON(w, problem.Status, body)
+	return len(body)
 }
 
 // WriteRefusal answers a call of an application with an error of WeChat,
 // errcode and errmsg, as if WeChat had answered the call itself. It is for
-// calls that the gateway makes at WeChat in the place of the application.
-func WriteRefusal(w http.ResponseWriter, refusal *openapi.Refusal) {
-	WriteJSON(w, http.StatusOK, JSON(wechatError{refusal.Code, refusal.Message}))
+// calls that the gateway makes at WeChat in the place of the application. It returns
+// how many bytes the body has.
+func WriteRefusal(w http.ResponseWriter, refusal *openapi.Refusal) (length int) {
+	body := JSON(wechatError{refusal.Code, refusal.Message})
+	WriteJSON(w, http.StatusOK, body)
+	return len(body)
 }
 
 // wechatError is WeChat's answer to a call that it rejects.

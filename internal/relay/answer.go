@@ -18,10 +18,11 @@ const peekSize = 1 << 10
 // none. It reads the first bytes of answers that are small, or whose size is not
 // known, and waits for them until the errcode is known or cannot come any more; of
 // others it reads nothing, so that downloads stream. What an answer says that it is
-// does not matter: WeChat sends refusals as text, as pictures and as files. The body
+// does not matter: WeChat sends refusals as text, as pictures and as files, and what
+// stands before WeChat may send one with another status than 200. The body
 // of the response becomes p, which begins with what was read.
 func (p *peekedBody) peekErrcode(response *http.Response) (code int) {
-	if response.StatusCode != http.StatusOK || response.Body == nil || p.size > peekSize {
+	if response.Body == nil || p.size > peekSize {
 		return 0
 	}
 	p.ReadCloser, p.bytes = response.Body, peeks.Get().(*[peekSize]byte)
@@ -48,6 +49,14 @@ type peekedBody struct {
 }
 
 var peeks = sync.Pool{New: func() any { return new([peekSize]byte) }}
+
+// begun returns what was read of the answer, until it is read again.
+func (p *peekedBody) begun() []byte {
+	if p.bytes == nil {
+		return nil
+	}
+	return p.bytes[:p.end]
+}
 
 func (p *peekedBody) Read(b []byte) (n int, err error) {
 	if p.begin < p.end {

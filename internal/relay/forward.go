@@ -3,13 +3,13 @@
 package relay
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net/http"
 	"os"
 	"sync"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 )
 
@@ -25,6 +25,7 @@ import (
 func (l *Relay) Forward(w http.ResponseWriter, r *http.Request, call *Call) {
 	call.timed.limitTime(w, r)
 	defer call.stop()
+	defer call.Report.end()
 	if r.ContentLength != 0 && !l.bodies.Begin(call.Client) {
 		panic(http.ErrAbortHandler)
 	}
@@ -41,14 +42,16 @@ func (l *Relay) Forward(w http.ResponseWriter, r *http.Request, call *Call) {
 		return
 	}
 	defer response.Body.Close()
-	metrics.RelayedCalls.Inc()
 	responseHeader(w.Header(), response.Header)
 	early := call.body.rest(r) != nil
 	if early {
 		problem.CloseAfter(w, r)
 	}
+	call.Report.Status = response.StatusCode
 	w.WriteHeader(response.StatusCode)
-	if err := stream(w, response); err != nil {
+	call.Report.Bytes, err = stream(w, response)
+	call.Report.end()
+	if err != nil {
 		// Without a flush the client has received nothing, and many make a GET again
 		// by themselves: a code in its query would then be spent twice.
 		flush(w)
@@ -80,18 +83,30 @@ const StatusClientGone = 499
 
 // fail answers with the problem that err is. A caller that has gone, or that has ended
 // its body too early, gets no answer and is no failure of WeChat's, so nothing is
-// counted or logged.
+// logged.
 func (l *Relay) fail(w http.ResponseWriter, r *http.Request, call *Call, err error) {
 	call.stop()
 	cause := call.body.failure()
+	call.Report.end()
 	if r.Context().Err() != nil || brokenOff(r, cause) {
+		call.Report.Gone, call.Report.Status = true, StatusClientGone
 		w.WriteHeader(StatusClientGone)
 		return
 	}
 	if cause != nil {
 		err = problem.OfBody(cause)
 	}
-	problem.Refuse(w, r, l.Log, err, call.body.rest(r))
+	call.Report.Problem = problem.Of(err)
+	call.Report.Wrote(call.Report.Problem.Status, problem.Refuse(w, r, l.Log, err, call.body.rest(r), call.about()))
+}
+
+// about says whose call it is. An end user's has no client.
+func (c *Call) about() problem.About {
+	about := problem.About{Client: cmp.Or(c.Client, "none"), AppID: c.Subject.Authorizer()}
+	if about.AppID == "" {
+		about.AppID = c.Subject.Component()
+	}
+	return about
 }
 
 // brokenOff reports whether the error of a body says that the caller has sent less
@@ -106,8 +121,8 @@ func brokenOff(r *http.Request, err error) bool {
 // stream passes the body of an answer on, each piece as soon as it has arrived.
 // If the whole body fits into the buffer, the header is sent together with its
 // first piece, which saves a packet. Where it ends early, or the caller has gone,
-// there is an error.
-func stream(w http.ResponseWriter, response *http.Response) error {
+// there is an error. It returns how many bytes were written.
+func stream(w http.ResponseWriter, response *http.Response) (written int64, err error) {
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
 	if response.ContentLength < 0 || response.ContentLength > int64(len(*buffer)) {
@@ -116,18 +131,19 @@ func stream(w http.ResponseWriter, response *http.Response) error {
 	for left := response.ContentLength; ; {
 		n, err := response.Body.Read(*buffer)
 		if n > 0 {
-			if _, err := w.Write((*buffer)[:n]); err != nil {
-				return err
+			passed, err := w.Write((*buffer)[:n])
+			if written += int64(passed); err != nil {
+				return written, err
 			}
 			if left -= int64(n); left != 0 {
 				flush(w)
 			}
 		}
 		if err == io.EOF {
-			return nil
+			return written, nil
 		}
 		if err != nil {
-			return err
+			return written, err
 		}
 	}
 }

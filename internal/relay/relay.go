@@ -19,7 +19,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/rewrite"
@@ -81,6 +80,9 @@ type Call struct {
 	// withheld from an answer that is JSON; nil for none.
 	Withhold []string
 
+	// Report is what came of the call.
+	Report Report
+
 	timed  timedBody
 	body   body
 	answer peekedBody // the last
@@ -103,7 +105,11 @@ func (e DialError) Unwrap() error { return e.Err }
 // answer 40001 by sending an empty file, or half of it.
 func (l *Relay) roundTrip(r *http.Request, call *Call) (*http.Response, error) {
 	if call.Subject == "" {
-		return l.send(r, call, call.Query)
+		response, err := l.send(r, call, call.Query)
+		if err == nil {
+			call.peek(response)
+		}
+		return response, err
 	}
 	token, err := l.Tokens.Current(r.Context(), call.Subject, call.Client)
 	if err != nil {
@@ -114,6 +120,7 @@ func (l *Relay) roundTrip(r *http.Request, call *Call) (*http.Response, error) {
 		return response, err
 	}
 	response.Body.Close()
+	call.Report.end()
 	newer, err := l.Tokens.Replace(r.Context(), call.Subject, *rejection)
 	switch {
 	case err != nil:
@@ -121,7 +128,7 @@ func (l *Relay) roundTrip(r *http.Request, call *Call) (*http.Response, error) {
 	case !call.body.repeatable():
 		return nil, problem.ErrNotKept // the client's own repetition meets the new token
 	}
-	metrics.RepeatedCalls.Inc()
+	call.Report.again()
 	response, rejection, err = l.sendAndJudge(r, call, newer)
 	if err != nil || rejection == nil {
 		return response, err
@@ -137,19 +144,27 @@ func (l *Relay) sendAndJudge(r *http.Request, call *Call, token *tokens.Token) (
 	if err != nil {
 		return nil, nil, err
 	}
-	code := call.answer.peekErrcode(response)
+	code := call.peek(response)
 	by := tokens.Caller{Client: call.Client, Path: call.Path}
 	switch {
+	case response.StatusCode != http.StatusOK: // WeChat answers 200, whatever it has to say of a token
 	case openapi.RejectsToken(code):
-		rid := openapi.RID(string(call.answer.bytes[:call.answer.end]))
-		return response, &tokens.Rejection{Caller: by, Token: token, Errcode: code, RID: rid, Arrived: time.Now()}, nil
+		return response, &tokens.Rejection{Caller: by, Token: token, Errcode: code, RID: call.Report.RID, Arrived: time.Now()}, nil
 	case code == 61003:
 		l.Tokens.Recheck(call.Subject, token)
-	case code != -1 && response.StatusCode == http.StatusOK:
+	case code != -1:
 		l.Tokens.Accepted(call.Subject, token, by)
 	}
 	call.body.release()
 	return response, nil, nil
+}
+
+// peek reads what an answer says of itself into the report of the call, and returns
+// its errcode, see peekErrcode.
+func (c *Call) peek(response *http.Response) (errcode int) {
+	errcode = c.answer.peekErrcode(response)
+	c.Report.answered(response.StatusCode, errcode, c.answer.begun())
+	return errcode
 }
 
 // sendWithToken attaches token and removes it wherever the answer, or the error in
@@ -201,6 +216,7 @@ func (l *Relay) send(r *http.Request, call *Call, query string) (*http.Response,
 	if zipped {
 		header["Accept-Encoding"] = acceptGzip
 	}
+	call.Report.begin()
 	for _, host := range l.Hosts {
 		var out struct { // at once, for one allocation
 			http.Request

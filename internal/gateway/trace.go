@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
+	"github.com/caddy-wechat/caddy-wechat/internal/policy"
+	"github.com/caddy-wechat/caddy-wechat/internal/relay"
+)
+
+// Trace shows what is known of a call, for counters, logs and placeholders: facts, of
+// which none is secret. It may be asked at any time, also after the call, by the
+// goroutine of the request. It is as small as a pointer, so that it becomes an
+// interface value without an allocation.
+type Trace struct{ call *call }
+
+// ClientID returns the name of the client, [NoClient] if none was found.
+func (t Trace) ClientID() string {
+	if t.call.client == nil {
+		return NoClient
+	}
+	return t.call.client.ID
+}
+
+// NoClient stands for the client of a call that has none. No client has this name.
+const NoClient = "none"
+
+// AppID returns the account that the call is about, or the component if it is about no
+// account; "" if the call was refused before that was known.
+func (t Trace) AppID() string {
+	if appid := t.call.account; appid != "" {
+		return appid
+	}
+	if appid := t.call.Subject.Authorizer(); appid != "" {
+		return appid
+	}
+	return t.call.Subject.Component()
+}
+
+// Component returns the component_appid, "" as for AppID.
+func (t Trace) Component() string { return t.call.Subject.Component() }
+
+// Method returns the method of the request.
+func (t Trace) Method() string { return t.call.method }
+
+// Path returns the path as the client has sent it; "" if it was refused as not plain,
+// because it may hold anything.
+func (t Trace) Path() string { return t.call.asked }
+
+// Kind returns whose real token the call takes: component, authorizer, user (of an end
+// user, which the client has itself) or none.
+func (t Trace) Kind() string {
+	switch {
+	case t.call.kind == policy.User:
+		return "user"
+	case t.call.kind == policy.None, t.call.Subject == "":
+		return "none"
+	case t.call.Subject.IsComponent():
+		return "component"
+	}
+	return "authorizer"
+}
+
+// Outcome returns what came of the call, in one word: relayed, repeated (relayed with a
+// renewed token), answered (by the gateway), client_gone (it did not wait), cut (the
+// connection was broken off), or the slug of a refusal.
+func (t Trace) Outcome() string {
+	switch report := &t.call.Report; {
+	case report.Problem != nil:
+		return report.Problem.Slug
+	case report.Gone:
+		return "client_gone"
+	case report.Status == 0:
+		return "cut"
+	case t.call.own:
+		return "answered"
+	case report.Repeated:
+		return "repeated"
+	}
+	return "relayed"
+}
+
+// Errcode returns the errcode that the caller gets: WeChat's, or that of a refusal; 0
+// for none.
+func (t Trace) Errcode() int {
+	if problem := t.call.Report.Problem; problem != nil {
+		return problem.Errcode
+	}
+	return t.call.Report.Errcode
+}
+
+// Own reports whether the gateway has answered, and not WeChat.
+func (t Trace) Own() bool { return t.call.own || t.call.Report.Problem != nil }
+
+// Report returns what came of the call at WeChat. It must not be changed.
+func (t Trace) Report() *relay.Report { return &t.call.Report }
+
+// ended is the end of every call, also of one that panics: all that counts calls does
+// so here.
+func (g *Gateway) ended(c *call) {
+	metrics.Calls.WithLabelValues(Trace{c}.Outcome()).Inc()
+}
+
+// newCall returns the call of a request, of which nothing is known yet.
+func newCall(r *http.Request) *call { return &call{method: r.Method, began: time.Now()} }
