@@ -48,7 +48,7 @@ var mayImport = []struct{ pkg, arrows string }{
 	{"command", "openapi operate sandbox caddy"},
 
 	{"sandbox", ""}, // a fake that borrowed our code would agree with our mistakes
-	{"wechat", "authorize bizmsg check command delivery gateway gwtoken logging metrics openapi operate profile publishtest push relay tokens vault caddy"},
+	{"wechat", "authorize bizmsg check command delivery gateway gwtoken logging metrics openapi operate problem profile publishtest push relay tokens vault caddy"},
 	{"cmd/caddy", "wechat caddy"},
 
 	// For tests alone: nothing else imports these.
@@ -148,7 +148,7 @@ func TestPackagesImportWhatTheLayoutAllows(t *testing.T) {
 // The root is Caddy's face, and not the room where new things land because there
 // is no other.
 func TestRootStaysSmall(t *testing.T) {
-	const maxFiles, maxLines = 17, 3300
+	const maxFiles, maxLines = 20, 3500
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
@@ -164,6 +164,6 @@ func TestRootStaysSmall(t *testing.T) {
 	}
 	if len(files) > maxFiles || lines > maxLines {
 		t.Errorf("the root package has %d files and %d lines, at most %d and %d: move what knows no Caddy below internal/. "+
-			"A new Caddy module may raise the limits, to 20 and 3,500 in the end", len(files), lines, maxFiles, maxLines)
+			"These limits are the end", len(files), lines, maxFiles, maxLines)
 	}
 }

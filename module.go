@@ -12,6 +12,7 @@
 //
 //	module.go      the app: Provision, Start, Stop, Cleanup; how its parts are connected
 //	state.go       what survives a reload         drain.go   no request is lost at a reload
+//	calls.go       what is shown of calls
 //	tokens.go      the token engine's memory, storage, seal keys and client for WeChat
 //	handlers.go    the HTTP handlers for WeChat's pushes, admins' browsers, applications
 //	config.go      components     clients.go   clients     deliver.go   deliveries
@@ -40,6 +41,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/logging"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/publishtest"
 	"github.com/caddy-wechat/caddy-wechat/internal/push"
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
@@ -178,6 +180,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.settings = &settings{
 		cacheSize: a.CacheSize, replayMemory: a.ReplayMemory, rings: rings, storage: vault.NewConfigStorage(ctx, ctx.Storage()),
 		tokens: a.newTokenSettings(upstream.Standard(transport), events.emit), deliveries: a.deliveries(),
+		clients: slices.Collect(maps.Keys(a.Clients)),
 	}
 	a.drain = newDrain(func() { a.state.retire(a.settings) })
 	if err := a.drain.subscribe(ctx); err != nil {
@@ -229,6 +232,7 @@ func (a *App) publishTest(ctx context.Context, m delivery.Item) (reply []byte, o
 // provisioned.
 func (a *App) newGateway(calls *relay.Relay) *gateway.Gateway {
 	clients := a.applications.clients
+	clients.Measure()
 	calls.Tokens, calls.Memory, calls.Hosts = a.state.keeper, a.state.bodies, a.hosts
 	calls.IsCredential, calls.HasCredential = clients.IsCredential, clients.Contains
 	components := make(map[string]struct{})
@@ -238,6 +242,7 @@ func (a *App) newGateway(calls *relay.Relay) *gateway.Gateway {
 	return &gateway.Gateway{
 		Clients: clients, Components: components, Kinds: a.pathKinds,
 		Tokens: a.state.keeper, Relay: calls, Log: calls.Log, Identified: identified, Address: clientAddress,
+		Strangers: metrics.NewMeter(metrics.NoClient, problem.Slugs()),
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/profile"
 	"github.com/caddy-wechat/caddy-wechat/internal/publishtest"
 	"github.com/caddy-wechat/caddy-wechat/internal/push"
@@ -39,6 +40,7 @@ type settings struct {
 	replayMemory int64 // bytes
 	storage      *vault.ConfigStorage
 	rings        map[string]*vault.Keyring // component_appid → seal keys
+	clients      []string                  // their names
 }
 
 // keepIn makes records the vault of these settings, and lets profiles be told what the
@@ -118,6 +120,7 @@ func newState(first *settings) (*state, error) {
 		_, err := s.keeper.AuthorizerInfo(ctx, who, tokens.Itself+who.Authorizer())
 		return err
 	})
+	metrics.BuildInfo(version())
 	first.keepIn(s.vault, s.profiles)
 	s.settings.Store(first)
 	s.courier = delivery.NewCourier(func() delivery.Settings { return s.settings.Load().deliveries })
@@ -177,6 +180,7 @@ func (s *state) remove(in *settings) (last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.started = slices.DeleteFunc(s.started, func(other *settings) bool { return other == in })
+	s.forgetClients(in.clients)
 	if len(s.started) > 0 {
 		s.apply()
 		return false
@@ -188,6 +192,16 @@ func (s *state) remove(in *settings) (last bool) {
 	s.stopRun = nil
 	s.courier.Serve(nil)
 	return true
+}
+
+// forgetClients removes what metrics show of clients that no App that is started has.
+// The caller holds mu.
+func (s *state) forgetClients(names []string) {
+	for _, name := range names {
+		if !slices.ContainsFunc(s.started, func(other *settings) bool { return slices.Contains(other.clients, name) }) {
+			metrics.ForgetClient(name)
+		}
+	}
 }
 
 // apply makes the newest settings the current ones. The caller holds mu, and

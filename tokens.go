@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/profile"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
@@ -204,7 +205,8 @@ func newAPITransport() *http.Transport {
 // newAPIClient returns the client for WeChat's component API, which calls the
 // hosts in this order.
 func newAPIClient(transport http.RoundTripper, hosts []*url.URL) *openapi.Client {
-	client := &openapi.Client{Transport: transport}
+	own := metrics.NewMeter(metrics.NoClient, problem.Slugs())
+	client := &openapi.Client{Transport: transport, Observe: own.Answer}
 	for _, host := range hosts {
 		client.Hosts = append(client.Hosts, host.String())
 	}

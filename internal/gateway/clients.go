@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
@@ -52,6 +53,8 @@ type Client struct {
 	// From are the addresses from which the client may call; none means all. They
 	// are as check.ParseFrom makes them.
 	From []netip.Prefix
+
+	meter *metrics.Meter // counts the client's calls; nil before Measure
 
 	// signers has one element for each pair of a client secret and an app
 	// secret. A token that was signed with the previous app secret stays valid.
@@ -115,7 +118,7 @@ func NewClient(id, component string, rights policy.Rights, secrets, appSecrets [
 }
 
 // Clients finds the client of a call by its secret or by its gateway token. Add
-// must not run at the same time as any other method. After the last Add it is
+// and Measure must not run at the same time as any other method. After them it is
 // safe for concurrent use.
 type Clients struct {
 	// all is in the order of Add, so that a search always finds the same client.
@@ -159,6 +162,15 @@ func (c *Clients) Add(client *Client) error {
 	}
 	c.all = append(c.all, client)
 	return nil
+}
+
+// Measure has the calls of all clients counted. It is called after the last Add and
+// before the first call. A second time it changes nothing, because two meters of a client
+// count together.
+func (c *Clients) Measure() {
+	for _, client := range c.all {
+		client.meter = metrics.NewMeter(client.ID, problem.Slugs())
+	}
 }
 
 // admits returns ErrAddress if the client may not call from an address. A secret

@@ -21,6 +21,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
@@ -47,6 +48,9 @@ type Gateway struct {
 	// Log receives the causes of refusals, which callers do not see. Anybody
 	// can cause one, so it must be a logger of logging.Throttle.
 	Log *zap.Logger
+
+	// Strangers counts the calls without a client.
+	Strangers *metrics.Meter
 
 	bodies relay.Bodies // of calls that are answered here, by address
 

@@ -17,16 +17,13 @@ import (
 // interface value without an allocation.
 type Trace struct{ call *call }
 
-// ClientID returns the name of the client, [NoClient] if none was found.
+// ClientID returns the name of the client, [metrics.NoClient] if none was found.
 func (t Trace) ClientID() string {
 	if t.call.client == nil {
-		return NoClient
+		return metrics.NoClient
 	}
 	return t.call.client.ID
 }
-
-// NoClient stands for the client of a call that has none. No client has this name.
-const NoClient = "none"
 
 // AppID returns the account that the call is about, or the component if it is about no
 // account; "" if the call was refused before that was known.
@@ -101,7 +98,23 @@ func (t Trace) Report() *relay.Report { return &t.call.Report }
 // ended is the end of every call, also of one that panics: all that counts calls does
 // so here.
 func (g *Gateway) ended(c *call) {
-	metrics.Calls.WithLabelValues(Trace{c}.Outcome()).Inc()
+	meter, report := g.Strangers, &c.Report
+	if c.client != nil {
+		meter = c.client.meter
+	}
+	meter.Call(Trace{c}.Outcome(), time.Since(c.began))
+	if report.Upstream > 0 {
+		metrics.Upstream(report.Upstream)
+	}
+	if c.own {
+		return // what WeChat has said to the gateway itself is counted where it is read
+	}
+	if report.First != 0 {
+		meter.Answer(report.First, http.StatusOK)
+	}
+	if report.WeChat != 0 {
+		meter.Answer(report.Errcode, report.WeChat)
+	}
 }
 
 // newCall returns the call of a request, of which nothing is known yet.

@@ -17,9 +17,6 @@ import (
 
 // The labels of each metric, in their order, are the last arguments here.
 var (
-	// Calls counts the calls of applications.
-	Calls = counter("calls_total",
-		"Calls of applications, by outcome: relayed, repeated (relayed once more with a renewed token), answered, client_gone, cut, or the slug of a refusal.", "outcome")
 	// Renewals counts tokens, whoever wanted them.
 	Renewals = counter("renewals_total",
 		"Tokens renewed with WeChat, by kind (component, authorizer) and outcome: ok, or the slug of what callers were told.", "kind", "outcome")
@@ -45,11 +42,38 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caddy", Subsystem: "wechat", Name: name, Help: help}, labels)
 }
 
-// Register adds the metrics to the registry of one configuration. It may be
-// called with the same registry again.
+// renewalOutcomes are what an attempt to renew can end with: ok, or the slug of a problem.
+var renewalOutcomes = [...]string{
+	"ok", "no_ticket", "component_token", "refused", "not_authorized", "needs_authorization", "rationed", "storage", "timeout", "unreachable",
+}
+
+// showKnown shows what was not counted yet as 0: an alarm on the first failure needs the
+// value before it.
+func showKnown() {
+	for _, outcome := range renewalOutcomes {
+		Renewals.WithLabelValues("component", outcome)
+		Renewals.WithLabelValues("authorizer", outcome)
+	}
+	for _, infoType := range []string{bizmsg.InfoTicket, bizmsg.InfoAuthorized, bizmsg.InfoUpdateAuthorized, bizmsg.InfoUnauthorized, "other"} {
+		Pushes.WithLabelValues(infoType, "acknowledged")
+	}
+	for _, outcome := range []string{"acknowledged", "hung_up", "misdirected"} {
+		Pushes.WithLabelValues("message", outcome)
+	}
+	for _, outcome := range []string{"refused", "failed"} {
+		Pushes.WithLabelValues("any", outcome)
+	}
+	for _, operation := range append(operations(), "open") {
+		StorageFailures.WithLabelValues(operation)
+	}
+}
+
+// Register adds the metrics to the registry of one configuration, with all values of
+// their labels that are known. It may be called with the same registry again.
 func Register(registry prometheus.Registerer) error {
+	showKnown()
 	for _, collector := range []prometheus.Collector{
-		Calls, Renewals, Pushes, StorageFailures, ticketReceived, UnstoredRecords, deliveries, queues,
+		calls, answers, callDuration, upstreamDuration, buildInfo, Renewals, Pushes, StorageFailures, ticketReceived, UnstoredRecords, deliveries, queues,
 	} {
 		var known prometheus.AlreadyRegisteredError
 		if err := registry.Register(collector); err != nil && !errors.As(err, &known) {

@@ -23,11 +23,14 @@ type Storage struct {
 	said map[string]*rate.Sometimes // operation → when it is said that it fails
 }
 
+// operations are the names of what a storage does, in logs and metrics.
+func operations() []string { return []string{"lock", "unlock", "store", "load", "delete", "list"} }
+
 // NewStorage returns a storage that counts what fails in another one. It calls log
 // whenever it has something to say; the function must be safe for concurrent use.
 func NewStorage(storage vault.Storage, log func() *zap.Logger) Storage {
 	s := Storage{storage, log, make(map[string]*rate.Sometimes)}
-	for _, operation := range []string{"lock", "unlock", "store", "load", "delete", "list"} {
+	for _, operation := range operations() {
 		s.said[operation] = &rate.Sometimes{Interval: 10 * time.Minute}
 	}
 	return s

@@ -58,6 +58,10 @@ type Client struct {
 
 	// Timeout bounds one call with all its hosts; 0 means 10 s.
 	Timeout time.Duration
+
+	// Observe is called with the errcode, 0 for none, and the HTTP status of each
+	// answer; nil for nobody. It must be safe for concurrent use.
+	Observe func(errcode, status int)
 }
 
 // GatewayHeader marks every refusal of the gateway's own. In an answer that
@@ -99,12 +103,14 @@ func (c *Client) call(ctx context.Context, endpoint string, token secret.Secret,
 	case err != nil:
 		return nil, &Outage{Endpoint: endpoint, Status: status, Err: silence(err, token, body)}
 	case status != http.StatusOK: // WeChat answers 200 to errors as well
+		c.observe(0, status)
 		return nil, &Outage{Endpoint: endpoint, Status: status, Err: errStatus}
 	}
 	verdict, err := judge(data)
 	if err != nil {
 		return nil, &Outage{Endpoint: endpoint, Status: status, Err: err}
 	}
+	c.observe(verdict.code, status)
 	if verdict.code != 0 {
 		refusal := newRefusal(endpoint, verdict)
 		if repeats(verdict.message, token, body) {
@@ -235,6 +241,12 @@ func repeats(text string, token secret.Secret, body Params) bool {
 		}
 	}
 	return slices.ContainsFunc(sent, func(value string) bool { return rewrite.TokenOf(value).In(text) })
+}
+
+func (c *Client) observe(errcode, status int) {
+	if c.Observe != nil {
+		c.Observe(errcode, status)
+	}
 }
 
 func (c *Client) transport() http.RoundTripper {

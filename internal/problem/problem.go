@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
@@ -87,6 +88,21 @@ var (
 	ErrBadRequest     = &Problem{http.StatusOK, 47001, "bad_request", "data format error"}
 	ErrTooLarge       = &Problem{http.StatusRequestEntityTooLarge, 47001, "too_large", "request body too large"}
 )
+
+// Slugs returns the slugs of all problems, each once.
+func Slugs() (slugs []string) {
+	for _, p := range []*Problem{
+		ErrTokenExpired, ErrTokenUnknown, ErrTokenMissing, ErrAppIDMissing, ErrComponent, ErrClientSecret, ErrBearer, ErrAddress,
+		ErrNotAllowed, ErrUnauthorized, ErrWantComponent, ErrWantAuthorizer, ErrCodeUnknown, ErrCodeExpired, ErrNeedsAdmin, ErrForeignRefresh,
+		ErrNoTicket, ErrNoComponent, ErrUnreachable, ErrTimeout, ErrLoop, ErrStorage, ErrRefused, ErrPathRejects, ErrRejected,
+		ErrNotKept, ErrRationed, ErrBadRequest, ErrTooLarge,
+	} {
+		if !slices.Contains(slugs, p.Slug) {
+			slugs = append(slugs, p.Slug)
+		}
+	}
+	return slugs
+}
 
 // Of returns the problem with which err is answered. err must not be nil. If
 // err wraps a problem, it is that one. Of any other error only the kind is

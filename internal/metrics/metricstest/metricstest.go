@@ -13,21 +13,33 @@ import (
 )
 
 // Value returns the value of a counter or gauge with these label values, in the order
-// of their names; 0 for one that was never counted.
-func Value(t testing.TB, name string, labels ...string) float64 {
+// of their names, or how many values a histogram has; 0 for one that was never counted.
+func Value(t testing.TB, name string, labels ...string) (value float64) {
 	t.Helper()
-	value, _ := find(t, name, labels)
+	each(t, name, func(of []string, v float64) {
+		if slices.Equal(of, labels) {
+			value = v
+		}
+	})
 	return value
 }
 
-// Exists reports whether a counter or gauge with these label values is shown.
-func Exists(t testing.TB, name string, labels ...string) bool {
+// Exists reports whether a metric with these label values is shown.
+func Exists(t testing.TB, name string, labels ...string) (found bool) {
 	t.Helper()
-	_, found := find(t, name, labels)
+	each(t, name, func(of []string, _ float64) { found = found || slices.Equal(of, labels) })
 	return found
 }
 
-func find(t testing.TB, name string, labels []string) (value float64, found bool) {
+// Sum returns the sum of the values of a metric, see Value, over all its labels.
+func Sum(t testing.TB, name string) (sum float64) {
+	t.Helper()
+	each(t, name, func(_ []string, v float64) { sum += v })
+	return sum
+}
+
+// each visits a metric with all its labels.
+func each(t testing.TB, name string, visit func(labels []string, value float64)) {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	if err := metrics.Register(registry); err != nil {
@@ -38,15 +50,15 @@ func find(t testing.TB, name string, labels []string) (value float64, found bool
 		t.Fatal(err)
 	}
 	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
 		for _, metric := range family.GetMetric() {
-			var values []string
+			var labels []string
 			for _, label := range metric.GetLabel() {
-				values = append(values, label.GetValue())
+				labels = append(labels, label.GetValue())
 			}
-			if family.GetName() == name && slices.Equal(values, labels) {
-				return metric.GetCounter().GetValue() + metric.GetGauge().GetValue(), true
-			}
+			visit(labels, metric.GetCounter().GetValue()+metric.GetGauge().GetValue()+float64(metric.GetHistogram().GetSampleCount()))
 		}
 	}
-	return 0, false
 }
