@@ -73,7 +73,8 @@ func (in *settings) publishTest() publishtest.Settings {
 // It is safe for concurrent use.
 type state struct {
 	storage  *vault.Reloadable // that of the current settings
-	vault    *vault.Vault      // over storage; one for the process, because it hands locks on within it
+	metered  metrics.Storage   // over storage: knows how it has answered
+	vault    *vault.Vault      // over metered; one for the process, because it hands locks on within it
 	keeper   *tokens.Keeper
 	memory   *memory[*tokens.Token]  // the keeper's, for resize
 	known    *memory[*profile.Known] // that of profiles
@@ -113,7 +114,7 @@ func newState(first *settings) (*state, error) {
 		storage: vault.NewReloadable(first.storage), memory: memory, known: known, seen: new(delivery.Seen),
 		limits: authorize.NewLimits(), bodies: relay.NewMemory(first.replayMemory), habits: push.NewHabits(),
 	}
-	s.vault = newVault(s.storage, s.settings.Load)
+	s.vault, s.metered = newVault(s.storage, s.settings.Load)
 	current := func() *tokens.Settings { return s.settings.Load().tokens }
 	s.keeper = tokens.NewKeeper(current, memory)
 	s.profiles = profile.New(current, known, func(ctx context.Context, who subject.Subject) error {

@@ -38,16 +38,16 @@ func (a *App) newTokenSettings(transport http.RoundTripper, emit func(string, ma
 	return &tokens.Settings{Components: current, API: newAPIClient(transport, a.hosts), Log: a.sparing, Emit: emit, News: a.news()}
 }
 
-// newVault returns the vault of the process over storage. Its seal keys and its
-// log are those of the current settings.
-func newVault(storage vault.Storage, current func() *settings) *vault.Vault {
+// newVault returns the vault of the process over storage, and that storage with its
+// failures counted. Its seal keys and its log are those of the current settings.
+func newVault(storage vault.Storage, current func() *settings) (*vault.Vault, metrics.Storage) {
 	log := func() *zap.Logger { return current().tokens.Log }
 	metered := metrics.NewStorage(storage, log)
 	records := vault.New(func() vault.Storage { return metered }, func(appid string) *vault.Keyring { return current().rings[appid] })
 	records.Broken = func(lock string) {
 		log().Warn("storage lock does not come free and is taken; its owner was killed, or hangs", zap.String("lock", lock))
 	}
-	return records
+	return records, metered
 }
 
 // keyrings returns the seal keys of each component. The configured keys come

@@ -44,7 +44,8 @@ func newTestSettings(tb testing.TB, storage vault.Storage) *settings {
 			Emit:       func(string, map[string]any) {},
 		},
 	}
-	in.keepIn(newVault(storage, func() *settings { return in }), nil)
+	records, _ := newVault(storage, func() *settings { return in })
+	in.keepIn(records, nil)
 	return in
 }
 
