@@ -16,10 +16,12 @@ const (
 	maxDetails = 100
 )
 
-// Tally counts the lines that loggers of [Throttle] leave out. There is one for
-// each configuration. It is safe for concurrent use, and never waits.
+// Tally counts lines that are not written because an equal one was a moment ago, for
+// instance those that loggers of [Throttle] leave out. It belongs to a configuration.
+// It is safe for concurrent use, and never waits.
 type Tally struct {
-	mu sync.Mutex // not held while a line is written
+	most int        // details of a message within the interval
+	mu   sync.Mutex // not held while a line is written
 	// lines has, by message and then by detail, the lines that were written
 	// within the last interval.
 	lines   map[string]map[string]*repeated
@@ -28,18 +30,28 @@ type Tally struct {
 
 // repeated is a line and the equal ones after it.
 type repeated struct {
-	count int             // of those since the last that was written
-	say   func(count int) // writes the last of them
-	timer *time.Timer     // nil after Stop
+	count int                         // of those since the last that was written
+	mixed bool                        // of several details
+	say   func(count int, mixed bool) // writes the last of them
+	timer *time.Timer                 // nil after Stop
 }
 
-// NewTally returns a Tally that has counted nothing.
-func NewTally() *Tally { return &Tally{lines: make(map[string]map[string]*repeated)} }
+// NewTally returns a Tally that has counted nothing, for a hundred details of each
+// message.
+func NewTally() *Tally { return NewTallyOf(maxDetails) }
 
-// first reports whether a line is the first of its kind within the interval and
-// is to be written now. Otherwise it is counted, and say is called with the
-// count at the end of the interval, unless an equal line comes after it.
-func (t *Tally) first(message, detail string, say func(count int)) bool {
+// NewTallyOf returns a Tally that counts one by one up to most details of each message
+// within a minute.
+func NewTallyOf(most int) *Tally {
+	return &Tally{most: most, lines: make(map[string]map[string]*repeated)}
+}
+
+// Count reports whether a line is the first with its message and detail within a
+// minute and is to be written now. Otherwise it is counted, and say is called with the
+// count at the end of the minute, unless an equal line comes after it. mixed tells
+// say that the count is of several details, of which there were too many. Messages
+// must be few.
+func (t *Tally) Count(message, detail string, say func(count int, mixed bool)) (first bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	details := t.lines[message]
@@ -47,7 +59,8 @@ func (t *Tally) first(message, detail string, say func(count int)) bool {
 		details = make(map[string]*repeated)
 		t.lines[message] = details
 	}
-	if details[detail] == nil && len(details) >= maxDetails {
+	mixed := details[detail] == nil && len(details) >= t.most
+	if mixed {
 		detail = "" // that of a line without any, too
 	}
 	if line := details[detail]; line != nil {
@@ -55,7 +68,7 @@ func (t *Tally) first(message, detail string, say func(count int)) bool {
 		line.say = say
 		return false
 	}
-	line := new(repeated)
+	line := &repeated{mixed: mixed}
 	details[detail] = line
 	if !t.stopped {
 		line.timer = time.AfterFunc(interval, func() { t.flush(message, detail) })
@@ -80,7 +93,7 @@ func (t *Tally) flush(message, detail string) {
 	}
 	t.mu.Unlock()
 	if count > 0 {
-		say(count)
+		say(count, line.mixed)
 	}
 }
 
@@ -96,7 +109,7 @@ func (t *Tally) Stop() {
 				line.timer.Stop()
 			}
 			if count, say := line.count, line.say; count > 0 && !t.stopped {
-				rest = append(rest, func() { say(count) })
+				rest = append(rest, func() { say(count, line.mixed) })
 			}
 		}
 	}

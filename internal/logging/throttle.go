@@ -67,7 +67,7 @@ func (s throttled) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *za
 // Write writes the entry, or counts it and writes it at level DEBUG. It
 // implements zapcore.Core.
 func (s throttled) Write(entry zapcore.Entry, fields []zap.Field) error {
-	first := s.tally.first(entry.Message, s.detail, func(count int) {
+	first := s.tally.Count(entry.Message, s.detail, func(count int, _ bool) {
 		last := entry
 		last.Time = time.Now()
 		s.write(last, append(fields[:len(fields):len(fields)], zap.Int("count", count)))
