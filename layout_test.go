@@ -22,10 +22,12 @@ const module = "github.com/caddy-wechat/caddy-wechat"
 // nothing of the module, may be imported by all. ARCHITECTURE.md says what each
 // is for.
 var mayImport = []struct{ pkg, arrows string }{
-	{"secret", leaf}, {"subject", leaf}, {"rewrite", leaf}, {"policy", leaf}, {"upstream", leaf}, {"logging", leaf}, {"backoff", leaf},
+	{"secret", leaf}, {"subject", leaf}, {"rewrite", leaf}, {"policy", leaf}, {"upstream", leaf}, {"logging", leaf}, {"backoff", leaf}, {"usage", leaf}, {"permission", leaf},
 
 	{"bizmsg", ""},
 	{"gwtoken", ""},
+	{"audit", ""},
+	{"advice", ""},
 	{"openapi", ""},
 	{"vault", "gwtoken"}, // a client's name has one form, as a part of a token and of a key
 
