@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package advice says in words what WeChat's refusals mean that callers cannot mend:
-// which white list lacks an address, whose quota is spent, which permission set is
-// missing. It says what is certain and, where something is not, that it is not. It
-// never sees WeChat's own text.
+// Package advice says in words what those refusals of WeChat mean that no program can
+// mend: which white list lacks an address, whose quota is spent, which permission set is
+// missing. It says a thing as certain only if it is. It never sees WeChat's own text.
 package advice
 
 import (
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/permission"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
 // Case is a call that WeChat has refused.
@@ -29,12 +29,15 @@ type Case struct {
 // Advice is what can be said about a refusal.
 type Advice struct {
 	Text   string // what is wrong, for the log and the account's view
-	Remedy string // what the operator can do
-	Hint   string // both for the caller, in a header: printable ASCII, at most 200 bytes
+	Remedy string // what can be done about it
+	Hint   string // what is wrong, for the caller's header: printable ASCII, at most 200 bytes
 	cause  string // equal for refusals that have the same cause
 }
 
-// Knows reports whether Of can say anything about an errcode. It is for callers that
+// maxHint is the length of a hint in bytes.
+const maxHint = 200
+
+// Knows reports whether Of can say anything about an errcode. It is for those that
 // would have to look up the rest of a Case.
 func Knows(errcode int) bool {
 	switch errcode {
@@ -44,7 +47,24 @@ func Knows(errcode int) bool {
 	return false
 }
 
-// Of returns what can be said about a refusal; false if Knows does not know it.
-func Of(c Case) (Advice, bool) {
-	return Advice{}, false
+// Of returns what can be said about a refusal; false if Knows does not know the
+// errcode.
+func Of(c Case) (x Advice, ok bool) {
+	switch {
+	case c.Errcode == 61004, c.Errcode == 40164 && c.AppID == "":
+		x = platformList(c)
+	case c.Errcode == 40164:
+		x = accountList(c)
+	case c.Errcode == 45009:
+		x = quota(c)
+	case c.Errcode == 48001, c.Errcode == 61007:
+		x = permissions(c)
+	default:
+		return Advice{}, false
+	}
+	x.Hint = x.Hint[:min(len(x.Hint), maxHint)]
+	return x, true
 }
+
+// owner is whose list, quota or permission it is: the account's, else the component's.
+func (c Case) owner() string { return string(subject.Of(c.Component, c.AppID)) }
