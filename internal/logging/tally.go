@@ -49,8 +49,8 @@ func NewTallyOf(most int) *Tally {
 // Count reports whether a line is the first with its message and detail within a
 // minute and is to be written now. Otherwise it is counted, and say is called with the
 // count at the end of the minute, unless an equal line comes after it. mixed tells
-// say that the count is of several details, of which there were too many. Messages
-// must be few.
+// say that the count is of several details, of which there were too many. Callers
+// must not be able to make up messages: their number has no limit here.
 func (t *Tally) Count(message, detail string, say func(count int, mixed bool)) (first bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -80,7 +80,8 @@ func (t *Tally) Count(message, detail string, say func(count int, mixed bool)) (
 // begins another interval. If there were none, the next line is a first one.
 func (t *Tally) flush(message, detail string) {
 	t.mu.Lock()
-	line := t.lines[message][detail]
+	details := t.lines[message]
+	line := details[detail]
 	if t.stopped || line == nil {
 		t.mu.Unlock()
 		return
@@ -88,8 +89,8 @@ func (t *Tally) flush(message, detail string) {
 	count, say := line.count, line.say
 	if line.count, line.say = 0, nil; count > 0 {
 		line.timer.Reset(interval)
-	} else {
-		delete(t.lines[message], detail)
+	} else if delete(details, detail); len(details) == 0 {
+		delete(t.lines, message)
 	}
 	t.mu.Unlock()
 	if count > 0 {
