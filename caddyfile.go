@@ -69,6 +69,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		cache_size <n>
 //		path_kind  component|authorizer|either <path>...   # repeatable
 //		replay_memory <size>
+//		audit      off|refusals|calls
 //	}
 //
 // Secrets may be placeholders, {env.NAME} or {file./path}. Other values are
@@ -87,6 +88,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"cache_size":    intOption(&a.CacheSize),
 		"path_kind*":    pathKindOption(&a.PathKinds),
 		"replay_memory": sizeOption(&a.ReplayMemory, minReplayMemory, maxReplayMemory, "1MiB and 16GiB, such as 64MiB"),
+		"audit":         stringOption(&a.Audit, checkAudit),
 	})
 }
 

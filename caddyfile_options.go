@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/audit"
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 )
@@ -184,6 +185,14 @@ func stringOption(into *string, valid func(string) error) option {
 		*into = arg
 		return plain(arg, valid)
 	}
+}
+
+// checkAudit accepts the names of what the audit has lines of.
+func checkAudit(mode string) error {
+	if _, ok := audit.ParseMode(mode); !ok {
+		return fmt.Errorf("%s is unknown, want off, refusals or calls", check.Quote(mode))
+	}
+	return nil
 }
 
 // boolOption parses a subdirective without arguments, which sets the value to

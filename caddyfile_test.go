@@ -166,7 +166,7 @@ func TestWrongCaddyfileIsRefusedWithFileAndLine(t *testing.T) {
 // file and a line. (No fuzz target: instrumenting all of Caddy takes minutes.)
 func TestRandomCaddyfileIsReadOrRefusedWithALine(t *testing.T) {
 	words := []string{"{", "}", "\n", "\n", "{\n", "}\n", "*", "/", "\"\"", "a", "{env.A}", "1", "GET", "/cgi-bin/*",
-		"wx134c8103faa5a59e", "https://a.test", "http", "sha256:", "component", "client", "api", "pages", "seal_key", "cache_size", "replay_memory",
+		"wx134c8103faa5a59e", "https://a.test", "http", "sha256:", "component", "client", "api", "pages", "seal_key", "cache_size", "replay_memory", "audit", "calls",
 		"app_secret", "token", "encoding_aes_key", "return_url", "display_name", "publish_test", "off", "secret", "authorizers", "allow", "component_api", "from", "deliver", "path_kind", "either", "/wxa/new"}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 50_000 {
@@ -194,9 +194,9 @@ var wrongCaddyfiles = []wrongCaddyfile{
 		`client: "Shop" is not a client name: want up to 64 lower-case letters, digits and hyphens, at Caddyfile:2 import chain ['Caddyfile:7 (import shop)']`},
 
 	{"an unknown subdirective", inApp, "components wx134c8103faa5a59e",
-		`unrecognized subdirective "components", want one of api, cache_size, client, component, pages, path_kind, replay_memory, seal_key, at Caddyfile:3`},
+		`unrecognized subdirective "components", want one of api, audit, cache_size, client, component, pages, path_kind, replay_memory, seal_key, at Caddyfile:3`},
 	{"a secret on a line of its own", inApp, "seal_key {env.A}\n\t\t{{aes44}}",
-		"unrecognized subdirective a text of 44 characters, want one of api, cache_size, client, component, pages, path_kind, replay_memory, seal_key, at Caddyfile:4"},
+		"unrecognized subdirective a text of 44 characters, want one of api, audit, cache_size, client, component, pages, path_kind, replay_memory, seal_key, at Caddyfile:4"},
 	{"a component without appid", inApp, "component",
 		"component: a value is missing, at Caddyfile:3"},
 	{"a component with two appids", inApp, "component wx134c8103faa5a59e wx0123456789abcdef",
@@ -295,6 +295,20 @@ var wrongCaddyfiles = []wrongCaddyfile{
 		"cache_size: 2 values, want exactly one, at Caddyfile:3"},
 	{"cache_size with a block", inApp, "cache_size 1 {\n\t\t\tmore\n\t\t}",
 		"cache_size: takes no block, at Caddyfile:4"},
+	{"audit without value", inApp, "audit",
+		"audit: a value is missing, at Caddyfile:3"},
+	{"audit with two values", inApp, "audit refusals calls",
+		"audit: 2 values, want exactly one, at Caddyfile:3"},
+	{"audit twice", inApp, "audit off\n\t\taudit calls",
+		"audit: already specified, it may stand only once, at Caddyfile:4"},
+	{"audit of something unknown", inApp, "audit on",
+		`audit: "on" is unknown, want off, refusals or calls, at Caddyfile:3`},
+	{"a secret in the place of a kind of audit", inApp, "audit {{appsecret}}",
+		"audit: a text of 32 characters is unknown, want off, refusals or calls, at Caddyfile:3"},
+	{"audit with a placeholder", inApp, "audit {env.AUDIT}",
+		"audit: {env.AUDIT} can stand for a secret only; here write {$NAME}, which is filled in when the Caddyfile is read, at Caddyfile:3"},
+	{"audit with a block", inApp, "audit calls {\n\t\t\tmore\n\t\t}",
+		"audit: takes no block, at Caddyfile:4"},
 	{"replay_memory without value", inApp, "replay_memory",
 		"replay_memory: a value is missing, at Caddyfile:3"},
 	{"replay_memory with two values", inApp, "replay_memory 64MiB 1MiB",

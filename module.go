@@ -33,6 +33,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/audit"
 	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/check"
@@ -103,6 +104,11 @@ type App struct {
 	// quarter. A body that does not fit is sent all the same. Bodies up to 64 KiB
 	// are always kept and do not count. 1048576 to 17179869184. Default: 67108864.
 	ReplayMemory int64 `json:"replay_memory,omitempty"`
+	// Audit is which calls the logger wechat.audit has lines of: off, of none;
+	// refusals, of calls that the gateway or WeChat has refused, one a minute for
+	// each client, account and reason, with their number; calls, of each call one.
+	// What operators do stands there in every case. Default: refusals.
+	Audit string `json:"audit,omitempty"`
 
 	// The fields below are set by Provision and not changed afterwards, so all
 	// goroutines may read them.
@@ -121,6 +127,7 @@ type App struct {
 	log          *zap.Logger    // for what is said once, such as at load
 	tally        *logging.Tally // counts what sparing leaves out
 	sparing      *zap.Logger    // for what others can cause: requests, pushes, failures of WeChat
+	audits       *audit.Log
 }
 
 // CaddyModule returns the Caddy module information.
@@ -140,6 +147,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	mode, _ := audit.ParseMode(a.Audit)
+	a.audits = audit.New(a.log.Named("audit"), mode)
 	if a.hosts, err = a.baseURLs("api", a.API); err != nil {
 		return err
 	}
@@ -260,6 +269,9 @@ func (a *App) defaults() {
 	if a.ReplayMemory == 0 {
 		a.ReplayMemory = 64 << 20
 	}
+	if a.Audit == "" {
+		a.Audit = "refusals"
+	}
 }
 
 // Validate checks the options that are no secrets. Secrets are checked by
@@ -281,6 +293,9 @@ func (a *App) Validate() error {
 	}
 	if a.ReplayMemory < minReplayMemory || a.ReplayMemory > maxReplayMemory {
 		return fmt.Errorf("replay_memory: %d is not between %d and %d bytes", a.ReplayMemory, minReplayMemory, int64(maxReplayMemory))
+	}
+	if err := checkAudit(a.Audit); err != nil {
+		return fmt.Errorf("audit: %w", err)
 	}
 	return nil
 }
@@ -305,6 +320,7 @@ func (a *App) Start() error {
 func (a *App) Stop() error {
 	a.state.stop(a.settings, a.drain.deadline())
 	a.tally.Stop()
+	a.audits.Stop()
 	return nil
 }
 
@@ -318,6 +334,7 @@ func (a *App) Cleanup() error {
 	}
 	a.state.stop(a.settings, time.Now())
 	a.tally.Stop()
+	a.audits.Stop()
 	a.closeIdle()
 	a.applications.cleanup()
 	_, err := pool.Delete(poolKey)
