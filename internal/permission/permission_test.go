@@ -5,6 +5,7 @@ package permission
 import (
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -51,7 +52,7 @@ func TestTableIsSoundAndSorted(t *testing.T) {
 
 func TestNeeded(t *testing.T) {
 	for path, want := range map[string][]int{
-		"/wxa/generate_urllink": {88}, "/WXA/Generate_UrlLink": {88}, "/cgi-bin/message/custom/send": {1, 6, 19, 100, 101},
+		"/wxa/generate_urllink": {88, 115}, "/WXA/Generate_UrlLink": {88, 115}, "/cgi-bin/message/custom/send": {1, 6, 19, 100, 101},
 		"/wxa/generate_urllink/": nil, "/wxa/nobody_knows": nil, "": nil,
 	} {
 		if sets, known := Needed(path); !slices.Equal(sets, want) || known != (want != nil) {
@@ -60,6 +61,9 @@ func TestNeeded(t *testing.T) {
 	}
 	plain := regexp.MustCompile(`^(/[a-z_0-9-]+)+$`)
 	seen := make(map[string]bool)
+	if !slices.IsSortedFunc(needs[:], func(a, b need) int { return strings.Compare(a.path, b.path) }) {
+		t.Error("needs are not in the order of the paths")
+	}
 	for _, n := range needs {
 		if !plain.MatchString(n.path) || n.page == "" || len(n.sets) == 0 || seen[n.path] {
 			t.Errorf("the row of %q: %q, %v", n.path, n.page, n.sets)

@@ -104,27 +104,34 @@ type need struct {
 	sets []int  // any one of them
 }
 
-// needs are the paths whose page names permission sets (该接口所属的权限集 id). The pages
-// are those below https://developers.weixin.qq.com/. Where an older copy of a page
-// names one set more, it is in the row: nobody is told that a set is missing which he
-// has granted in another form.
+// needs are the paths whose page names permission sets (该接口所属的权限集 id), in the
+// order of the paths. The pages are those below https://developers.weixin.qq.com/; of
+// some only the name was found, in copies of the page. Older copies also name the sets
+// 58 and 115, of mini games, which stand in the rows of all codes and links: nobody is
+// told that a set is missing which the account has granted in another form.
 var needs = [...]need{
 	{"/card/invoice/biz/getselecttitleurl", "doc/service/en/api/invoice/name/api_invoicebizgetselecttitleurl", []int{26}},
 	{"/cgi-bin/express/business/delivery/getall", "miniprogram/dev/OpenApiDoc: getAllDelivery", []int{45, 71}},
 	{"/cgi-bin/express/business/path/get", "miniprogram/dev/OpenApiDoc: getPath", []int{45, 71}},
+	{"/cgi-bin/material/batchget_material", "doc/service/api/material/permanent/api_batchgetmaterial", []int{11, 100}},
+	{"/cgi-bin/material/get_material", "doc/service/api/material/permanent/api_getmaterial", []int{3, 11, 18, 30, 31, 100}},
 	{"/cgi-bin/menu/create", "doc/service/api/custommenu/api_createcustommenu", []int{15}},
 	{"/cgi-bin/message/custom/send", "doc/service/api/customer/message/api_sendcustommessage", []int{1, 6, 19, 100, 101}},
 	{"/cgi-bin/message/template/send", "doc/service/api/notify/template/api_sendtemplatemessage", []int{7, 100, 101}},
+	{"/cgi-bin/message/template/subscribe", "doc/service/en/api/notify/subscribe/api_templatesubscribe", []int{7}},
 	{"/cgi-bin/template/api_add_template", "doc/service/en/api/notify/template/api_addtemplate", []int{7, 100, 101}},
 	{"/cgi-bin/user/info", "doc/service/api/usermanage/userinfo/api_userinfo", []int{2, 100}},
 	{"/cgi-bin/user/info/batchget", "doc/service/api/usermanage/userinfo/api_batchuserinfo", []int{2, 100}},
 	{"/cgi-bin/wxaapp/createwxaqrcode", "miniprogram/dev/server/API/qrcode-link/qr-code/api_createqrcode", []int{17, 58}},
 	{"/datacube/getweanalysisappidweeklyretaininfo", "miniprogram/dev/OpenApiDoc: getWeeklyRetain", []int{18, 21}},
+	{"/wxa/business/getuserphonenumber", "miniprogram/dev/server/API/user-info/phone-number/api_getphonenumber", []int{18}},
 	{"/wxa/commit", "doc/oplatform/openApi/OpenApiDoc: commit", []int{18}},
 	{"/wxa/generate_commercial_urllink", "miniprogram/dev/OpenApiDoc/qrcode-link/url-link/generateCommercialUrlLink", []int{88, 115}},
-	{"/wxa/generate_urllink", "minigame/dev/api-backend/url-link/api_generateurllink", []int{88}},
+	{"/wxa/generate_urllink", "minigame/dev/api-backend/url-link/api_generateurllink", []int{88, 115}},
+	{"/wxa/generatescheme", "miniprogram/dev/server/API/qrcode-link/url-scheme/api_generatescheme", []int{88, 115}},
 	{"/wxa/getsnticket", "miniprogram/dev/OpenApiDoc/hardware-device/getSnTicket", []int{118}},
 	{"/wxa/getwxacodeunlimit", "miniprogram/dev/server/API/qrcode-link/qr-code/api_getunlimitedqrcode", []int{17, 58}},
-	{"/wxa/sec/order/upload_shipping_info", "miniprogram/dev/platform-capabilities/business-capabilities/order-shipping: uploadShippingInfo", []int{142}},
+	{"/wxa/queryscheme", "miniprogram/dev/server/API/qrcode-link/url-scheme/api_queryscheme", []int{88, 115}},
+	{"/wxa/sec/order/upload_shipping_info", "miniprogram/dev: uploadShippingInfo", []int{142}},
 	{"/wxaapi/newtmpl/addtemplate", "miniprogram/dev/OpenApiDoc/mp-message-management/subscribe-message/addMessageTemplate", []int{18, 89}},
 }
