@@ -199,7 +199,16 @@ func originalRequest(r *http.Request) *http.Request {
 // sends a gateway token or its client secret; Proxy replaces it with the real
 // token before it sends the call to WeChat.
 //
-// It sets the placeholder {http.auth.user.id} to the client's name.
+// It sets the placeholder {http.auth.user.id} to the client's name. These are there for
+// each call, and are complete when the answer is written:
+//
+//	{http.wechat.client}   the client's name, none for a call without a client
+//	{http.wechat.appid}    the account that the call is about, else the component
+//	{http.wechat.errcode}  the errcode that the client gets, 0 for none
+//	{http.wechat.outcome}  relayed, repeated, answered, client_gone, cut, or the slug of a refusal
+//
+// The access log gets them as the object wechat, with rid, WeChat's id of the call, where
+// WeChat has named one.
 type Proxy struct {
 	// Transport is Caddy's HTTP transport, with the options of reverse_proxy.
 	// Default: 512 idle connections per host, 30 s until the answer's header.

@@ -250,7 +250,7 @@ func (a *App) newGateway(calls *relay.Relay) *gateway.Gateway {
 	}
 	return &gateway.Gateway{
 		Clients: clients, Components: components, Kinds: a.pathKinds,
-		Tokens: a.state.keeper, Relay: calls, Log: calls.Log, Identified: identified, Address: clientAddress,
+		Tokens: a.state.keeper, Relay: calls, Log: calls.Log, Identified: identified, Begun: begun, Ended: ended, Address: clientAddress,
 		Strangers: metrics.NewMeter(metrics.NoClient, problem.Slugs()),
 	}
 }

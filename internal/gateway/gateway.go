@@ -60,6 +60,10 @@ type Gateway struct {
 	// and must be safe for concurrent use.
 	Identified func(r *http.Request, client *Client)
 
+	// Begun is called when a call begins, and Ended when it has ended, also if it was cut
+	// off, by the goroutine of the request, which waits. Either may be nil.
+	Begun, Ended func(r *http.Request, t Trace)
+
 	// Address returns the address from which a request comes, without a zone
 	// and as IPv4 where it is IPv4 in IPv6; the zero Addr if it is not known. It
 	// must not be nil and must be safe for concurrent use.
@@ -84,7 +88,10 @@ func Looped(r *http.Request) bool { return r.Header.Get(openapi.HopHeader) != ""
 // for the end of the request line's address.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := newCall(r)
-	defer g.ended(c)
+	defer g.ended(r, c)
+	if g.Begun != nil {
+		g.Begun(r, Trace{c})
+	}
 	if Looped(r) {
 		g.refuse(w, r, c, problem.ErrLoop)
 		return

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"go.uber.org/zap/zapcore"
+
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
@@ -95,9 +97,29 @@ func (t Trace) Own() bool { return t.call.own || t.call.Report.Problem != nil }
 // Report returns what came of the call at WeChat. It must not be changed.
 func (t Trace) Report() *relay.Report { return &t.call.Report }
 
-// ended is the end of every call, also of one that panics: all that counts calls does
-// so here.
-func (g *Gateway) ended(c *call) {
+// MarshalLogObject is what the access log says of a call.
+func (t Trace) MarshalLogObject(to zapcore.ObjectEncoder) error {
+	to.AddString("client", t.ClientID())
+	to.AddString("appid", t.AppID())
+	to.AddInt("errcode", t.Errcode())
+	to.AddString("outcome", t.Outcome())
+	if rid := t.call.Report.RID; rid != "" {
+		to.AddString("rid", rid)
+	}
+	return nil
+}
+
+// ended is the end of every call, also of one that panics: whatever counts or logs calls
+// does so here.
+func (g *Gateway) ended(r *http.Request, c *call) {
+	g.count(c)
+	if g.Ended != nil {
+		g.Ended(r, Trace{c})
+	}
+}
+
+// count counts a call in the metrics.
+func (g *Gateway) count(c *call) {
 	meter, report := g.Strangers, &c.Report
 	if c.client != nil {
 		meter = c.client.meter
