@@ -40,7 +40,7 @@ var mayImport = []struct{ pkg, arrows string }{
 
 	{"profile", "openapi tokens vault"}, // learns what kind of account it is from what the engine asks WeChat
 	{"relay", "openapi problem tokens"},
-	{"gateway", "check gwtoken metrics openapi problem relay tokens"},
+	{"gateway", "advice check gwtoken metrics openapi problem relay tokens"},
 	{"push", "bizmsg delivery metrics tokens"}, // never gateway: it asks whom a push is for
 	{"authorize", "openapi problem tokens"},
 
@@ -50,7 +50,7 @@ var mayImport = []struct{ pkg, arrows string }{
 	{"command", "openapi operate sandbox caddy"},
 
 	{"sandbox", ""}, // a fake that borrowed our code would agree with our mistakes
-	{"wechat", "audit authorize bizmsg check command delivery gateway gwtoken logging metrics openapi operate problem profile publishtest push relay tokens vault caddy"},
+	{"wechat", "advice audit authorize bizmsg check command delivery gateway gwtoken logging metrics openapi operate problem profile publishtest push relay tokens vault caddy"},
 	{"cmd/caddy", "wechat caddy"},
 
 	// For tests alone: nothing else imports these.

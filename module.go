@@ -248,11 +248,13 @@ func (a *App) newGateway(calls *relay.Relay) *gateway.Gateway {
 	for appid := range a.components {
 		components[appid] = struct{}{}
 	}
-	return &gateway.Gateway{
+	g := &gateway.Gateway{
 		Clients: clients, Components: components, Kinds: a.pathKinds,
-		Tokens: a.state.keeper, Relay: calls, Log: calls.Log, Identified: identified, Begun: begun, Ended: ended, Address: clientAddress,
-		Strangers: metrics.NewMeter(metrics.NoClient, problem.Slugs()),
+		Tokens: a.state.keeper, Relay: calls, Log: calls.Log, Identified: identified, Begun: begun, Ended: a.ended, Address: clientAddress,
+		Strangers: metrics.NewMeter(metrics.NoClient, problem.Slugs()), Usage: a.state.usage, Advisor: a.state.advisor,
 	}
+	calls.Hint = g.Hint
+	return g
 }
 
 // defaults sets the options that are not configured.

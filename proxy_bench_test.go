@@ -16,11 +16,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/advice"
 	"github.com/caddy-wechat/caddy-wechat/internal/gateway"
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
+	"github.com/caddy-wechat/caddy-wechat/internal/usage"
 )
 
 const (
@@ -89,13 +91,19 @@ func (d *discard) SetReadDeadline(time.Time) error { return nil }
 // its token from memory, sent, looked at, and passed back. Its content is that
 // of a POST, none makes it a GET.
 func cannedCall(tb testing.TB, content string) (call func()) {
+	call, _ = cannedCallOf(tb, content)
+	return call
+}
+
+// cannedCallOf is cannedCall, and returns the app that serves the call.
+func cannedCallOf(tb testing.TB, content string) (call func(), served *App) {
 	tb.Helper()
 	app := benchApp(tb)
 	keeper, memory := newTestKeeper(tb, nil, 100)
 	tb.Cleanup(keeper.Close)
 	memory.Set(subject.Of(benchComponent, benchAuthorizer), newTestToken(strings.Repeat("t", 157)))
 	memory.cache.Wait() // a new token is not seen at once
-	app.state = &state{keeper: keeper}
+	app.state = &state{keeper: keeper, usage: usage.New(), advisor: advice.NewAdvisor()}
 	g := app.newGateway(&relay.Relay{Direct: cannedTransport{}, Gzip: true, MaxReplayBody: 64 << 10, Log: zap.NewNop()})
 	g.Identified, g.Begun, g.Ended = func(*http.Request, *gateway.Client) {}, nil, nil
 	template := benchRequest(tb)
@@ -110,7 +118,7 @@ func cannedCall(tb testing.TB, content string) (call func()) {
 		r = *template
 		r.Body = io.NopCloser(body)
 		g.ServeHTTP(&discard{http.Header{}}, &r)
-	}
+	}, app
 }
 
 const benchContent = `{"touser":"o1"}`
@@ -137,6 +145,19 @@ func TestProxyCallAllocations(t *testing.T) {
 		if n := testing.AllocsPerRun(200, cannedCall(t, content)); n > most {
 			t.Errorf("%v allocations with the content %q, want at most %v", n, content, most)
 		}
+	}
+}
+
+// Operators are shown who calls what, and how often.
+func TestCallsAreCountedInUsage(t *testing.T) {
+	call, app := cannedCallOf(t, benchContent)
+	for range 3 {
+		call()
+	}
+	rows, lost, _ := app.state.usage.Top("", 10)
+	want := usage.Key{Client: "bench", AppID: benchAuthorizer, Class: usage.Class(benchPath)}
+	if len(rows) != 1 || rows[0].Key != want || rows[0].Calls != 3 || rows[0].Bytes != 3*27 || lost != 0 {
+		t.Errorf("usage is %+v, %d lost", rows, lost)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/advice"
 	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
@@ -21,6 +22,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
+	"github.com/caddy-wechat/caddy-wechat/internal/usage"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
@@ -61,7 +63,7 @@ func (in *settings) publishTest() publishtest.Settings {
 // state is what survives a reload: tokens and profiles in memory, records that storage
 // has not taken, rejected tokens and codes, the delays after failed renewals, codes of
 // the publish test that are being sent back, the replay window of pushes, the limits of
-// the public pages, and what the request bodies that are kept take together.
+// the public pages, what is counted and said of calls, and what the request bodies that are kept take together.
 // If they did not survive, a captured push could be sent again after each
 // reload, and renewals that have just failed would be tried again at once.
 //
@@ -79,6 +81,8 @@ type state struct {
 	memory   *memory[*tokens.Token]  // the keeper's, for resize
 	known    *memory[*profile.Known] // that of profiles
 	profiles *profile.Profiles
+	usage    *usage.Table
+	advisor  *advice.Advisor
 	seen     *delivery.Seen // events that were pushed
 	limits   *authorize.Limits
 	bodies   *relay.Memory // of the calls of all configurations: requests of an old one go on
@@ -112,7 +116,7 @@ func newState(first *settings) (*state, error) {
 	}
 	s := &state{
 		storage: vault.NewReloadable(first.storage), memory: memory, known: known, seen: new(delivery.Seen),
-		limits: authorize.NewLimits(), bodies: relay.NewMemory(first.replayMemory), habits: push.NewHabits(),
+		usage: usage.New(), advisor: advice.NewAdvisor(), limits: authorize.NewLimits(), bodies: relay.NewMemory(first.replayMemory), habits: push.NewHabits(),
 	}
 	s.vault, s.metered = newVault(s.storage, s.settings.Load)
 	current := func() *tokens.Settings { return s.settings.Load().tokens }

@@ -69,6 +69,7 @@ func (g *Gateway) serveEndpoint(w http.ResponseWriter, r *http.Request, c *call,
 	var answer []byte
 	e, err := g.newEndpointCall(w, r, c, path, route)
 	if err == nil {
+		c.Client = e.client.ID
 		g.Identified(r, e.client)
 		answer, err = endpoints[route.Endpoint].answer(g, r.Context(), e)
 	}
@@ -91,6 +92,7 @@ func (g *Gateway) finish(w http.ResponseWriter, r *http.Request, c *call, answer
 	if !errors.As(err, &own) && errors.As(err, &refusal) {
 		c.own = true
 		c.Report.Refused(refusal)
+		g.Hint(w, &c.Call, refusal)
 		g.Log.Debug("call refused by WeChat", zap.String("path", r.URL.Path), zap.Error(err))
 		c.Report.Wrote(http.StatusOK, problem.WriteRefusal(w, refusal))
 		return

@@ -21,12 +21,16 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/advice"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/permission"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
+	"github.com/caddy-wechat/caddy-wechat/internal/usage"
 )
 
 // Gateway serves the calls of applications in the way the WeChat API does. Each
@@ -49,8 +53,15 @@ type Gateway struct {
 	// can cause one, so it must be a logger of logging.Throttle.
 	Log *zap.Logger
 
-	// Strangers counts the calls without a client.
+	// Strangers counts the calls without a client. Usage counts all calls, by client,
+	// account, path and errcode.
 	Strangers *metrics.Meter
+	Usage     *usage.Table
+	// Advisor remembers what was said about refusals of WeChat, see Hint.
+	Advisor *advice.Advisor
+	// Sets returns which permission sets an account has granted, false if that is not
+	// known at once. nil means that it never is.
+	Sets func(account subject.Subject) (permission.Bits, bool)
 
 	bodies relay.Bodies // of calls that are answered here, by address
 
@@ -152,6 +163,10 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, c *call, err er
 			}
 			g.Log.With(zap.String("slug", problem.Of(err).Slug), zap.String("address", shown)).Warn("credential refused", zap.Error(err))
 		}
+	}
+	var refused *openapi.Refusal
+	if errors.As(err, &refused) {
+		g.Hint(w, &c.Call, refused)
 	}
 	c.Report.Problem = problem.Of(err)
 	t := Trace{c}

@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -30,14 +31,14 @@ func (t Trace) ClientID() string {
 // AppID returns the account that the call is about, or the component if it is about no
 // account; "" if the call was refused before that was known.
 func (t Trace) AppID() string {
-	if appid := t.call.account; appid != "" {
+	if appid := t.Account(); appid != "" {
 		return appid
 	}
-	if appid := t.call.Subject.Authorizer(); appid != "" {
-		return appid
-	}
-	return t.call.Subject.Component()
+	return t.Component()
 }
+
+// Account returns the appid of the account that the call is about, "" if it is about none.
+func (t Trace) Account() string { return cmp.Or(t.call.account, t.call.Subject.Authorizer()) }
 
 // Component returns the component_appid, "" as for AppID.
 func (t Trace) Component() string { return t.call.Subject.Component() }
@@ -91,6 +92,15 @@ func (t Trace) Errcode() int {
 	return t.call.Report.Errcode
 }
 
+// Slug returns the outcome of a call that nobody at WeChat has answered for: of a refusal,
+// and of one that has got no answer; "" for others.
+func (t Trace) Slug() string {
+	if report := &t.call.Report; report.Problem == nil && !report.Gone && report.Status != 0 {
+		return ""
+	}
+	return t.Outcome()
+}
+
 // Own reports whether the gateway has answered, and not WeChat.
 func (t Trace) Own() bool { return t.call.own || t.call.Report.Problem != nil }
 
@@ -113,8 +123,10 @@ func (t Trace) MarshalLogObject(to zapcore.ObjectEncoder) error {
 // does so here.
 func (g *Gateway) ended(r *http.Request, c *call) {
 	g.count(c)
+	t := Trace{c}
+	g.Usage.Count(t.ClientID(), t.AppID(), t.Path(), t.Errcode(), t.Own(), c.Report.Bytes)
 	if g.Ended != nil {
-		g.Ended(r, Trace{c})
+		g.Ended(r, t)
 	}
 }
 

@@ -69,6 +69,10 @@ type Client struct {
 // likely this one by itself.
 const GatewayHeader = "Wechat-Gateway-Error"
 
+// HintHeader says to a caller what a refusal of WeChat means that no program can mend.
+// It is the gateway's own alone: one in an answer of WeChat is not passed on.
+const HintHeader = "Wechat-Gateway-Hint"
+
 // HopHeader marks every request that a gateway makes in order to reach WeChat.
 // A gateway that receives one is called in WeChat's place.
 const HopHeader = "Wechat-Gateway"

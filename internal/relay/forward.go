@@ -10,6 +10,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 )
 
@@ -46,6 +47,9 @@ func (l *Relay) Forward(w http.ResponseWriter, r *http.Request, call *Call) {
 	early := call.body.rest(r) != nil
 	if early {
 		problem.CloseAfter(w, r)
+	}
+	if call.Report.Errcode != 0 {
+		l.Hint(w, call, nil)
 	}
 	call.Report.Status = response.StatusCode
 	w.WriteHeader(response.StatusCode)
@@ -96,13 +100,20 @@ func (l *Relay) fail(w http.ResponseWriter, r *http.Request, call *Call, err err
 	if cause != nil {
 		err = problem.OfBody(cause)
 	}
+	var refused *openapi.Refusal
+	if errors.As(err, &refused) {
+		l.Hint(w, call, refused)
+	}
 	call.Report.Problem = problem.Of(err)
 	call.Report.Wrote(call.Report.Problem.Status, problem.Refuse(w, r, l.Log, err, call.body.rest(r), call.about()))
 }
 
-// about says whose call it is. An end user's has no client.
+// ClientID returns the id of who calls, or none.
+func (c *Call) ClientID() string { return cmp.Or(c.Client, "none") }
+
+// about says whose call it is.
 func (c *Call) about() problem.About {
-	about := problem.About{Client: cmp.Or(c.Client, "none"), AppID: c.Subject.Authorizer()}
+	about := problem.About{Client: c.ClientID(), AppID: c.Subject.Authorizer()}
 	if about.AppID == "" {
 		about.AppID = c.Subject.Component()
 	}

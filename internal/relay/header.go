@@ -92,11 +92,12 @@ var (
 )
 
 // responseHeader adds the header of an answer to out, without what is for WeChat's
-// own connections, such as the address of another server.
+// own connections, such as the address of another server, and without what only the
+// gateway itself says.
 func responseHeader(out, in http.Header) {
 	connection := in["Connection"]
 	for name, values := range in {
-		if !hopByHop(name) && name != "Alt-Svc" && !httpguts.HeaderValuesContainsToken(connection, name) {
+		if !hopByHop(name) && name != "Alt-Svc" && name != openapi.HintHeader && !httpguts.HeaderValuesContainsToken(connection, name) {
 			out[name] = values
 		}
 	}

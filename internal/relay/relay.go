@@ -63,6 +63,11 @@ type Relay struct {
 	MaxReplayBody int64
 	Memory        *Memory
 
+	// Hint is called before the answer is written to a call that WeChat has refused with
+	// an errcode, or for which WeChat has refused a call of the gateway's own. Then it gets
+	// that refusal, otherwise nil. It may add to the header of the answer.
+	Hint func(w http.ResponseWriter, call *Call, refused *openapi.Refusal)
+
 	Log *zap.Logger
 
 	bodies Bodies
