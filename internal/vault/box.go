@@ -184,7 +184,21 @@ func (v *Vault) List(ctx context.Context, component string) ([]string, error) {
 	if !subject.ValidAppID(component) {
 		return nil, errAppID(component)
 	}
-	keys, err := v.list(ctx, "wechat/"+component+"/authorizers")
+	return v.listRecords(ctx, component, "wechat/"+component+"/authorizers")
+}
+
+// ListShard is List for one shard of the authorizers, the one of the appids that end
+// with the two digits of shard. It lists one folder.
+func (v *Vault) ListShard(ctx context.Context, component string, shard byte) ([]string, error) {
+	if !subject.ValidAppID(component) {
+		return nil, errAppID(component)
+	}
+	return v.listRecords(ctx, component, fmt.Sprintf("wechat/%s/authorizers/%02x", component, shard))
+}
+
+// listRecords returns the appids of the authorizers' records in a folder and below.
+func (v *Vault) listRecords(ctx context.Context, component, folder string) ([]string, error) {
+	keys, err := v.list(ctx, folder)
 	if err != nil {
 		return nil, err
 	}

@@ -78,6 +78,11 @@ type Record struct {
 	Trouble      Trouble
 	TroubleSince time.Time
 
+	// Note is why the account has the trouble or the state that the writer of this
+	// record gives it. It is not stored with the record but in the index of the
+	// standings, see Vault.LoadNote; Load leaves it zero.
+	Note Note
+
 	// Met is when the gateway met the account although no event had told of it, until
 	// the applications have been told; otherwise zero.
 	Met time.Time
@@ -99,6 +104,7 @@ type Record struct {
 //   - EventTime never becomes earlier.
 //   - Generation increases.
 //   - Of a tombstone there is nothing to be told but what its event says.
+//   - Note is empty: it is no part of what is stored.
 func Merge(old, new Record) Record {
 	merged := new
 	if new.Generation < old.Generation {
@@ -115,6 +121,7 @@ func Merge(old, new Record) Record {
 		merged.Obtained, merged.Expires = time.Time{}, time.Time{}
 		merged.Trouble, merged.TroubleSince, merged.Met = NoTrouble, time.Time{}, time.Time{}
 	}
+	merged.Note = Note{}
 	merged.Generation = max(old.Generation, new.Generation) + 1
 	return merged
 }

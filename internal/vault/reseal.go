@@ -15,7 +15,7 @@ import (
 
 // Parts is the number of parts into which Reseal divides the files of a
 // component. Part 0 has the component's record, the ticket, what waits in queues, the
-// dead letters, the claims of messages and the publish tests. Each of the other 256 parts
+// dead letters, the claims of messages, the publish tests and the notes of the standings. Each of the other 256 parts
 // has one shard of authorizers, with their profiles.
 const Parts = 1 + 256
 
@@ -90,7 +90,7 @@ func (v *Vault) part(ctx context.Context, component string, part int) ([]string,
 		return nil, fmt.Errorf("resealing: there is no part %d", part)
 	}
 	folder := "wechat/" + component
-	files, folders := []string{folder + "/component.json", folder + "/ticket.json"}, []string{"/events", "/dead-events", "/messages", "/publish-test"}
+	files, folders := []string{folder + "/component.json", folder + "/ticket.json"}, []string{"/events", "/dead-events", "/messages", "/publish-test", "/states"}
 	if part > 0 {
 		shard := fmt.Sprintf("/%02x", part-1)
 		files, folders = nil, []string{"/authorizers" + shard, "/profiles" + shard}
@@ -109,8 +109,8 @@ func (v *Vault) part(ctx context.Context, component string, part int) ([]string,
 type locker func(ctx context.Context) (unlock func() error, err error)
 
 // lockOf returns the lock that the owner of changes to the file at key must
-// hold. It returns nil if key is not that of a record, a profile, a ticket, an event, a
-// claim or a publish test.
+// hold. It returns nil if key is not that of a record, a profile, a note, a ticket, an
+// event, a claim or a publish test.
 func (v *Vault) lockOf(component, key string) locker {
 	folder, name := path.Split(strings.TrimPrefix(key, "wechat/"+component+"/"))
 	kind, below, _ := strings.Cut(strings.TrimSuffix(folder, "/"), "/")
@@ -128,6 +128,12 @@ func (v *Vault) lockOf(component, key string) locker {
 			return nil
 		}
 		return func(ctx context.Context) (func() error, error) { return v.LockProfile(ctx, who) }
+	case kind == "states":
+		who = subject.Of(component, name)
+		if want, err := noteKey(who, Standing(below)); err != nil || want != key {
+			return nil
+		}
+		return func(ctx context.Context) (func() error, error) { return v.Lock(ctx, who) }
 	case kind == "events" || kind == "dead-events":
 		client, target, _ := strings.Cut(below, "/")
 		q := Queue{Component: component, Client: client, Target: target}

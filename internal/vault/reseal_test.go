@@ -64,6 +64,7 @@ func stock(t *testing.T, v *vault.Vault) (keys []string, read func(*vault.Vault)
 		"wechat/" + component + "/dead-events/shop/main/1700000000123456-" + authorizer + "-fedcba9876543210fedcba9876543210.json",
 		"wechat/" + component + "/messages/2833333/" + eventID + ".json", profileFile,
 		"wechat/" + component + "/publish-test/1700000000-" + eventID + ".json",
+		"wechat/" + component + "/states/unauthorized/wxfedcba98765432ff",
 	}
 	return keys, func(v *vault.Vault) (all []any) {
 		t.Helper()
@@ -90,6 +91,8 @@ func stock(t *testing.T, v *vault.Vault) (keys []string, read func(*vault.Vault)
 		must(profile, err)
 		known, err := v.LoadPublishTest(t.Context(), test)
 		must(known, err)
+		note, err := v.LoadNote(t.Context(), other, vault.Withdrawn)
+		must(note, err)
 		return all
 	}
 }

@@ -2,11 +2,13 @@
 
 // Package vault stores what must survive a restart, in a storage that all nodes
 // of a cluster share: the records of components and authorizers, their
-// profiles, the tickets, the codes of publish tests, the claims of messages, and the
+// profiles, why accounts are not authorized, the tickets, the codes of publish tests, the
+// claims of messages, and the
 // messages and events that wait for delivery to clients. All of these are sealed,
 // which means encrypted and authenticated. The marks of pending codes and of repeated
 // messages and the notices for other nodes are not sealed: their files are empty
-// objects, only their names carry information.
+// objects, only their names carry information. Nor is states/index, which tells how often
+// all records were compared with the index of the standings.
 //
 // Only this package knows the storage keys:
 //
@@ -15,6 +17,7 @@
 //	wechat/<component_appid>/authorizers/<shard>/<authorizer_appid>.json
 //	wechat/<component_appid>/profiles/<shard>/<authorizer_appid>.json
 //	wechat/<component_appid>/pending/<authorizer_appid>
+//	wechat/<component_appid>/states/<standing>/<authorizer_appid>, and states/index
 //	wechat/<component_appid>/news/<authorizer_appid>-<id>
 //	wechat/<component_appid>/publish-test/<received>-<id>.json
 //	wechat/<component_appid>/messages/<slot>/<id>.json, and .repeated
@@ -56,6 +59,8 @@
 //
 //	{"user_name":"gh_…","name":"…","principal":"…","kind":"official_account","functions":[1,2],
 //	 "learned":"2026-11-22T12:00:00Z"}
+//
+//	{"since":"2026-11-22T12:00:00Z","slug":"refused","errcode":61004,"rid":"…","text":"…","remedy":"…"}
 //
 //	{"value":"…","create_time":"2026-11-22T12:00:00Z","received":"2026-11-22T12:00:01Z","asked":"2026-11-22T11:50:00Z"}
 //
@@ -149,6 +154,13 @@ type Vault struct {
 	// from several at the same time. It must be set before the Vault is used.
 	Broken func(lock string)
 
+	// Changed, if it is not nil, is called after the standing of an account has
+	// changed, after its first record was stored, and after it was removed. The caller
+	// of Store or Remove holds the lock of the account meanwhile, so Changed must not
+	// wait. It is called from any goroutine, also from several at the same time. It must
+	// be set before the Vault is used.
+	Changed func(Change)
+
 	storage func() Storage
 	keys    func(component string) *Keyring
 	turns   turns
@@ -178,7 +190,9 @@ func (v *Vault) Load(ctx context.Context, s subject.Subject) (Record, error) {
 // Store merges r with the stored record, as Merge decides, stores the result
 // and returns it. The caller must hold the lock of s. Normally r is what Load
 // has returned under that lock, with changes; its generation tells Merge which
-// stored record the caller has read. Store writes the whole record.
+// stored record the caller has read. Store writes the whole record. Where it changes
+// the standing of an account, it keeps the index of the standings as well, with r.Note;
+// without that note the record is not stored.
 //
 // The error is ErrUnavailable, or that of an invalid appid. After an error the
 // old record is still stored, unless the storage has written the new one and
@@ -192,8 +206,12 @@ func (v *Vault) Store(ctx context.Context, s subject.Subject, r Record) (Record,
 	if err != nil {
 		return Record{}, err
 	}
-	merged := Merge(old.record(), r)
-	if err := store(ctx, b, newRecordWire(merged)); err != nil {
+	before := old.record()
+	merged := Merge(before, r)
+	if merged.Standing() != r.Standing() {
+		r.Note = Note{} // another writer's standing is stored, which has another cause
+	}
+	if err := v.storeStanding(ctx, s, b, before, merged, r.Note); err != nil {
 		return Record{}, err
 	}
 	return merged, nil
