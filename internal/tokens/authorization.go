@@ -81,7 +81,7 @@ func (a *authorization) unauthorized(ctx context.Context, component, authorizer 
 			return nil
 		}
 		record.EventTime = at
-		return a.markUnauthorized(ctx, who, record)
+		return a.markUnauthorized(ctx, who, record, nil)
 	})
 }
 

@@ -4,6 +4,8 @@ package tokens
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
@@ -31,22 +33,25 @@ func newAuthorizers(components *components, notices *notices) *authorizers {
 
 // issue fetches an authorizer token with the refresh token, or finds the refresh
 // token again where it is lost.
-func (a *authorizers) issue(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
+func (a *authorizers) issue(ctx context.Context, who subject.Subject, record vault.Record, urged bool) (vault.Record, error) {
 	if record.State == vault.Unauthorized {
-		return a.recheckRevoked(ctx, who, record)
+		return a.recheckRevoked(ctx, who, record, urged)
 	}
 	issued, err := record, error(nil)
 	if record.Refresh != nil {
 		issued, err = a.refresh(ctx, who, record)
 	}
+	refused := err
 	if record.Refresh == nil || openapi.KindOf(err) == openapi.RefreshDead {
 		issued, err = a.recoverRefreshToken(ctx, who, record)
 	}
 	switch {
 	case openapi.KindOf(err) == openapi.RefreshDead:
-		return issued, problem.ErrNeedsAdmin
+		return issued, fmt.Errorf("%w: %w", problem.ErrNeedsAdmin, err)
+	case errors.Is(err, problem.ErrNeedsAdmin) && refused != nil:
+		return issued, fmt.Errorf("%w: %w", err, refused)
 	case openapi.KindOf(err) == openapi.Withdrawn && !codePending(record): // a code would be of a new authorization
-		_ = a.markUnauthorized(ctx, who, record) // what could not be stored is tried again
+		_ = a.markUnauthorized(ctx, who, record, err) // what could not be stored is tried again
 		return record, problem.ErrUnauthorized
 	}
 	return issued, err
@@ -102,17 +107,21 @@ func (a *authorizers) recoverRefreshToken(ctx context.Context, who subject.Subje
 // again: its authorized event may be lost, or an old unauthorized event may have
 // come after it. It asks at most every recheckInterval, and not within that time
 // after the withdrawal. Otherwise, and if the answer is no, it returns
-// ErrUnauthorized.
-func (a *authorizers) recheckRevoked(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
+// ErrUnauthorized. An operator who urges is always asked for, and is told if there was no
+// answer.
+func (a *authorizers) recheckRevoked(ctx context.Context, who subject.Subject, record vault.Record, urged bool) (vault.Record, error) {
 	now := time.Now()
-	if now.Sub(record.EventTime) < recheckInterval || !a.health.RecheckIsDue(who, now) {
+	if due := now.Sub(record.EventTime) >= recheckInterval && a.health.RecheckIsDue(who, now); !due && !urged {
 		return record, problem.ErrUnauthorized
 	}
 	issued, err := a.recoverRefreshToken(ctx, who, record)
-	if err != nil {
-		return record, problem.ErrUnauthorized
+	switch {
+	case err == nil:
+		return issued, nil
+	case urged && !errors.Is(err, problem.ErrNeedsAdmin) && !openapi.SaysForeign(err) && openapi.KindOf(err) != openapi.Withdrawn:
+		return record, err
 	}
-	return issued, nil
+	return record, problem.ErrUnauthorized
 }
 
 // fetchInfo calls api_get_authorizer_info. If the account is not known here and is
@@ -126,31 +135,38 @@ func (a *authorizers) fetchInfo(ctx context.Context, who subject.Subject, known 
 	return info, err
 }
 
-// askInfo makes the call, for by.
+// askInfo makes the call, for by, and lets the profile be kept.
 func (a *authorizers) askInfo(ctx context.Context, who subject.Subject, by Caller) (info openapi.AuthorizerInfo, err error) {
 	asked := time.Now()
-	err = a.components.withComponentToken(ctx, who.Component(), by, func(componentToken secret.Secret) (err error) {
-		info, err = a.settings().API.AuthorizerInfo(ctx, who.Component(), who.Authorizer(), componentToken)
-		return err
-	})
+	info, err = a.callInfo(ctx, who, by)
 	if profiles := a.settings().Profiles; profiles != nil && err == nil {
 		profiles.Learned(who, info, asked)
 	}
 	return info, err
 }
 
+// callInfo makes the call, for by, and tells nobody.
+func (a *authorizers) callInfo(ctx context.Context, who subject.Subject, by Caller) (info openapi.AuthorizerInfo, err error) {
+	err = a.components.withComponentToken(ctx, who.Component(), by, func(componentToken secret.Secret) (err error) {
+		info, err = a.settings().API.AuthorizerInfo(ctx, who.Component(), who.Authorizer(), componentToken)
+		return err
+	})
+	return info, err
+}
+
 // markUnauthorized stores that the account has withdrawn its authorisation, and
 // drops its tokens. The record stays as a tombstone: without it, the next call
-// would look the account up at WeChat. The caller holds the lock. The error is
+// would look the account up at WeChat. cause is how WeChat has said so, nil for by an
+// event. The caller holds the lock. The error is
 // that of storing; this node has dropped the tokens in any case.
-func (a *authorizers) markUnauthorized(ctx context.Context, who subject.Subject, record vault.Record) error {
+func (a *authorizers) markUnauthorized(ctx context.Context, who subject.Subject, record vault.Record, cause error) error {
 	for _, token := range []*Token{a.tokenOf(who, record), a.memory.Get(who)} {
 		if token != nil {
 			a.revoke(who, token)
 		}
 	}
 	a.health.RecheckIsDue(who, time.Now()) // so that it is not, after what WeChat has just said
-	record.State = vault.Unauthorized
+	record.State, record.Note = vault.Unauthorized, withdrawalNote(cause, time.Now())
 	record.Token, record.Refresh, record.Code = nil, nil, nil
 	_, err := a.save(ctx, who, record)
 	a.drop(who)

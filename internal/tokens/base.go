@@ -60,5 +60,9 @@ type base struct {
 
 // log returns the logger for what concerns who.
 func (b *base) log(who subject.Subject) *zap.Logger {
-	return b.settings().Log.With(zap.String("component", who.Component()), zap.String("authorizer", who.Authorizer()))
+	log := b.settings().Log.With(zap.String("component", who.Component()))
+	if who.IsComponent() {
+		return log
+	}
+	return log.With(zap.String("authorizer", who.Authorizer()))
 }

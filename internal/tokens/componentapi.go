@@ -139,7 +139,7 @@ func (c *componentAPI) adoptRefreshToken(ctx context.Context, who subject.Subjec
 			return nil
 		})
 		if err == nil {
-			c.bringNews(who, record, record.Trouble)
+			c.bringNews(who, record, record.Trouble, nil)
 		}
 	}
 	if err != nil {

@@ -30,7 +30,7 @@ func newComponents(tickets *tickets, slots *slots) *components {
 }
 
 // issue fetches a component token with the newest ticket.
-func (c *components) issue(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error) {
+func (c *components) issue(ctx context.Context, who subject.Subject, record vault.Record, _ bool) (vault.Record, error) {
 	s := c.settings()
 	appSecret, ok := s.Components[who.Component()]
 	if !ok {

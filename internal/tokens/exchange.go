@@ -66,7 +66,7 @@ func (x *exchange) spend(ctx context.Context, component string, code secret.Secr
 	stands := x.saveIssued(ctx, who, func(record *vault.Record) { grant(record, granted, code, began) })
 	x.granted(who, began) // before adopt, which tells that the account is used: that is not urgent
 	x.adopt(who, stands)
-	x.bringNews(who, stands, vault.NoTrouble)
+	x.bringNews(who, stands, vault.NoTrouble, nil)
 	id := codeID(component, code)
 	x.codes.MarkSpent(id, granted.AppID, granted.Answer)
 	x.notices.publish(ctx, who, id)

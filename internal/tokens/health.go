@@ -54,11 +54,19 @@ type subjectHealth struct {
 	until      time.Time // no attempt before
 	err        error     // what callers are shown meanwhile
 	text       string    // of the failure, the same for every failure of its kind
+	last       Failure   // for operators; that of a component is kept when it is over
 	revoked    []*Token  // the account has withdrawn them; until they expire
 	forced     forced    // renewals of rejected tokens
 	contended  time.Time // when it was last said that another process renews as well
 	unreadable time.Time // when it was last said that the record does not open
 	rechecked  time.Time // when it was last looked into whether the account is authorized
+}
+
+// Failure is what has gone wrong, for operators. It holds no credential and no text of
+// WeChat's. The zero Failure means that nothing has.
+type Failure struct {
+	Time         time.Time
+	Text, Remedy string // a remedy may be empty
 }
 
 func newHealth() *health {
@@ -88,8 +96,9 @@ func (h *health) CoolingDown(key healthKey, now time.Time) error {
 // Failed records a failed attempt, with what callers are shown of it and a text
 // that is the same for every failure of its kind. A coolDown of 0 stands for one
 // that doubles with each failure. Failed returns for how long no attempt is made,
-// and whether the failure is the first, or of another kind than the last.
-func (h *health) Failed(key healthKey, shown error, text string, coolDown time.Duration, now time.Time) (pause time.Duration, isNew bool) {
+// and whether the failure is the first, or of another kind than the last. last is the
+// failure as operators see it; it is now.
+func (h *health) Failed(key healthKey, shown error, text string, coolDown time.Duration, last Failure) (pause time.Duration, isNew bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.at(key)
@@ -98,16 +107,31 @@ func (h *health) Failed(key healthKey, shown error, text string, coolDown time.D
 		pause = backoff.Jitter(backoff.Delay(s.failures+1, minCoolDown, maxCoolDown))
 	}
 	s.failures++
-	s.until, s.err, s.text = now.Add(pause), shown, text
+	s.until, s.err, s.text, s.last = last.Time.Add(pause), shown, text, last
 	return pause, isNew
 }
 
-// Reset ends the cool-down of who: an attempt succeeded, or there is new hope.
+// Last returns what went wrong last with a key, and until when no attempt is made; both
+// are zero if nothing is known of a failure.
+func (h *health) Last(key healthKey) (last Failure, until time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.of[key]; s != nil {
+		return s.last, s.until
+	}
+	return Failure{}, time.Time{}
+}
+
+// Reset ends the cool-down of who: an attempt succeeded, or there is new hope. The last
+// failure of a component, of which there are few, stays.
 func (h *health) Reset(key healthKey) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s := h.of[key]; s != nil {
 		s.failures, s.until, s.err, s.text = 0, time.Time{}, nil, ""
+		if !key.who.IsComponent() {
+			s.last = Failure{}
+		}
 	}
 }
 
@@ -196,12 +220,15 @@ func (h *health) LookupLimiter(component, client string) *lookupLimiter {
 }
 
 // Sweep forgets whatever is well again, so that memory is bounded by the subjects
-// with a failure.
+// with a failure, and by the components.
 func (h *health) Sweep(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for key, s := range h.of {
 		s.forget(now)
+		if key.who.IsComponent() && !s.last.Time.IsZero() {
+			continue
+		}
 		if s.forced.idle() && len(s.revoked) == 0 &&
 			now.After(s.until.Add(maxCoolDown)) && now.After(s.unreadable.Add(unreadableInterval)) &&
 			now.After(s.rechecked.Add(recheckInterval)) {

@@ -16,7 +16,8 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
-// newsPatience is how long it is tried to tell news while storage fails.
+// newsPatience is how long it is tried to note, and to tell, how it is with an account
+// while storage fails.
 const newsPatience = time.Hour
 
 // condition is what an account was found to be in.
@@ -25,11 +26,12 @@ type condition struct {
 	trouble vault.Trouble
 }
 
-// report is the work of telling the applications of a condition.
+// report is the work of noting a condition, and of telling the applications of it.
 type report struct {
 	condition
 	seen   vault.Record // how the record was when the condition was found
 	found  time.Time
+	note   vault.Note      // why it is in trouble
 	queued map[string]bool // the InfoTypes whose news are queued, but perhaps not noted yet
 }
 
@@ -55,14 +57,16 @@ func (b *base) meets() time.Time {
 	return time.Now()
 }
 
-// bringNews makes sure, in the background, that the applications know how it is with
-// an account: trouble is what it was found to be in when its record was seen. Nothing
-// is told twice, by whatever node: what was told stands in the record, which is
-// changed under its lock when the news are queued. If the process dies in between,
+// bringNews makes sure, in the background, that the record says how it is with an
+// account, and that the applications know it, if any want to: trouble is what it was
+// found to be in when its record was seen, and cause what it failed with; nil if it is in
+// none. Nothing is told twice, by whatever node: what was told stands in the record, which
+// is changed under its lock when the news are queued. If the process dies in between,
 // they are queued again, with the same id.
-func (r *records) bringNews(who subject.Subject, seen vault.Record, trouble vault.Trouble) {
+func (r *records) bringNews(who subject.Subject, seen vault.Record, trouble vault.Trouble, cause error) {
 	known := trouble == seen.Trouble || isWorse(seen.Trouble, trouble)
-	if r.settings().News == nil || who.IsComponent() || known && seen.Met.IsZero() {
+	untold := !seen.Met.IsZero() && r.settings().News != nil
+	if who.IsComponent() || known && !untold {
 		return
 	}
 	if seen.Generation == 0 && (seen.Met.IsZero() || trouble == vault.RenewalsFail) {
@@ -72,7 +76,10 @@ func (r *records) bringNews(who subject.Subject, seen vault.Record, trouble vaul
 	if _, at := r.bringing.LoadOrStore(c, true); at {
 		return
 	}
-	todo := report{c, seen, time.Now(), make(map[string]bool)}
+	todo := report{condition: c, seen: seen, found: time.Now(), queued: make(map[string]bool)}
+	if cause != nil {
+		todo.note = noteOf(cause, todo.found)
+	}
 	r.background(func() {
 		defer r.bringing.Delete(c)
 		var err error
@@ -92,7 +99,7 @@ func (r *records) bringNews(who subject.Subject, seen vault.Record, trouble vaul
 }
 
 // tryToTell takes the lock of a record and tells of it. It waits while too many others
-// are being told.
+// are being noted.
 func (r *records) tryToTell(todo report) error {
 	select {
 	case r.telling <- struct{}{}:
@@ -112,7 +119,8 @@ func isWorse(told, trouble vault.Trouble) bool {
 }
 
 // tell queues the news that a report and the record, as it is now, have in them, and
-// notes them in the record. What has been overtaken since is not told. The caller holds
+// notes them in the record. What has been overtaken since is not told. Without anybody who
+// takes news, that an account was met stays noted. The caller holds
 // the lock. The error is that of storage.
 func (r *records) tell(ctx context.Context, todo report, record vault.Record) error {
 	if record.Generation == 0 && todo.trouble == vault.NeedsAuthorization {
@@ -122,7 +130,7 @@ func (r *records) tell(ctx context.Context, todo report, record vault.Record) er
 		return nil
 	}
 	var news []News
-	changed := !record.Met.IsZero()
+	changed := !record.Met.IsZero() && r.settings().News != nil
 	if changed {
 		news = append(news, found(record))
 		record.Met = time.Time{}
@@ -138,9 +146,22 @@ func (r *records) tell(ctx context.Context, todo report, record vault.Record) er
 		if todo.trouble == vault.NeedsAuthorization {
 			news = append(news, lost(record, todo.found))
 		}
-		record.Trouble, record.TroubleSince, changed = todo.trouble, todo.found, true
+		record.Trouble, record.TroubleSince, record.Note, changed = todo.trouble, todo.found, todo.note, true
 	}
 	if !changed {
+		return nil
+	}
+	if err := r.queueNews(ctx, todo, news); err != nil {
+		return err
+	}
+	_, err := r.store(ctx, todo.who, record)
+	return err
+}
+
+// queueNews queues the news of a report, each once, if anybody takes any.
+func (r *records) queueNews(ctx context.Context, todo report, news []News) error {
+	queue := r.settings().News
+	if queue == nil {
 		return nil
 	}
 	for _, n := range news {
@@ -148,13 +169,12 @@ func (r *records) tell(ctx context.Context, todo report, record vault.Record) er
 			continue
 		}
 		n.Component, n.AppID = todo.who.Component(), todo.who.Authorizer()
-		if err := r.settings().News(ctx, n); err != nil {
+		if err := queue(ctx, n); err != nil {
 			return fmt.Errorf("queueing %s: %w", n.InfoType, err)
 		}
 		todo.queued[n.InfoType] = true
 	}
-	_, err := r.store(ctx, todo.who, record)
-	return err
+	return nil
 }
 
 // found is the news that the account of a record was met.
@@ -167,7 +187,7 @@ func found(record vault.Record) News {
 func lost(record vault.Record, at time.Time) News {
 	return News{InfoType: InfoNeedsAuthorization, Occurrence: occurrence(record.Obtained, record.EventTime), Time: at,
 		Reason: "WeChat no longer accepts the refresh token of the account, and tells no other one",
-		Remedy: "let an admin of the account authorise the platform again"}
+		Remedy: authoriseAgain}
 }
 
 // recovered is the news that the trouble of a record is over.

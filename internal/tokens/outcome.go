@@ -3,6 +3,7 @@
 package tokens
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -22,6 +23,9 @@ const (
 	renewalFailing  = "renewing token failed"
 	exchangeFailing = "exchanging authorization_code failed"
 
+	authoriseAgain = "let an admin of the account authorise the platform again"
+	checkEventsURL = "check that the authorization events URL on open.weixin.qq.com is this gateway's"
+
 	// unauthorizedCoolDown is how long "not authorized" is believed without asking
 	// again.
 	unauthorizedCoolDown = time.Minute
@@ -39,7 +43,7 @@ func (b *base) failed(doing string, who subject.Subject, key healthKey, err erro
 	if !b.isOwn(who, err) {
 		return shown
 	}
-	pause, isNew := b.health.Failed(key, shown, public.Text, coolDownFor(err), time.Now())
+	pause, isNew := b.health.Failed(key, shown, public.Text, coolDownFor(err), failureOf(err, time.Now()))
 	if isNew {
 		level := zap.ErrorLevel
 		if errors.Is(err, problem.ErrUnauthorized) {
@@ -68,6 +72,51 @@ func coolDownFor(err error) time.Duration {
 		return minCoolDown
 	}
 	return 0
+}
+
+// failureOf returns what operators see of an error, in words that hold nothing of WeChat's
+// errmsg.
+func failureOf(err error, at time.Time) Failure {
+	failure := Failure{Time: at, Text: problem.Of(err).Text}
+	var refusal *openapi.Refusal
+	var outage *openapi.Outage
+	switch {
+	case errors.As(err, &refusal):
+		failure.Text, failure.Remedy = refusal.Error(), refusal.Remedy()
+	case errors.As(err, &outage):
+		failure.Text = outage.Error()
+	}
+	switch {
+	case errors.Is(err, problem.ErrNeedsAdmin), errors.Is(err, problem.ErrUnauthorized):
+		failure.Remedy = cmp.Or(failure.Remedy, authoriseAgain)
+	case errors.Is(err, problem.ErrNoTicket):
+		failure.Remedy = checkEventsURL
+	}
+	return failure
+}
+
+// noteOf returns why an account is in trouble that was found at a time, in words that hold
+// nothing of WeChat's errmsg.
+func noteOf(err error, at time.Time) vault.Note {
+	failure := failureOf(err, at)
+	note := vault.Note{Since: at, Slug: problem.Of(err).Slug, Text: failure.Text, Remedy: failure.Remedy}
+	var refusal *openapi.Refusal
+	if errors.As(err, &refusal) {
+		note.Errcode, note.RID = refusal.Code, refusal.RID
+	}
+	return note
+}
+
+// withdrawalNote is the note of an account that has withdrawn its authorisation: cause is
+// how WeChat has refused a call because of it, nil if an event has told of it.
+func withdrawalNote(cause error, at time.Time) vault.Note {
+	if cause != nil {
+		note := noteOf(cause, at)
+		note.Slug = problem.ErrUnauthorized.Slug
+		return note
+	}
+	return vault.Note{Since: at, Slug: problem.ErrUnauthorized.Slug,
+		Text: "the account has withdrawn its authorisation, as an event tells", Remedy: authoriseAgain}
 }
 
 // rationed counts a look-up that was not made because the client has asked for too

@@ -45,7 +45,8 @@ type source struct {
 
 	// issue asks WeChat for a new token and returns the record with it; with an error,
 	// what has been found out of the account. The caller holds the storage lock of who.
-	issue func(ctx context.Context, who subject.Subject, record vault.Record) (vault.Record, error)
+	// An operator who urges is not told what was found out a while ago.
+	issue func(ctx context.Context, who subject.Subject, record vault.Record, urged bool) (vault.Record, error)
 
 	// before does what has to be done before a renewal; nil if there is nothing.
 	// Its error ends the renewal only of a record without a refresh token.
@@ -63,6 +64,7 @@ type wanted struct {
 	old    *Token // any other one; nil if there is none
 	forced bool   // old was rejected: such renewals are limited
 	lookup bool   // a subject of which nothing is stored may be looked up
+	urged  bool   // an operator wants it
 }
 
 var (
@@ -184,9 +186,13 @@ func (s *source) fetch(ctx context.Context, who subject.Subject, client string, 
 }
 
 // kind tells the renewals apart that callers wait for: those who have no token do not
-// wait for a renewal of a token that others still use.
+// wait for a renewal of a token that others still use, and an operator not for one that
+// asks less.
 func (w wanted) kind() string {
-	if w.old == nil {
+	switch {
+	case w.urged:
+		return " urged"
+	case w.old == nil:
 		return ""
 	}
 	return " ahead"
@@ -287,13 +293,13 @@ func (s *source) renew(ctx context.Context, who subject.Subject, record vault.Re
 		return nil, errNotDue
 	}
 	refused := want.forced || !s.tokenOf(who, record).live(time.Now())
-	record, err := s.issue(ctx, who, record)
+	record, err := s.issue(ctx, who, record, want.urged)
 	if errors.Is(err, problem.ErrUnauthorized) {
 		s.drop(who)
 	}
 	if err != nil {
 		if trouble := s.troubleOf(who, err, refused); trouble != vault.NoTrouble {
-			s.bringNews(who, record, trouble)
+			s.bringNews(who, record, trouble, err)
 		}
 		return nil, s.renewalFailed(who, err)
 	}
@@ -303,7 +309,7 @@ func (s *source) renew(ctx context.Context, who subject.Subject, record vault.Re
 		return nil, s.renewalFailed(who, problem.ErrUnauthorized)
 	}
 	s.health.Reset(healthKey{who, renewal})
-	s.bringNews(who, record, vault.NoTrouble)
+	s.bringNews(who, record, vault.NoTrouble, nil)
 	if forced && s.health.Forced(who, time.Now()) {
 		s.log(who).Error("tokens die soon after they were issued; from now on a rejected one is renewed once a minute",
 			zap.Int("renewals_within_an_hour", maxForcedHourly),

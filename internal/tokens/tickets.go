@@ -102,5 +102,5 @@ func (t *tickets) request(ctx context.Context, component string, ticket vault.Ti
 		return
 	}
 	log.Warn("no component_verify_ticket, asked WeChat to push again",
-		zap.String("remedy", "check that the authorization events URL on open.weixin.qq.com is this gateway's"))
+		zap.String("remedy", checkEventsURL))
 }

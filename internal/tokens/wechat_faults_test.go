@@ -86,7 +86,7 @@ var wechatFaults = []wechatFault{
 		says: "warn, authorizer has withdrawn its authorization", most: 1 + int(time.Hour/recheckInterval)},
 	{name: "61023, refresh token lost", fault: sandbox.Fault{ErrCode: 61023},
 		told:  told{authorizer: "needs_authorization", info: "needs_authorization"},
-		error: "refresh_token is lost, the account's admin must authorize again", most: minutes, heals: unauthorizedCoolDown + time.Second},
+		error: "refresh_token is lost, the account's admin must authorize again", remedy: authoriseAgain, most: minutes, heals: unauthorizedCoolDown + time.Second},
 
 	// A rejection proves nothing: WeChat is asked about the token. While it is alive,
 	// nothing is renewed. While it seems dead, three renewals are made at once, then one
