@@ -27,6 +27,7 @@ const (
 	notLeft              // every caller is answered in time
 	notLeaked            // no credential in the log, nor in clear in the storage
 	notShut              // whatever WeChat says to whom, a token that has not expired is served
+	notHidden            // an account that is not authorized, or in trouble, stands in the index of that
 )
 
 // report fails rt in a line of its own for each promise, so that what rapid
@@ -49,6 +50,8 @@ func (m *model) report(rt *rapid.T) {
 		rt.Fatal("a credential has leaked")
 	case notShut:
 		rt.Fatal("a token that has not expired is not served")
+	case notHidden:
+		rt.Fatal("an account in trouble is in no index")
 	}
 }
 
@@ -179,6 +182,7 @@ func (m *model) stored(p *process, key string) {
 		return
 	}
 	stands, err := m.truth.Load(context.Background(), who)
+	hidden := m.isHidden(who, stands)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err != nil {
@@ -206,6 +210,8 @@ func (m *model) stored(p *process, key string) {
 	switch {
 	case stands.Generation < before.Generation: // the same: WeChat's answer was stored though its lock could not be had
 		m.breaks(notBack, "%s: generation %d follows %d", nameOf(who), stands.Generation, before.Generation)
+	case hidden && before.Standing() != stands.Standing():
+		m.breaks(notHidden, "%s: %s, and in no index", nameOf(who), stands.Standing())
 	case stands.EventTime.Before(before.EventTime):
 		m.breaks(notBack, "%s: the event time falls", nameOf(who))
 	case before.Refresh != nil && stands.Refresh == nil && stands.State != vault.Unauthorized:
@@ -215,6 +221,15 @@ func (m *model) stored(p *process, key string) {
 	case rotated != "" && !stands.Token.Equal(before.Token) && stands.Refresh.Reveal() != rotated:
 		m.breaks(notBack, "%s: not the refresh token that came with the token", nameOf(who))
 	}
+}
+
+// isHidden reports whether the storage has no note of the standing of a record.
+func (m *model) isHidden(who subject.Subject, record vault.Record) bool {
+	if who.IsComponent() || record.Standing() == vault.Stands {
+		return false
+	}
+	_, err := m.truth.LoadNote(context.Background(), who, record.Standing())
+	return errors.Is(err, vault.ErrNotFound)
 }
 
 // forgetWithdrawal: whoever writes without the lock can write over a tombstone.
