@@ -28,7 +28,8 @@ var stack = strings.Fields(`
 	sharedtickets
 	exchange
 	authorization componentapi
-	keeper`)
+	operating
+	keeper operators`)
 
 // The engine is a stack: what a file needs from above is handed to it as a
 // function, see newAuthorizers and newExchange.

@@ -32,7 +32,7 @@ const (
 // asked, the answer becomes another task, see Learned.
 func (p *Profiles) do(who subject.Subject, t task, q *queue) (answered bool, err error) {
 	if t.found != nil {
-		return false, p.save(who, *t.found)
+		return false, p.save(p.ctx, who, *t.found)
 	}
 	if done, err := p.isLearned(who, t.since); done || err != nil {
 		return false, err
@@ -93,12 +93,26 @@ func (p *Profiles) isLearned(who subject.Subject, since time.Time) (bool, error)
 	return err == nil && !stored.Learned.Before(since) && time.Since(stored.Learned) < renewAge, nil
 }
 
+// Save implements [tokens.Profiles]: an operator waits until the profile is stored.
+func (p *Profiles) Save(ctx context.Context, who subject.Subject, info openapi.AuthorizerInfo, asked time.Time) error {
+	return p.save(ctx, who, profileOf(info, asked))
+}
+
+// profileOf returns the profile in what WeChat has answered of an account, asked at that
+// time.
+func profileOf(info openapi.AuthorizerInfo, asked time.Time) vault.Profile {
+	return vault.Profile{
+		UserName: info.UserName, Name: info.NickName, Principal: info.PrincipalName, Kind: string(info.Kind), Functions: info.Functions, Learned: asked,
+	}
+}
+
 // save stores a profile and, if its permission sets are others than those stored, tells
 // the applications first. Both happen under the lock, so that a cluster tells once. If
 // the process dies in between, it is told again, with the same id.
-func (p *Profiles) save(who subject.Subject, profile vault.Profile) error {
+// It waits no longer than ctx.
+func (p *Profiles) save(ctx context.Context, who subject.Subject, profile vault.Profile) error {
 	p.remember(who, profile)
-	ctx, cancel := context.WithTimeout(p.ctx, doTimeout)
+	ctx, cancel := context.WithTimeout(ctx, doTimeout)
 	defer cancel()
 	s := p.settings()
 	unlock, err := s.Vault.LockProfile(ctx, who)

@@ -58,6 +58,7 @@ type Known struct {
 type Memory interface {
 	Get(who subject.Subject) *Known // nil if there is none
 	Set(who subject.Subject, known *Known)
+	Drop(who subject.Subject)
 	Close()
 }
 

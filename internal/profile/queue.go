@@ -85,9 +85,18 @@ func (p *Profiles) Learned(who subject.Subject, info openapi.AuthorizerInfo, ask
 	if !p.asks(who) && known != nil && asked.Sub(known.learned) < tellInterval {
 		return
 	}
-	p.want(who, task{urgent: true, found: &vault.Profile{
-		UserName: info.UserName, Name: info.NickName, Principal: info.PrincipalName, Kind: string(info.Kind), Functions: info.Functions, Learned: asked,
-	}})
+	found := profileOf(info, asked)
+	p.want(who, task{urgent: true, found: &found})
+}
+
+// Forget implements [tokens.Profiles]: nothing is to be learnt of the account any more.
+func (p *Profiles) Forget(who subject.Subject) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q := p.queueOf(who)
+	delete(q.tasks, who)
+	q.order = slices.DeleteFunc(q.order, func(waits subject.Subject) bool { return waits == who })
+	p.memory.Drop(who)
 }
 
 // want queues a task, or adds it to the one that waits for the account. Of accounts that

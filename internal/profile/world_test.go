@@ -67,6 +67,7 @@ func (m *remembering) Get(who subject.Subject) *Known {
 	return k
 }
 func (m *remembering) Set(who subject.Subject, known *Known) { m.known.Store(who, known) }
+func (m *remembering) Drop(who subject.Subject)              { m.known.Delete(who) }
 func (m *remembering) Close()                                {}
 
 func play(t *testing.T, test func(w *world)) {

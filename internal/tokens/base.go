@@ -32,10 +32,14 @@ type Settings struct {
 
 	// Profiles is told what the engine learns of accounts; nil if nobody wants to know.
 	Profiles Profiles
+
+	// Heard is told of an account whose authorization another node has changed; nil if
+	// nobody wants to know. It must return at once.
+	Heard func(who subject.Subject)
 }
 
 // Profiles is told what the engine learns of accounts, for what it does not keep itself.
-// Its methods return at once, and may be called from any goroutine.
+// Its methods may be called from any goroutine, and return at once but for Save.
 type Profiles interface {
 	// Used is told of an account whose token was brought into memory: not at each call.
 	Used(who subject.Subject)
@@ -44,6 +48,11 @@ type Profiles interface {
 	Granted(who subject.Subject, at time.Time)
 	// Learned is told what WeChat has answered of the account, asked at that time.
 	Learned(who subject.Subject, info openapi.AuthorizerInfo, asked time.Time)
+	// Save stores what WeChat has answered of the account, asked at that time. It waits
+	// for the storage, no longer than ctx.
+	Save(ctx context.Context, who subject.Subject, info openapi.AuthorizerInfo, asked time.Time) error
+	// Forget is told that nothing is stored of the account any more.
+	Forget(who subject.Subject)
 }
 
 // base is what all layers of the engine stand on. Each layer embeds the one below

@@ -89,19 +89,14 @@ func (c *componentAPI) authorizerInfo(ctx context.Context, who subject.Subject, 
 	if err != nil {
 		return info, callError(err)
 	}
-	c.adoptRefreshToken(ctx, who, info.Refresh, began)
+	_, _ = c.adoptRefreshToken(ctx, who, info.Refresh, began) // WeChat tells it again
 	return info, nil
 }
 
 // authorizerList is Keeper.AuthorizerList.
 func (c *componentAPI) authorizerList(ctx context.Context, component, client string, offset, count int) (list openapi.AuthorizerList, err error) {
 	began := time.Now()
-	by := Caller{client, openapi.EndpointAuthorizerList}
-	err = c.components.withComponentToken(ctx, component, by, func(token secret.Secret) (err error) {
-		list, err = c.settings().API.AuthorizerList(ctx, component, token, offset, count)
-		return err
-	})
-	if err != nil {
+	if list, err = c.fetchList(ctx, component, client, offset, count); err != nil {
 		return list, callError(err)
 	}
 	var adopting errgroup.Group
@@ -109,7 +104,7 @@ func (c *componentAPI) authorizerList(ctx context.Context, component, client str
 	for _, listed := range list.Authorizers {
 		if subject.ValidAppID(listed.AppID) {
 			adopting.Go(func() error {
-				c.adoptRefreshToken(ctx, subject.Of(component, listed.AppID), listed.Refresh, began)
+				_, _ = c.adoptRefreshToken(ctx, subject.Of(component, listed.AppID), listed.Refresh, began) // WeChat tells it again
 				return nil
 			})
 		}
@@ -117,32 +112,51 @@ func (c *componentAPI) authorizerList(ctx context.Context, component, client str
 	return list, adopting.Wait()
 }
 
+// fetchList asks WeChat for one page of the authorizers, for client.
+func (c *componentAPI) fetchList(ctx context.Context, component, client string, offset, count int) (list openapi.AuthorizerList, err error) {
+	by := Caller{client, openapi.EndpointAuthorizerList}
+	err = c.components.withComponentToken(ctx, component, by, func(token secret.Secret) (err error) {
+		list, err = c.settings().API.AuthorizerList(ctx, component, token, offset, count)
+		return err
+	})
+	return list, err
+}
+
+// adopted is what has become of a refresh token that WeChat has told.
+type adopted uint8
+
+const (
+	adoptedNothing adopted = iota // it is known, or is not to be stored
+	adoptedNew                    // nothing was stored of the account
+	adoptedOther                  // another one was stored, or none
+)
+
 // adoptRefreshToken stores a refresh token that WeChat has told at the time asked,
 // if it is not known already. Where the account has withdrawn, its next authorized
 // event decides and not a list. Without storage nothing is stored and nothing
-// lost: WeChat tells again.
-func (c *componentAPI) adoptRefreshToken(ctx context.Context, who subject.Subject, refresh secret.Secret, asked time.Time) {
+// lost: WeChat tells again. The error, which it logs, is that of the storage.
+func (c *componentAPI) adoptRefreshToken(ctx context.Context, who subject.Subject, refresh secret.Secret, asked time.Time) (done adopted, err error) {
 	record, err := c.load(ctx, who)
 	if err == nil || recoverable(err) {
 		if refresh == nil || record.State == vault.Unauthorized || refresh.Equal(record.Refresh) || c.begin() != nil {
-			return
+			return adoptedNothing, nil
 		}
 		defer c.work.Done()
 		err = c.update(ctx, who, func(stored *vault.Record) error {
 			if stored.State != vault.Unauthorized && !asked.Before(stored.Obtained) { // else it was renewed meanwhile
-				stored.Refresh = refresh
+				stored.Refresh, done = refresh, adoptedOther
 			}
 			if stored.Generation == 0 {
-				stored.Met = c.meets()
+				stored.Met, done = c.meets(), adoptedNew
 			}
 			record = *stored
 			return nil
 		})
 		if err == nil {
 			c.bringNews(who, record, record.Trouble, nil)
+			return done, nil
 		}
 	}
-	if err != nil {
-		c.log(who).Warn("storing the refresh token of a list or an info failed; WeChat will tell it again", zap.Error(err))
-	}
+	c.log(who).Warn("storing the refresh token of a list or an info failed; WeChat will tell it again", zap.Error(err))
+	return adoptedNothing, err
 }

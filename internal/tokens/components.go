@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
@@ -54,6 +55,17 @@ func (c *components) issue(ctx context.Context, who subject.Subject, record vaul
 	}
 	record.Token, record.Obtained, record.Expires = token.Value, began, began.Add(token.Lifetime)
 	return record, nil
+}
+
+// measure notes for Prometheus until when the stored token of a component is valid:
+// another node may have renewed it. If the storage does not tell, nothing changes.
+func (c *components) measure(ctx context.Context, component string) {
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
+	defer cancel()
+	record, err := c.load(ctx, subject.Of(component, ""))
+	if err == nil || recoverable(err) {
+		metrics.ComponentToken(component, record.Expires)
+	}
 }
 
 // withComponentToken makes a component-level call, see withToken. It is the only

@@ -20,6 +20,9 @@ const (
 	recheckInterval = 10 * time.Minute
 	// unreadableInterval is how often it is said that a record does not open.
 	unreadableInterval = time.Hour
+	// ticketAskInterval is the least time between two api_start_push_ticket calls that
+	// operators ask this node for.
+	ticketAskInterval = time.Minute
 )
 
 // health remembers what went wrong with which subject: cool-downs after failures,
@@ -60,6 +63,7 @@ type subjectHealth struct {
 	contended  time.Time // when it was last said that another process renews as well
 	unreadable time.Time // when it was last said that the record does not open
 	rechecked  time.Time // when it was last looked into whether the account is authorized
+	ticket     time.Time // when an operator last had WeChat asked for the component's ticket
 }
 
 // Failure is what has gone wrong, for operators. It holds no credential and no text of
@@ -149,6 +153,14 @@ func (h *health) RecheckIsDue(who subject.Subject, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return isDue(&h.at(healthKey{who, renewal}).rechecked, recheckInterval, now)
+}
+
+// TicketIsDue reports whether WeChat may be asked for a ticket of a component for an
+// operator, and notes that it is.
+func (h *health) TicketIsDue(who subject.Subject, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return isDue(&h.at(healthKey{who, renewal}).ticket, ticketAskInterval, now)
 }
 
 // isDue reports whether it is time to do something that was last done at last, and

@@ -8,7 +8,9 @@
 // Below the Keeper the package is a stack. A file uses only files that stand after
 // it in this list, and what it needs from above is handed to it as a function:
 //
+//	operators.go                       the public methods for operators
 //	keeper.go                          the public methods; the background work
+//	operating.go                       what operators have done
 //	componentapi.go authorization.go   what clients ask for; what WeChat's events report
 //	exchange.go                        an authorization_code becomes tokens, once
 //	sharedtickets.go                   tickets with which applications sign; one call for all who ask
@@ -30,6 +32,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
@@ -59,6 +62,7 @@ type Keeper struct {
 	exchange      *exchange
 	authorization *authorization
 	api           *componentAPI
+	operating     *operating
 }
 
 // NewKeeper returns a Keeper that holds tokens in memory and asks current
@@ -73,6 +77,7 @@ func NewKeeper(current func() *Settings, memory Memory) *Keeper {
 	k.exchange = newExchange(k.authorizers)
 	k.authorization = &authorization{exchange: k.exchange}
 	k.api = &componentAPI{k.exchange}
+	k.operating = &operating{k.api}
 	return k
 }
 
@@ -90,10 +95,20 @@ func (k *Keeper) Run(ctx context.Context) {
 func (k *Keeper) watch(ctx context.Context) {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
+	measured := make(map[string]bool)
 	for {
-		for component := range k.settings().Components {
+		configured := k.settings().Components
+		for component := range configured {
 			k.tickets.check(ctx, component)
+			k.components.measure(ctx, component)
 			k.authorization.resumePending(ctx, component)
+			measured[component] = true
+		}
+		for component := range measured {
+			if _, still := configured[component]; !still {
+				metrics.ForgetComponent(component)
+				delete(measured, component)
+			}
 		}
 		k.health.Sweep(time.Now())
 		k.doubts.Sweep(time.Now())

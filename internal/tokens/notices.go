@@ -92,6 +92,9 @@ func (n *notices) poll(ctx context.Context, component string) {
 			n.codes.Announce(read.ID, read.AppID)
 			n.drop(who)
 			n.health.Reset(healthKey{who, renewal})
+			if heard := n.settings().Heard; heard != nil {
+				heard(who)
+			}
 		}
 	}
 	for _, old := range n.expired(component, now) {

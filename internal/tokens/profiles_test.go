@@ -3,6 +3,7 @@
 package tokens
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -43,6 +44,16 @@ func (p *hearing) Learned(who subject.Subject, info openapi.AuthorizerInfo, aske
 	}
 	p.add("learned", who)
 }
+
+func (p *hearing) Save(_ context.Context, who subject.Subject, info openapi.AuthorizerInfo, asked time.Time) error {
+	if info.UserName == "" || asked.IsZero() {
+		panic(fmt.Sprintf("%+v at %v", info, asked))
+	}
+	p.add("saved", who)
+	return nil
+}
+
+func (p *hearing) Forget(who subject.Subject) { p.add("forgotten", who) }
 
 // are checks what was told since the last time.
 func (p *hearing) are(w *world, want ...string) {

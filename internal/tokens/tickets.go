@@ -32,15 +32,30 @@ type tickets struct{ *records }
 
 // store stores a ticket that WeChat pushed, see Keeper.Ticket.
 func (t *tickets) store(ctx context.Context, component string, ticket secret.Secret, created time.Time) error {
-	_, err := t.settings().Vault.StoreTicket(ctx, component, vault.Ticket{Value: ticket, CreateTime: created, Received: time.Now()})
+	who := subject.Of(component, "")
+	before, unknown := t.load(ctx, component)
+	pushed := vault.Ticket{Value: ticket, CreateTime: created, Received: time.Now()}
+	stands, err := t.settings().Vault.StoreTicket(ctx, component, pushed)
 	if err != nil {
 		return err
 	}
-	who := subject.Of(component, "")
+	if stands.Received.Equal(pushed.Received) && (unknown == nil || recoverable(unknown)) {
+		t.reportReturn(who, before, pushed.Received)
+	}
 	metrics.TicketReceived(component, time.Now())
 	t.health.Reset(healthKey{who, renewal})
 	t.emit(eventTicket, who, "")
 	return nil
+}
+
+// reportReturn says that tickets come, if there was none before, or none for too long.
+func (t *tickets) reportReturn(who subject.Subject, before vault.Ticket, now time.Time) {
+	switch gap := now.Sub(before.Received); {
+	case before.Value == nil:
+		t.log(who).Info("the first component_verify_ticket has come")
+	case gap >= ticketDrought:
+		t.log(who).Info("component_verify_ticket comes again", zap.Duration("gap", gap))
+	}
 }
 
 // load returns the ticket of a component.
@@ -55,8 +70,11 @@ func (t *tickets) check(ctx context.Context, component string) {
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
 	ticket, err := t.load(ctx, component)
-	if ticket.Value != nil {
+	switch {
+	case ticket.Value != nil:
 		metrics.TicketReceived(component, ticket.Received) // it may have come to another node
+	case recoverable(err) || err == nil:
+		metrics.NoTicket(component)
 	}
 	if !ticketMissing(ticket, err) {
 		return

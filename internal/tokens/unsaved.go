@@ -34,6 +34,13 @@ func (u *unsaved) all() []subject.Subject {
 	return slices.Collect(maps.Keys(u.records))
 }
 
+// count returns how many records are not saved yet.
+func (u *unsaved) count() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.records)
+}
+
 // put adds a record, or replaces the one of the same subject. It reports whether
 // the subject is new here, so that one retry is started for it.
 func (u *unsaved) put(who subject.Subject, record vault.Record) bool {
