@@ -107,8 +107,8 @@ func (a *authorizers) recoverRefreshToken(ctx context.Context, who subject.Subje
 // again: its authorized event may be lost, or an old unauthorized event may have
 // come after it. It asks at most every recheckInterval, and not within that time
 // after the withdrawal. Otherwise, and if the answer is no, it returns
-// ErrUnauthorized. An operator who urges is always asked for, and is told if there was no
-// answer.
+// ErrUnauthorized. For an operator who urges WeChat is always asked, and the error wraps
+// its answer as well.
 func (a *authorizers) recheckRevoked(ctx context.Context, who subject.Subject, record vault.Record, urged bool) (vault.Record, error) {
 	now := time.Now()
 	if due := now.Sub(record.EventTime) >= recheckInterval && a.health.RecheckIsDue(who, now); !due && !urged {
@@ -118,8 +118,8 @@ func (a *authorizers) recheckRevoked(ctx context.Context, who subject.Subject, r
 	switch {
 	case err == nil:
 		return issued, nil
-	case urged && !errors.Is(err, problem.ErrNeedsAdmin) && !openapi.SaysForeign(err) && openapi.KindOf(err) != openapi.Withdrawn:
-		return record, err
+	case urged:
+		return record, fmt.Errorf("%w: %w", problem.ErrUnauthorized, err)
 	}
 	return record, problem.ErrUnauthorized
 }

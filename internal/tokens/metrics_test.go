@@ -3,7 +3,10 @@
 package tokens
 
 import (
+	"maps"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics/metricstest"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
@@ -31,6 +34,38 @@ func TestRenewalsAreCounted(t *testing.T) {
 		}
 		if metricstest.Value(t, "caddy_wechat_ticket_received_timestamp_seconds", theComponent) == 0 {
 			t.Error("no ticket is shown")
+		}
+	})
+}
+
+// Prometheus sees the token of a component whoever has renewed it, and 0 where there is
+// nothing; of a component that is no longer configured it sees nothing.
+func TestComponentsAreMeasured(t *testing.T) {
+	const expires, received = "caddy_wechat_component_token_expires_timestamp_seconds", "caddy_wechat_ticket_received_timestamp_seconds"
+	playEmpty(t, func(w *world) {
+		w.deaf.Store(true)
+		w.watch(w.node)
+		for _, name := range []string{expires, received} {
+			if got := metricstest.Value(t, name, theComponent); got != 0 || !metricstest.Exists(t, name, theComponent) {
+				t.Errorf("%s is %v", name, got)
+			}
+		}
+		w.deaf.Store(false)
+		w.must(w.weixin.PushTicket(w.Context()))
+		token := w.tokenFrom(w.start(), platform)
+		time.Sleep(watchInterval)
+		synctest.Wait()
+		if got := metricstest.Value(t, expires, theComponent); got != float64(token.Expires.UnixMilli())/1000 {
+			t.Errorf("%s is %v, want %v", expires, got, token.Expires.Unix())
+		}
+		without := *w.node.settings.Load()
+		without.Components = maps.Clone(without.Components)
+		delete(without.Components, theComponent)
+		w.node.settings.Store(&without)
+		time.Sleep(watchInterval)
+		synctest.Wait()
+		if metricstest.Exists(t, expires, theComponent) || metricstest.Exists(t, received, theComponent) {
+			t.Error("a component that is gone is still shown")
 		}
 	})
 }

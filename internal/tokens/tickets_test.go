@@ -222,3 +222,39 @@ func TestPreAuthCode(t *testing.T) {
 		}
 	})
 }
+
+// The first ticket, and the first after a gap, are worth a line; the others are not. Lines
+// about a component have no empty field of an account.
+func TestTicketsThatComeAgainAreSaid(t *testing.T) {
+	const first, again = "the first component_verify_ticket has come", "component_verify_ticket comes again"
+	play(t, func(w *world) {
+		said := func(wantFirst, wantAgain int) {
+			t.Helper()
+			if gotFirst, gotAgain := w.logs.FilterMessage(first).Len(), w.logs.FilterMessage(again).Len(); gotFirst != wantFirst || gotAgain != wantAgain {
+				t.Errorf("said %d and %d times, want %d and %d", gotFirst, gotAgain, wantFirst, wantAgain)
+			}
+		}
+		said(1, 0)
+		for range 6 {
+			time.Sleep(10 * time.Minute)
+			w.must(w.weixin.PushTicket(w.Context()))
+		}
+		said(1, 0)
+		old := w.ticket()
+		time.Sleep(time.Hour)
+		w.must(w.node.Ticket(w.Context(), theComponent, old.Value, old.CreateTime)) // WeChat repeats a push
+		said(1, 0)
+		w.node = w.start() // another node of the cluster
+		w.must(w.weixin.PushTicket(w.Context()))
+		said(1, 1)
+		if gap := w.logs.FilterMessage(again).All()[0].ContextMap()["gap"]; gap != time.Hour {
+			t.Errorf("gap is %v", gap)
+		}
+		w.token(platform)
+		for _, entry := range w.logs.All() {
+			if value, has := entry.ContextMap()["authorizer"]; has && value == "" {
+				t.Errorf("%s: the field authorizer is empty", entry.Message)
+			}
+		}
+	})
+}
