@@ -31,6 +31,8 @@ var mayImport = []struct{ pkg, arrows string }{
 	{"openapi", ""},
 	{"vault", "gwtoken"}, // a client's name has one form, as a part of a token and of a key
 
+	{"census", "vault"}, // knows from what is stored who is in which state
+
 	{"check", "bizmsg gwtoken vault"},
 	{"metrics", "bizmsg vault"},
 	{"problem", "openapi vault"},
