@@ -217,7 +217,7 @@ func packageVariable(info *types.Info, e ast.Expr) *types.Var {
 func isCounterOrPool(t types.Type) bool {
 	name := types.TypeString(t, nil)
 	return name == "sync.Pool" || strings.Contains(name, "client_golang/prometheus.") ||
-		strings.HasSuffix(name, "internal/metrics.queueCollector") // gauges that are read at each scrape
+		strings.HasSuffix(name, "internal/metrics.queueCollector") || strings.HasSuffix(name, "internal/metrics.accountCollector") // gauges that are read at each scrape
 }
 
 // inspected are the files whose nodes inspect has visited.

@@ -73,7 +73,7 @@ func showKnown() {
 func Register(registry prometheus.Registerer) error {
 	showKnown()
 	for _, collector := range []prometheus.Collector{
-		calls, answers, callDuration, upstreamDuration, buildInfo, Renewals, Pushes, StorageFailures, ticketReceived, componentExpires, UnstoredRecords, deliveries, queues,
+		calls, answers, callDuration, upstreamDuration, buildInfo, Renewals, Pushes, StorageFailures, ticketReceived, componentExpires, UnstoredRecords, accounts, deliveries, queues,
 	} {
 		var known prometheus.AlreadyRegisteredError
 		if err := registry.Register(collector); err != nil && !errors.As(err, &known) {
