@@ -201,7 +201,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.state = shared.(*state)
 	if existed {
-		a.settings.keepIn(a.state.vault, a.state.profiles)
+		a.settings.keepIn(a.state.vault, a.state.profiles, a.state.census.Heard)
 	}
 	a.build()
 	return nil

@@ -125,7 +125,7 @@ func (p *process) start() {
 		p.state, err = newState(c.settings)
 		p.must(err)
 	} else {
-		c.settings.keepIn(p.state.vault, p.state.profiles)
+		c.settings.keepIn(p.state.vault, p.state.profiles, p.state.census.Heard)
 	}
 	p.state.start(c.settings)
 }

@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/advice"
 	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
+	"github.com/caddy-wechat/caddy-wechat/internal/census"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/profile"
@@ -46,9 +48,10 @@ type settings struct {
 }
 
 // keepIn makes records the vault of these settings, and lets profiles be told what the
-// engine learns of accounts; nil for nobody. It is part of Provision.
-func (in *settings) keepIn(records *vault.Vault, profiles tokens.Profiles) {
-	in.tokens.Vault, in.deliveries.Vault, in.tokens.Profiles = records, records, profiles
+// engine learns of accounts, and heard of those that another node has changed; nil for
+// nobody. It is part of Provision.
+func (in *settings) keepIn(records *vault.Vault, profiles tokens.Profiles, heard func(subject.Subject)) {
+	in.tokens.Vault, in.deliveries.Vault, in.tokens.Profiles, in.tokens.Heard = records, records, profiles, heard
 	in.deliveries.Components = in.components()
 }
 
@@ -60,7 +63,7 @@ func (in *settings) publishTest() publishtest.Settings {
 	return publishtest.Settings{Vault: in.tokens.Vault, Log: in.tokens.Log, Components: in.components()}
 }
 
-// state is what survives a reload: tokens and profiles in memory, records that storage
+// state is what survives a reload: tokens, profiles and the census in memory, records that storage
 // has not taken, rejected tokens and codes, the delays after failed renewals, codes of
 // the publish test that are being sent back, the replay window of pushes, the limits of
 // the public pages, what is counted and said of calls, and what the request bodies that are kept take together.
@@ -83,6 +86,8 @@ type state struct {
 	profiles *profile.Profiles
 	usage    *usage.Table
 	advisor  *advice.Advisor
+	census   *census.Census
+	unwatch  func()         // ends what Prometheus sees of census
 	seen     *delivery.Seen // events that were pushed
 	limits   *authorize.Limits
 	bodies   *relay.Memory // of the calls of all configurations: requests of an old one go on
@@ -126,8 +131,12 @@ func newState(first *settings) (*state, error) {
 		return err
 	})
 	metrics.BuildInfo(version())
-	first.keepIn(s.vault, s.profiles)
+	s.census = census.New(func() *vault.Vault { return s.vault },
+		func() []string { return s.settings.Load().components() }, func() *zap.Logger { return current().Log })
+	s.vault.Changed = s.census.Changed
+	first.keepIn(s.vault, s.profiles, s.census.Heard)
 	s.settings.Store(first)
+	s.unwatch = metrics.WatchAccounts(s.accounts)
 	s.courier = delivery.NewCourier(func() delivery.Settings { return s.settings.Load().deliveries })
 	s.messages = delivery.NewDeliveries(s.courier)
 	s.tester = publishtest.New(func() publishtest.Settings { return s.settings.Load().publishTest() }, s.keeper)
@@ -146,6 +155,7 @@ func (s *state) start(in *settings) {
 		run, s.stopRun = context.WithCancel(context.Background())
 		s.keeper.Run(run)
 		s.tester.Run(run)
+		s.census.Run(run)
 		go s.messages.Sweep(run)
 	}
 }
@@ -235,7 +245,20 @@ func (s *state) Destruct() error {
 	s.tester.Finish(now)
 	s.courier.Close()
 	s.keeper.Close()
+	s.unwatch()
+	s.census.Close()
 	return nil
+}
+
+// accounts returns how many accounts each component has, for Prometheus. It waits for
+// nothing; the first call starts the counting.
+func (s *state) accounts() (all []metrics.Accounts) {
+	for _, component := range s.settings.Load().components() {
+		n, counted := s.census.Counts(component)
+		all = append(all, metrics.Accounts{Component: component, Counted: counted,
+			Authorized: n.Authorized, Unauthorized: n.Withdrawn, NeedsAuthorization: n.NeedsAdmin, Failing: n.Failing})
+	}
+	return all
 }
 
 var _ caddy.Destructor = (*state)(nil)

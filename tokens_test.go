@@ -45,7 +45,7 @@ func newTestSettings(tb testing.TB, storage vault.Storage) *settings {
 		},
 	}
 	records, _ := newVault(storage, func() *settings { return in })
-	in.keepIn(records, nil)
+	in.keepIn(records, nil, nil)
 	return in
 }
 
