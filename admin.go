@@ -132,7 +132,7 @@ func resealPart(s *state, w http.ResponseWriter, r *http.Request) error {
 	}
 	return adminJSON(w, operate.Resealed{
 		Progress: operate.Progress{Component: component, Next: part + 1, Total: vault.Parts},
-		Resealed: done.Anew, Unreadable: done.Unreadable,
+		Resealed: done.Anew, Unreadable: append([]string{}, done.Unreadable...),
 	})
 }
 

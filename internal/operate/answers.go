@@ -50,8 +50,8 @@ type Progress struct {
 // Resealed is the result of one page of POST /wechat/reseal.
 type Resealed struct {
 	Progress
-	Resealed   int      `json:"resealed"`             // number of files that the current key seals now
-	Unreadable []string `json:"unreadable,omitempty"` // storage keys of files that no key opens
+	Resealed   int      `json:"resealed"`   // number of files that the current key seals now
+	Unreadable []string `json:"unreadable"` // storage keys of files that no key opens; never nil
 }
 
 // Error is the answer if something could not be done.
