@@ -215,7 +215,7 @@ func (a *App) build() {
 	s := a.state
 	a.pushes = &push.Receiver{
 		Codecs: make(map[string]*bizmsg.Codec), Recipients: a.applications.recipients(), PublishTest: a.publishTest, Account: s.profiles.Account,
-		Tokens: s.keeper, Courier: s.courier, Deliveries: s.messages, Habits: s.habits, Seen: s.seen, Address: clientAddress, Log: a.sparing,
+		Tokens: s.keeper, Courier: s.courier, Deliveries: s.messages, Habits: s.habits, Seen: s.seen, Facts: s.pushed, Address: clientAddress, Log: a.sparing,
 	}
 	a.pages = &authorize.Pages{
 		Platforms: make(map[string]*authorize.Platform), URLs: a.pageURLs,

@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/profile"
 	"github.com/caddy-wechat/caddy-wechat/internal/publishtest"
 	"github.com/caddy-wechat/caddy-wechat/internal/push"
+	"github.com/caddy-wechat/caddy-wechat/internal/pushlog"
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
@@ -91,6 +92,7 @@ type state struct {
 	seen     *delivery.Seen // events that were pushed
 	limits   *authorize.Limits
 	bodies   *relay.Memory // of the calls of all configurations: requests of an old one go on
+	pushed   *pushlog.Log  // what came of the last pushes
 
 	courier  *delivery.Courier    // delivers what is queued
 	messages *delivery.Deliveries // delivers messages at once
@@ -121,7 +123,8 @@ func newState(first *settings) (*state, error) {
 	}
 	s := &state{
 		storage: vault.NewReloadable(first.storage), memory: memory, known: known, seen: new(delivery.Seen),
-		usage: usage.New(), advisor: advice.NewAdvisor(), limits: authorize.NewLimits(), bodies: relay.NewMemory(first.replayMemory), habits: push.NewHabits(),
+		usage: usage.New(), advisor: advice.NewAdvisor(), pushed: new(pushlog.Log), limits: authorize.NewLimits(),
+		bodies: relay.NewMemory(first.replayMemory), habits: push.NewHabits(),
 	}
 	s.vault, s.metered = newVault(s.storage, s.settings.Load)
 	current := func() *tokens.Settings { return s.settings.Load().tokens }

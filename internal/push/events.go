@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,6 +14,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
+	"github.com/caddy-wechat/caddy-wechat/internal/pushlog"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 )
@@ -26,6 +28,7 @@ type Event struct {
 	id        string // of the text: WeChat may sign a repetition anew
 	arrived   time.Time
 	mayRepeat bool // it is old enough to be a repetition of WeChat's
+	fact      pushlog.Push
 }
 
 // OpenEvent reads, verifies and decrypts a push to the events URL, see
@@ -39,15 +42,19 @@ func (rx *Receiver) OpenEvent(w http.ResponseWriter, r *http.Request) (*Event, e
 		return nil, err
 	}
 	event, err := bizmsg.ParseEvent(sealed.message.Plain)
-	if err != nil {
-		return nil, err
+	if err == nil && event.AppID != sealed.component {
+		err = fmt.Errorf("opening push: AppId %.32q is not the component's", event.AppID)
 	}
-	if event.AppID != sealed.component {
-		return nil, fmt.Errorf("opening push: AppId %.32q is not the component's", event.AppID)
+	if err != nil {
+		return nil, &claimedError{err, sealed.component}
 	}
 	id := delivery.EventID(sealed.component, sealed.message.Plain)
 	mayRepeat := sealed.age(event.CreateTime) >= repeatAge
-	return &Event{sealed.component, event, sealed.message.Plain, sealed.message.Previous, id, time.Now(), mayRepeat}, nil
+	fact := sealed.fact(EventsURL, "", pushlog.Word(event.InfoType))
+	if subject.ValidAppID(event.AuthorizerAppID) {
+		fact.AppID = strings.Clone(event.AuthorizerAppID)
+	}
+	return &Event{sealed.component, event, sealed.message.Plain, sealed.message.Previous, id, time.Now(), mayRepeat, fact}, nil
 }
 
 // HandleEvent stores what the event reports and queues the event for
@@ -64,43 +71,45 @@ func (rx *Receiver) OpenEvent(w http.ResponseWriter, r *http.Request) (*Event, e
 // differ in anything are two. A push that comes while another one of the event is
 // being handled waits for it and has the same result.
 func (rx *Receiver) HandleEvent(ctx context.Context, p *Event) error {
-	_, err, _ := rx.handling.Do(p.id, func() (any, error) {
-		return nil, rx.handleOnce(context.WithoutCancel(ctx), p) // another push may wait for this one
+	outcome, err, _ := rx.handling.Do(p.id, func() (any, error) {
+		return rx.handleOnce(context.WithoutCancel(ctx), p) // another push may wait for this one
 	})
+	rx.note(p.fact, outcome.(string), err)
 	return err
 }
 
-// handleOnce is HandleEvent for one push of an event at a time.
+// handleOnce is HandleEvent for one push of an event at a time. It returns the outcome
+// for operators.
 //
 // The order is important. A repeated event is acknowledged, but not handled
 // again. The event is stored before it is queued, because an application may
 // use the account as soon as it gets the event. The event is remembered last,
 // after both steps have succeeded. Otherwise, if a step fails, WeChat's next
 // attempt would count as a repeat and the event would be lost.
-func (rx *Receiver) handleOnce(ctx context.Context, p *Event) error {
+func (rx *Receiver) handleOnce(ctx context.Context, p *Event) (outcome string, err error) {
 	if rx.Seen.Has(p.id) {
-		return nil
+		return pushlog.Repeated, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	isTicket := p.event.InfoType == bizmsg.InfoTicket
 	if p.mayRepeat && !isTicket && rx.Deliveries.WasHandled(ctx, p.component, p.id) { // by another node
 		rx.Seen.Add(p.id, time.Now())
-		return nil
+		return pushlog.Repeated, nil
 	}
 	if err := rx.apply(ctx, p); err != nil {
-		return &retryableError{err}
+		return pushlog.Failed, &retryableError{err}
 	}
 	queued, err := rx.queue(ctx, p)
 	if err != nil {
-		return &retryableError{err}
+		return pushlog.Failed, &retryableError{err}
 	}
 	rx.Seen.Add(p.id, time.Now())
 	if queued {
 		rx.Deliveries.NoteHandled(ctx, p.component, p.id)
 	}
 	metrics.Pushes.WithLabelValues(metrics.PushType(p.event.InfoType), "acknowledged").Inc()
-	return nil
+	return pushlog.Acknowledged, nil
 }
 
 // apply stores what an event reports. No other function knows what an InfoType

@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
+	"github.com/caddy-wechat/caddy-wechat/internal/pushlog"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
@@ -41,6 +42,7 @@ type Message struct {
 	addressee string          // the ToUserName that is signed, "" if there is none
 	sealed    *bizmsg.Message // encrypts the reply with the key that opened the push
 	nonce     string          // of the request, repeated in the reply
+	fact      pushlog.Push
 }
 
 // OpenMessage reads, verifies and decrypts a push to the messages URL, see
@@ -62,7 +64,7 @@ func (rx *Receiver) OpenMessage(w http.ResponseWriter, r *http.Request) (*Messag
 		return nil, err
 	}
 	if _, err := bizmsg.ParseEvent(sealed.message.Plain); err == nil {
-		return nil, errMessageIsEvent
+		return nil, &claimedError{errMessageIsEvent, sealed.component}
 	}
 	return newMessage(began, rx.Courier.Arrival(), appid, sealed, r.URL.Query()), nil
 }
@@ -82,6 +84,7 @@ func newMessage(began, arrived time.Time, appid string, sealed *sealedPush, quer
 	return &Message{
 		began: began, component: sealed.component, item: item, age: sealed.age(fields.CreateTime),
 		addressee: fields.ToUserName, sealed: sealed.message, nonce: query.Get("nonce"),
+		fact: sealed.fact(MessagesURL, strings.Clone(appid), whatMessage(fields.MsgType, fields.Event)),
 	}
 }
 
@@ -111,36 +114,44 @@ func messageID(component string, fields bizmsg.MessageFields, plain []byte) stri
 // repeated, and delivered to nobody. A message of WeChat's publish test reaches no target,
 // see Receiver.PublishTest; its answer may be empty.
 func (rx *Receiver) HandleMessage(ctx context.Context, m *Message) ([]byte, error) {
+	answer, outcome, err := rx.answer(ctx, m)
+	rx.note(m.fact, outcome, err)
+	if outcome != pushlog.Failed { // which Reject counts
+		metrics.Pushes.WithLabelValues("message", outcome).Inc()
+	}
+	return answer, err
+}
+
+// answer is HandleMessage. It also returns the outcome for operators.
+func (rx *Receiver) answer(ctx context.Context, m *Message) (answer []byte, outcome string, err error) {
 	answer, ok, err := rx.answerTest(ctx, m)
 	if err != nil {
-		return nil, &retryableError{err}
+		return nil, pushlog.Failed, &retryableError{err}
 	}
 	if ok {
-		metrics.Pushes.WithLabelValues("message", "acknowledged").Inc()
-		return answer, nil
+		return answer, pushlog.Acknowledged, nil
 	}
 	answer = []byte("success")
-	if targets := rx.wanting(m.item); len(targets) > 0 { // else nobody gets it, whosever it is
-		its, official := rx.account(ctx, m)
-		if !its {
-			metrics.Pushes.WithLabelValues("message", "misdirected").Inc()
-			return answer, nil
-		}
-		if d := rx.Deliveries.Open(m.item, targets, m.age >= repeatAge); d != nil {
-			reply, hungUp, err := rx.hold(ctx, m, d, official)
-			switch {
-			case hungUp:
-				metrics.Pushes.WithLabelValues("message", "hung_up").Inc()
-				return nil, ErrHungUp
-			case err != nil:
-				return nil, &retryableError{err}
-			case reply != nil:
-				answer = m.seal(reply)
-			}
+	targets := rx.wanting(m.item)
+	if len(targets) == 0 { // nobody gets it, whosever it is
+		return answer, pushlog.Acknowledged, nil
+	}
+	its, official := rx.account(ctx, m)
+	if !its {
+		return answer, pushlog.Misdirected, nil
+	}
+	if d := rx.Deliveries.Open(m.item, targets, m.age >= repeatAge); d != nil {
+		reply, hungUp, err := rx.hold(ctx, m, d, official)
+		switch {
+		case hungUp:
+			return nil, pushlog.HungUp, ErrHungUp
+		case err != nil:
+			return nil, pushlog.Failed, &retryableError{err}
+		case reply != nil:
+			answer = m.seal(reply)
 		}
 	}
-	metrics.Pushes.WithLabelValues("message", "acknowledged").Inc()
-	return answer, nil
+	return answer, pushlog.Acknowledged, nil
 }
 
 // account is Receiver.Account for a message. It warns of a message of another account.

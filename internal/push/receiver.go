@@ -32,6 +32,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/bizmsg"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
+	"github.com/caddy-wechat/caddy-wechat/internal/pushlog"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 )
 
@@ -86,6 +87,9 @@ type Receiver struct {
 	Account func(ctx context.Context, component, appid, toUserName string) (its, official bool)
 	// Address returns the address from which a push comes; the zero Addr if it has none.
 	Address func(r *http.Request) netip.Addr
+	// Facts remembers what came of each push, for operators. It survives a reload. Nil
+	// means that nothing is remembered.
+	Facts *pushlog.Log
 	// Log receives why a push was refused; the sender does not see it. Anybody
 	// can send a push, so it must be a logger of logging.Throttle.
 	Log *zap.Logger
@@ -112,6 +116,8 @@ type sealedPush struct {
 	envelope  bizmsg.Envelope // not signed, except for its Encrypt
 	message   *bizmsg.Message
 	timestamp time.Time // of the push, signed; WeChat makes it anew with each repetition
+	began     time.Time // of its arrival
+	remote    string    // the address it came from
 }
 
 // openSealed reads, verifies and decrypts a push to either URL. No other
@@ -130,7 +136,7 @@ type sealedPush struct {
 func (rx *Receiver) openSealed(w http.ResponseWriter, r *http.Request) (*sealedPush, error) {
 	// A ResponseWriter that has no deadlines returns an error. The push is then
 	// read without one.
-	from := rx.Address(r)
+	from, began := rx.Address(r), time.Now()
 	if !rx.reading.begin(from) {
 		return nil, errTooMany
 	}
@@ -152,16 +158,17 @@ func (rx *Receiver) openSealed(w http.ResponseWriter, r *http.Request) (*sealedP
 	}
 	component, message, err := rx.openEnvelope(r, envelope)
 	if err != nil {
-		return nil, err
+		return nil, &claimedError{err, component}
 	}
 	timestamp, err := fresh(r.URL.Query().Get("timestamp"), time.Now())
 	if err != nil {
-		return nil, err
+		return nil, &claimedError{err, component}
 	}
-	return &sealedPush{component, envelope, message, timestamp}, nil
+	return &sealedPush{component, envelope, message, timestamp, began, rx.remote(r)}, nil
 }
 
-// openEnvelope opens an envelope with the codec of the component that it names.
+// openEnvelope opens an envelope with the codec of the component that it names, which it
+// also returns with an error if that component is configured.
 // The name is not signed, but it only selects the codec: the encrypted text
 // contains the component's appid as receive id, and the codec compares it.
 //
@@ -256,6 +263,9 @@ func (rx *Receiver) Reject(w http.ResponseWriter, r *http.Request, url string, e
 	}
 	rx.Log.With(zap.String("url", url), zap.String("reason", reason(err))).Warn("push not acknowledged", fields...)
 	metrics.Pushes.WithLabelValues("any", outcome).Inc()
+	if ours == nil { // else it is noted where its facts are known
+		rx.noteRefused(r, url, status, err)
+	}
 	w.WriteHeader(status)
 }
 
