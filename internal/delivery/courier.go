@@ -156,10 +156,31 @@ func (c *Courier) queue(name vault.Queue) *queue {
 	return c.queues[name]
 }
 
+// Figures is how it is with one queue, as this node knows it.
+type Figures struct {
+	metrics.Queue
+	Paused bool // its target gets nothing, because it has answered 410
+}
+
+// Figures returns the figures of each queue that is served. It does not ask the storage.
+func (c *Courier) Figures() map[vault.Queue]Figures {
+	targets := c.settings().Targets
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make(map[vault.Queue]Figures, len(c.queues))
+	for name, q := range c.queues {
+		target := targets[name]
+		all[name] = Figures{Queue: q.figures(), Paused: target != nil && q.health.isPaused(target)}
+	}
+	return all
+}
+
+func (q *queue) figures() metrics.Queue {
+	waiting, oldest := q.index.size()
+	return metrics.Queue{Waiting: waiting, Oldest: oldest, Dead: int(q.dead.Load())}
+}
+
 // watch shows the figures of a queue to Prometheus until forget is called.
 func (q *queue) watch() (forget func()) {
-	return metrics.WatchQueue(q.name.Client, q.name.Target, func() metrics.Queue {
-		waiting, oldest := q.index.size()
-		return metrics.Queue{Waiting: waiting, Oldest: oldest, Dead: int(q.dead.Load())}
-	})
+	return metrics.WatchQueue(q.name.Client, q.name.Target, q.figures)
 }

@@ -85,6 +85,13 @@ func (h *health) paused(t *Target) bool {
 	return h.gone != ""
 }
 
+// isPaused is paused for a caller that does not hold mu.
+func (h *health) isPaused(t *Target) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.paused(t)
+}
+
 // limit returns how many attempts from the queue may run at a time, and for how
 // long it is none.
 func (h *health) limit(t *Target, now time.Time) (int, time.Duration) {
