@@ -15,12 +15,11 @@ import (
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-const (
-	defaultPage = 100  // events on a page
-	maxPage     = 1000 // at most
-)
+// paging is how many items are on a page of a list: if no limit is given, and at most.
+type paging struct{ usual, most int }
 
 // eventID is the form of the ids of events.
 var eventID = regexp.MustCompile(`^[0-9a-f]{32}$`)
@@ -40,12 +39,20 @@ func parseQuery(text string, allowed ...string) (url.Values, error) {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		switch {
 		case !slices.Contains(allowed, name):
-			return nil, invalid("use "+strings.Join(allowed, ", "), "there is no parameter %q here", name)
+			return nil, invalid(use(allowed), "there is no parameter %q here", name)
 		case len(values[name]) > 1:
 			return nil, invalid("give it one value, and make a request for each", "%s is given %d times", name, len(values[name]))
 		}
 	}
 	return values, nil
+}
+
+// use is the remedy for a parameter that there is not.
+func use(allowed []string) string {
+	if len(allowed) == 0 {
+		return "leave it out"
+	}
+	return "use " + strings.Join(allowed, ", ")
 }
 
 // parseAction is parseQuery for a request that changes something. There an empty
@@ -75,13 +82,44 @@ func parseStates(text string) ([]delivery.State, error) {
 	return nil, invalid("write waiting or dead, or leave it out for both", "state %q is none", text)
 }
 
-// parseLimit returns the number of events on a page.
-func parseLimit(text string) (int, error) {
-	limit, err := strconv.Atoi(cmp.Or(text, strconv.Itoa(defaultPage)))
-	if err != nil || limit < 1 || limit > maxPage {
-		return 0, invalid(fmt.Sprintf("write a number from 1 to %d, or leave it out for %d", maxPage, defaultPage), "limit %q is no length of a page", text)
+// parseLimit returns the number of items on a page.
+func (p paging) parseLimit(text string) (int, error) {
+	limit, err := strconv.Atoi(cmp.Or(text, strconv.Itoa(p.usual)))
+	if err != nil || limit < 1 || limit > p.most {
+		return 0, invalid(fmt.Sprintf("write a number from 1 to %d, or leave it out for %d", p.most, p.usual), "limit %q is no length of a page", text)
 	}
 	return limit, nil
+}
+
+// parseOffset returns the offset of a page of a task, below end; 0 if it is left out.
+func parseOffset(text string, end int) (int, error) {
+	offset, err := strconv.Atoi(cmp.Or(text, "0"))
+	switch {
+	case err != nil || offset < 0:
+		return 0, invalid("write a number from 0: the next of the page before, or leave it out for the first page", "offset %q is none", text)
+	case offset >= end:
+		return 0, invalid("begin without an offset, then use the next of each page until it is the total", "offset %d is not below %d", offset, end)
+	}
+	return offset, nil
+}
+
+// parseAppID returns an appid in a query; "" if it is left out.
+func parseAppID(name, text string) (string, error) {
+	if text != "" && !subject.ValidAppID(text) {
+		return "", invalid("an appid is wx and 16 hexadecimal digits in lower case", "%s %q is no appid", name, text)
+	}
+	return text, nil
+}
+
+// parseEnglish returns whether names are wanted in English.
+func parseEnglish(text string) (bool, error) {
+	switch text {
+	case "", "zh":
+		return false, nil
+	case "en":
+		return true, nil
+	}
+	return false, invalid("write en or zh, or leave it out for zh", "lang %q is none", text)
 }
 
 // parseSelection returns what an operator wants to replay or to discard.

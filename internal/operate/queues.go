@@ -35,7 +35,7 @@ func (q Queues) List(ctx context.Context, query string) (Events, error) {
 	if err != nil {
 		return Events{}, err
 	}
-	limit, err := parseLimit(values.Get("limit"))
+	limit, err := paging{100, 1000}.parseLimit(values.Get("limit"))
 	if err != nil {
 		return Events{}, err
 	}
@@ -218,6 +218,11 @@ func failed(err error) *Error {
 	if errors.Is(err, delivery.ErrBadCursor) {
 		return invalid("begin without a cursor, then use the next of each page, with the same state", "the cursor is none that a page has ended with")
 	}
+	return storageFailed(err)
+}
+
+// storageFailed returns the error for one of the vault, whose text names the key.
+func storageFailed(err error) *Error {
 	return &Error{
 		Status: http.StatusServiceUnavailable, Text: err.Error(),
 		Remedy: "see whether Caddy's storage can be reached, and make the request again",
