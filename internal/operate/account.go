@@ -64,7 +64,7 @@ func (o *Operator) act(ctx context.Context, action, appid, query string, do func
 	within, cancel := context.WithTimeout(ctx, actionTimeout)
 	defer cancel()
 	if err := do(within, who); err != nil {
-		told := refused(err)
+		told := o.refused(who.Component(), err)
 		if told.Status == http.StatusNotFound {
 			told = o.unknownAccount(who)
 		}
@@ -90,7 +90,7 @@ func (o *Operator) Forget(ctx context.Context, appid, query string) (Count, erro
 	within, cancel := context.WithTimeout(ctx, actionTimeout)
 	defer cancel()
 	if err := o.Engine.Forget(within, who); err != nil {
-		told := refused(err)
+		told := o.refused(who.Component(), err)
 		if told.Status == http.StatusNotFound {
 			told = o.unknownAccount(who)
 		}
@@ -184,9 +184,9 @@ func (o *Operator) unknownAccount(who subject.Subject) *Error {
 	}
 }
 
-// refused returns the error for one of the engine. Its text has nothing of WeChat's
-// errmsg: a refusal is told by endpoint, errcode and rid.
-func refused(err error) *Error {
+// refused returns the error for one of the engine about a component or its accounts. Its
+// text has nothing of WeChat's errmsg: a refusal is told by endpoint, errcode and rid.
+func (o *Operator) refused(component string, err error) *Error {
 	var refusal *openapi.Refusal
 	told := &Error{Text: problem.Of(err).Text}
 	switch {
@@ -208,6 +208,9 @@ func refused(err error) *Error {
 		told.Status, told.Text, told.Remedy = http.StatusBadGateway, refusal.Error(), refusal.Remedy()
 	case errors.Is(err, problem.ErrNoComponent):
 		told.Status = http.StatusServiceUnavailable
+		if last, _ := o.Engine.Health(subject.Of(component, "")); last.Text != "" {
+			told.Text, told.Remedy = told.Text+": "+last.Text, last.Remedy
+		}
 	case errors.Is(err, problem.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		told.Status = http.StatusGatewayTimeout
 	default:

@@ -24,7 +24,7 @@ func (o *Operator) Ready(ctx context.Context, query string) (Live, error) {
 	if err != nil {
 		return Live{}, err
 	}
-	if !o.Storage().Answered {
+	if !o.Storage().Answered() {
 		return Live{}, NotReady()
 	}
 	return live, nil

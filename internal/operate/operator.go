@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/advice"
 	"github.com/caddy-wechat/caddy-wechat/internal/audit"
 	"github.com/caddy-wechat/caddy-wechat/internal/census"
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/pushlog"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
@@ -42,7 +43,7 @@ type Operator struct {
 	Usage      *usage.Table
 	Advisor    *advice.Advisor
 	Audit      *audit.Log
-	Storage    func() StorageHealth
+	Storage    func() metrics.StorageHealth // waits for nothing
 }
 
 // Engine is what operators see and do of tokens. It is a tokens.Keeper.
@@ -63,16 +64,6 @@ type Census interface {
 	Noted(ctx context.Context, component string, st vault.Standing, after string, limit int) (appids []string, more bool, err error)
 	Wrong(component, appid string, listed vault.Standing)
 }
-
-// StorageHealth is how the storage has answered this node.
-type StorageHealth struct {
-	Answered                 bool // since the start of the process
-	LastSuccess, LastFailure time.Time
-	Operation                string // that has failed last
-}
-
-// fails reports whether the last operation has failed.
-func (s StorageHealth) fails() bool { return s.LastFailure.After(s.LastSuccess) }
 
 // Client is an application, and the accounts for which it may act.
 type Client struct {

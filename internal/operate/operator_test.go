@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/advice"
 	"github.com/caddy-wechat/caddy-wechat/internal/audit"
 	"github.com/caddy-wechat/caddy-wechat/internal/census"
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 	"github.com/caddy-wechat/caddy-wechat/internal/pushlog"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
@@ -35,7 +36,7 @@ type office struct {
 	*world
 	engine *engine
 	census *people
-	health operate.StorageHealth
+	health metrics.StorageHealth
 	audit  *observer.ObservedLogs
 }
 
@@ -44,7 +45,7 @@ func newOffice(t *testing.T) *office {
 	w := newWorld(t)
 	core, lines := observer.New(zap.InfoLevel)
 	f := &office{world: w, engine: newEngine(), census: new(people), audit: lines}
-	f.health = operate.StorageHealth{Answered: true, LastSuccess: time.Now()}
+	f.health = metrics.StorageHealth{LastSuccess: time.Now()}
 	f.Operator = &operate.Operator{
 		By: "admin", Version: "v1.2.3", Node: "node-a", Began: start,
 		Components: []string{component}, Vault: w.Settings.Vault, Engine: f.engine, Census: f.census, Queues: w.Queues,
@@ -55,7 +56,7 @@ func newOffice(t *testing.T) *office {
 			{Name: "shop", Component: component},
 		},
 		Pushes: new(pushlog.Log), Usage: usage.New(), Advisor: advice.NewAdvisor(), Audit: audit.New(zap.New(core), audit.Off),
-		Storage: func() operate.StorageHealth { return f.health },
+		Storage: func() metrics.StorageHealth { return f.health },
 	}
 	t.Cleanup(f.Operator.Audit.Stop)
 	return f

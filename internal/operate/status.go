@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
@@ -132,9 +133,12 @@ func (o *Operator) addQueues(found []looked) {
 	}
 }
 
+// fails reports whether the last operation of the storage has failed.
+func fails(health metrics.StorageHealth) bool { return health.LastFailure.After(health.LastSuccess) }
+
 func (o *Operator) storageStatus() StorageStatus {
 	health := o.Storage()
-	s := StorageStatus{OK: !health.fails()}
+	s := StorageStatus{OK: !fails(health)}
 	if !health.LastFailure.IsZero() {
 		s.LastFailure = Failure{
 			Time: health.LastFailure.UTC(), Text: "storage: " + health.Operation + " has failed",
@@ -147,7 +151,7 @@ func (o *Operator) storageStatus() StorageStatus {
 // warnings returns what an operator should look at, what is broken first.
 func (o *Operator) warnings(s Status, found []looked) []Warning {
 	all := []Warning{}
-	if health := o.Storage(); health.fails() {
+	if health := o.Storage(); fails(health) {
 		broken := time.Since(health.LastSuccess) > maxSilence
 		all = append(all, Warning{s.Storage.LastFailure.Text, s.Storage.LastFailure.Remedy, broken})
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/internal/census"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 	"github.com/caddy-wechat/caddy-wechat/internal/pushlog"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
@@ -25,7 +26,7 @@ import (
 func (f *office) well() {
 	f.t.Helper()
 	now := time.Now()
-	f.health = operate.StorageHealth{Answered: true, LastSuccess: now}
+	f.health = metrics.StorageHealth{LastSuccess: now}
 	if _, err := f.Vault.StoreTicket(f.t.Context(), component, vault.Ticket{Value: secret.New("TICKET"), CreateTime: now, Received: now}); err != nil {
 		f.t.Fatal(err)
 	}
@@ -203,7 +204,7 @@ func TestReadyIsWhenStorageHasAnsweredOnce(t *testing.T) {
 		return nil
 	})
 	defer f.storage.Intercept(nil)
-	f.health = operate.StorageHealth{}
+	f.health = metrics.StorageHealth{}
 	_, err := f.Ready(t.Context(), "")
 	if told := refused(t, err); told.Status != 503 || told.Remedy == "" {
 		t.Errorf("%+v", told)
@@ -211,7 +212,7 @@ func TestReadyIsWhenStorageHasAnsweredOnce(t *testing.T) {
 	if live, err := f.Live(t.Context(), ""); err != nil || live.Status != "ok" {
 		t.Errorf("live: %v, %v", live, err)
 	}
-	f.health = operate.StorageHealth{Answered: true, LastFailure: time.Now()}
+	f.health = metrics.StorageHealth{LastSuccess: time.Now(), LastFailure: time.Now()}
 	ready, err := f.Ready(t.Context(), "")
 	if got := marshal(t, ready, err); got != `{"status":"ok"}` {
 		t.Errorf("ready: %s", got)

@@ -25,7 +25,7 @@ func (o *Operator) Sync(ctx context.Context, query string) (Synced, error) {
 		page.Next = done.Total
 	}
 	if err != nil {
-		err = refused(err)
+		err = o.refused(component, err)
 	}
 	if offset == 0 || err != nil {
 		o.did("sync", component, "", fmt.Sprintf("offset=%d listed=%d new=%d restored=%d of %d", offset, done.Listed, done.New, done.Restored, done.Total), err)
