@@ -6,21 +6,16 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
-	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
-	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
 func init() {
@@ -30,21 +25,25 @@ func init() {
 // Admin adds the requests of operators to Caddy's admin API. No answer contains
 // a secret.
 //
-//	GET  /wechat/events           what waits for delivery, and dead letters, without bodies; ?client=&target=&state=&cursor=&limit=
-//	POST /wechat/events/replay    deliver it at once; ?client=&target=&event_id=&since=&state=, or ?all=true
-//	POST /wechat/events/discard   delete it; the same
-//	POST /wechat/events/test      send a test to the targets of a client; ?client=&target=
-//	GET  /wechat/authorizers      appids with a record, also those that have withdrawn; ?component=
-//	POST /wechat/sync             ask WeChat for a page of its authorizers and store what is missing; ?component=&offset=
-//	POST /wechat/reseal           seal a part of what is stored with the current key; ?component=&offset=
+//	GET  /wechat/status             whether the gateway is well: components, storage, warnings
+//	GET  /wechat/health/live        whether a configuration is in force
+//	GET  /wechat/health/ready       whether storage has answered as well
+//	GET  /wechat/accounts           the accounts of a component; ?component=&q=&state=&client=&lang=&cursor=&limit=
+//	GET  /wechat/accounts/<appid>   one of them; ?component=&lang=
+//	POST /wechat/accounts/<appid>/renew    have WeChat issue a new token; the same
+//	POST /wechat/accounts/<appid>/reread   ask WeChat who the account is; the same
+//	POST /wechat/accounts/<appid>/forget   delete what is stored of one that has withdrawn; the same
+//	GET  /wechat/pushes             the last pushes to this node; ?component=&appid=&outcome=&limit=
+//	GET  /wechat/usage              who has called what on this node; ?client=&appid=&limit=
+//	GET  /wechat/events             what waits for delivery, and dead letters, without bodies; ?client=&target=&state=&cursor=&limit=
+//	POST /wechat/events/replay      deliver it at once; ?client=&target=&event_id=&since=&state=, or ?all=true
+//	POST /wechat/events/discard     delete it; the same
+//	POST /wechat/events/test        send a test to the targets of a client; ?client=&target=
+//	POST /wechat/sync               ask WeChat for a page of its authorizers and store what is missing; ?component=&offset=
+//	POST /wechat/reseal             seal a part of what is stored with the current key; ?component=&offset=
 //
-// Package operate says what the requests of /wechat/events take and answer. The
-// component may be left out if there is only one. A page of /wechat/sync
-// has 500 authorizers. The answer says how many there are, and the offset of
-// the next page: {"component":"…","next":500,"total":1234}. A page of
-// /wechat/reseal is one of 257 parts. Its answer also says how many files were
-// sealed, {…,"resealed":12}, and lists under "unreadable" the files that no key
-// opens.
+// Package operate says what the requests take and answer. The component may be left
+// out if there is only one.
 type Admin struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -53,124 +52,75 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 }
 
 // Routes returns the requests and their handlers. Caddy calls it before any app
-// exists, so the handlers look for the state at each request.
+// exists, so the handlers look for the state at each request. Caddy's metrics of the
+// admin API have the patterns as labels, so no appid stands in one.
 func (Admin) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
-		{Pattern: "/wechat/events", Handler: inForce(http.MethodGet, onQueues(operate.Queues.List))},
-		{Pattern: "/wechat/events/replay", Handler: inForce(http.MethodPost, onQueues(operate.Queues.Replay))},
-		{Pattern: "/wechat/events/discard", Handler: inForce(http.MethodPost, onQueues(operate.Queues.Discard))},
-		{Pattern: "/wechat/events/test", Handler: inForce(http.MethodPost, onQueues(operate.Queues.Test))},
-		{Pattern: "/wechat/authorizers", Handler: inForce(http.MethodGet, authorizers)},
-		{Pattern: "/wechat/sync", Handler: inForce(http.MethodPost, syncPage)},
-		{Pattern: "/wechat/reseal", Handler: inForce(http.MethodPost, resealPart)},
+		{Pattern: "/wechat/status", Handler: inForce(http.MethodGet, on((*operate.Operator).Status))},
+		{Pattern: "/wechat/health/live", Handler: inForce(http.MethodGet, on((*operate.Operator).Live))},
+		{Pattern: "/wechat/health/ready", Handler: inForce(http.MethodGet, on((*operate.Operator).Ready))},
+		{Pattern: "/wechat/accounts", Handler: inForce(http.MethodGet, on((*operate.Operator).Accounts))},
+		{Pattern: "/wechat/accounts/", Handler: caddy.AdminHandlerFunc(onAccount)},
+		{Pattern: "/wechat/pushes", Handler: inForce(http.MethodGet, on((*operate.Operator).Recent))},
+		{Pattern: "/wechat/usage", Handler: inForce(http.MethodGet, on((*operate.Operator).Calls))},
+		{Pattern: "/wechat/events", Handler: inForce(http.MethodGet, on((*operate.Operator).Events))},
+		{Pattern: "/wechat/events/replay", Handler: inForce(http.MethodPost, on((*operate.Operator).Replay))},
+		{Pattern: "/wechat/events/discard", Handler: inForce(http.MethodPost, on((*operate.Operator).Discard))},
+		{Pattern: "/wechat/events/test", Handler: inForce(http.MethodPost, on((*operate.Operator).Test))},
+		{Pattern: "/wechat/sync", Handler: inForce(http.MethodPost, on((*operate.Operator).Sync))},
+		{Pattern: "/wechat/reseal", Handler: inForce(http.MethodPost, on((*operate.Operator).Reseal))},
 	}
 }
 
-// onQueues returns the handler of a request that shows the queues or acts on them. A
-// body is refused: parameters in it would be overlooked, and more be meant than the
-// operator has said.
-func onQueues[Answer any](do func(operate.Queues, context.Context, string) (Answer, error)) func(*state, http.ResponseWriter, *http.Request) error {
-	return func(s *state, w http.ResponseWriter, r *http.Request) error {
+// answering is the handler of a request that an operator makes. An error is for
+// adminError.
+type answering func(o *operate.Operator, w http.ResponseWriter, r *http.Request) error
+
+// on returns the handler that answers with what do returns. A body is refused:
+// parameters in it would be overlooked, and more be meant than the operator has said.
+func on[Answer any](do func(*operate.Operator, context.Context, string) (Answer, error)) answering {
+	return func(o *operate.Operator, w http.ResponseWriter, r *http.Request) error {
 		if r.ContentLength != 0 {
 			return &operate.Error{Status: http.StatusBadRequest, Text: "the request has a body", Remedy: "write the parameters into the query of the URL"}
 		}
-		answer, err := do(operate.Queues{Courier: s.courier, Settings: s.settings.Load().deliveries}, r.Context(), r.URL.RawQuery)
+		answer, err := do(o, r.Context(), r.URL.RawQuery)
 		if err != nil {
 			return err
 		}
-		return adminJSON(w, answer)
+		w.Header().Set("Content-Type", "application/json")
+		return json.NewEncoder(w).Encode(answer)
 	}
 }
 
-// authorizers answers with the appids of all records of a component.
-func authorizers(s *state, w http.ResponseWriter, r *http.Request) error {
-	in := s.settings.Load()
-	component, err := in.requestedComponent(r)
-	if err != nil {
-		return err
+// onAccount handles the requests about one account, whose appid stands in the path.
+func onAccount(w http.ResponseWriter, r *http.Request) error {
+	appid, action, isAction := strings.Cut(strings.TrimPrefix(r.URL.Path, "/wechat/accounts/"), "/")
+	method, do := http.MethodPost, answering(nil)
+	switch {
+	case !isAction:
+		method, do = http.MethodGet, on(about((*operate.Operator).Account, appid))
+	case action == "renew":
+		do = on(about((*operate.Operator).Renew, appid))
+	case action == "reread":
+		do = on(about((*operate.Operator).Reread, appid))
+	case action == "forget":
+		do = on(about((*operate.Operator).Forget, appid))
+	default:
+		return adminError(w, &operate.Error{Status: http.StatusNotFound, Text: "there is no such request about an account", Remedy: "use renew, reread or forget after the appid, or nothing"})
 	}
-	appids, err := in.tokens.Vault.List(r.Context(), component)
-	if err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
-	}
-	return adminJSON(w, appids)
+	return inForce(method, do).ServeHTTP(w, r)
 }
 
-// syncPage answers with the progress after one page of WeChat's list. The
-// keeper has stored the refresh tokens on it by then. An empty page before the
-// end, which would make the caller repeat it for ever, counts as the last one.
-func syncPage(s *state, w http.ResponseWriter, r *http.Request) error {
-	component, offset, err := s.settings.Load().requestedPage(r)
-	if err != nil {
-		return err
+// about returns what do does with one account.
+func about[Answer any](do func(*operate.Operator, context.Context, string, string) (Answer, error), appid string) func(*operate.Operator, context.Context, string) (Answer, error) {
+	return func(o *operate.Operator, ctx context.Context, query string) (Answer, error) {
+		return do(o, ctx, appid, query)
 	}
-	list, err := s.keeper.AuthorizerList(r.Context(), component, tokens.Itself, offset, openapi.MaxListed)
-	if err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusBadGateway, Err: err}
-	}
-	page := operate.Progress{Component: component, Next: offset + len(list.Authorizers), Total: list.Total}
-	if len(list.Authorizers) == 0 {
-		page.Next = list.Total
-	}
-	return adminJSON(w, page)
 }
 
-// resealPart answers with the result for one part, see [vault.Vault.Reseal].
-// The offset is the number of the part.
-func resealPart(s *state, w http.ResponseWriter, r *http.Request) error {
-	in := s.settings.Load()
-	component, part, err := in.requestedPage(r)
-	if err == nil && part >= vault.Parts {
-		err = caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("offset is not below %d", vault.Parts)}
-	}
-	if err != nil {
-		return err
-	}
-	done, err := in.tokens.Vault.Reseal(r.Context(), component, part)
-	if err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
-	}
-	return adminJSON(w, operate.Resealed{
-		Progress: operate.Progress{Component: component, Next: part + 1, Total: vault.Parts},
-		Resealed: done.Anew, Unreadable: append([]string{}, done.Unreadable...),
-	})
-}
-
-// requestedPage returns the component and the offset in the query of a request.
-// The offset is 0 if it is missing.
-func (s *settings) requestedPage(r *http.Request) (component string, offset int, err error) {
-	if component, err = s.requestedComponent(r); err != nil {
-		return "", 0, err
-	}
-	if text := r.URL.Query().Get("offset"); text != "" {
-		if offset, err = strconv.Atoi(text); err != nil || offset < 0 {
-			return "", 0, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("offset is not a number from 0")}
-		}
-	}
-	return component, offset, nil
-}
-
-// requestedComponent returns the component in the query of a request, or else
-// the only one.
-func (s *settings) requestedComponent(r *http.Request) (string, error) {
-	component, _, ok := subject.Named(s.tokens.Components, r.URL.Query().Get("component"))
-	if !ok {
-		known := strings.Join(slices.Sorted(maps.Keys(s.tokens.Components)), ", ")
-		return "", caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("component is not one of: %s", known)}
-	}
-	return component, nil
-}
-
-// adminJSON writes an answer.
-func adminJSON(w http.ResponseWriter, answer any) error {
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(answer)
-}
-
-// inForce returns an admin handler that checks the method and calls handler
-// with the state of the process. If there is none, because no configuration has
-// the app, it answers 404.
-func inForce(method string, handler func(*state, http.ResponseWriter, *http.Request) error) caddy.AdminHandler {
+// inForce returns an admin handler that checks the method and calls handler for an
+// operator of the configuration in force. If there is none with the app, it answers 404.
+func inForce(method string, handler answering) caddy.AdminHandler {
 	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		s, err := current(), error(nil)
 		switch {
@@ -180,10 +130,40 @@ func inForce(method string, handler func(*state, http.ResponseWriter, *http.Requ
 		case s == nil:
 			err = &operate.Error{Status: http.StatusNotFound, Text: "the wechat app is not running", Remedy: "load a configuration with a wechat block"}
 		default:
-			err = handler(s, w, r)
+			err = handler(s.operator(), w, r)
 		}
 		return adminError(w, err)
 	})
+}
+
+// operator returns what an operator sees and does under the current settings. Caddy does
+// not know who uses its admin API.
+func (s *state) operator() *operate.Operator {
+	in := s.settings.Load()
+	return &operate.Operator{
+		By: "admin", Version: s.version, Node: s.node, Began: s.began,
+		Components: slices.Sorted(maps.Keys(in.tokens.Components)), Clients: in.operable, Vault: s.vault, Engine: s.keeper, Census: s.census,
+		Queues: operate.Queues{Courier: s.courier, Settings: in.deliveries}, Pushes: s.pushed, Usage: s.usage, Advisor: s.advisor,
+		Audit: in.audits, Storage: s.metered.Health,
+	}
+}
+
+// operable returns the clients as operators see them, in the order of their names.
+func (a *App) operable() (clients []operate.Client) {
+	for _, name := range slices.Sorted(maps.Keys(a.Clients)) {
+		c := a.Clients[name]
+		if c == nil {
+			c = new(Client)
+		}
+		of, _, _ := subject.Named(a.components, c.Component) // Provision has checked it
+		client := operate.Client{Name: name, Component: of, Accounts: slices.Clone(c.Authorizers)}
+		if slices.Contains(c.Authorizers, "*") {
+			client.All, client.Accounts = true, nil
+		}
+		operate.Sort(client.Accounts)
+		clients = append(clients, client)
+	}
+	return clients
 }
 
 // adminError answers with an operate.Error. Caddy answers with all other errors.

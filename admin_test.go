@@ -4,6 +4,7 @@ package wechat
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -12,9 +13,12 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/operate"
+	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault/vaulttest"
 	"github.com/caddy-wechat/caddy-wechat/sandbox"
@@ -104,32 +108,110 @@ func TestAdminRequestsSayWhatTheyNeed(t *testing.T) {
 	}
 }
 
-// A part that is not there is a mistake of the caller's, a storage that fails is not.
-func TestResealSaysWhatIsWrong(t *testing.T) {
+// inPool makes these settings those of the process.
+func inPool(t *testing.T, in *settings) *state {
+	t.Helper()
+	in.deliveries.Log = zap.NewNop()
+	s, _, err := pool.LoadOrNew(poolKey, func() (caddy.Destructor, error) { return newState(in) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = pool.Delete(poolKey) })
+	return s.(*state)
+}
+
+// Each request is there, and answers with JSON: the mistakes of its caller, and a storage
+// that fails, with the status and the remedy.
+func TestAdminRequestsAnswerInJSON(t *testing.T) {
+	const appid = "wx0000000000000001"
 	storage := new(vaulttest.Memory)
-	s, in := new(state), newTestSettings(t, storage)
-	s.settings.Store(in)
-	storeTicket(t, in.tokens.Vault)
-	fill(t, in.tokens.Vault, 1)
-	ask := func(query string) (status int) {
-		err := resealPart(s, httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/wechat/reseal?"+query, nil))
-		var refused caddy.APIError
-		if errors.As(err, &refused) {
-			return refused.HTTPStatus
-		}
-		return http.StatusOK
+	in := newTestSettings(t, storage)
+	in.operable = []operate.Client{{Name: "shop", Component: sandbox.DefaultComponent, All: true}}
+	s := inPool(t, in)
+	storeTicket(t, s.vault)
+	who := subject.Of(sandbox.DefaultComponent, appid)
+	if _, err := s.vault.Store(t.Context(), who, vault.Record{State: vault.Unauthorized, EventTime: time.Unix(1, 0)}); err != nil {
+		t.Fatal(err)
 	}
-	for query, want := range map[string]int{
-		"": http.StatusOK, "offset=256": http.StatusOK, "offset=0&component=" + sandbox.DefaultComponent: http.StatusOK,
-		"offset=257": http.StatusBadRequest, "offset=-1": http.StatusBadRequest, "offset=x": http.StatusBadRequest,
-		"component=wx0000000000000000": http.StatusBadRequest,
-	} {
-		if got := ask(query); got != want {
-			t.Errorf("%q is answered %d, want %d", query, got, want)
+	check := func(request string, status int, want string) {
+		t.Helper()
+		method, uri, _ := strings.Cut(request, " ")
+		got := admin(t, method, uri, "")
+		if got.Code != status || !strings.Contains(got.Body.String(), want) || got.Header().Get("Content-Type") != "application/json" || !json.Valid(got.Body.Bytes()) ||
+			status != http.StatusOK && !strings.Contains(got.Body.String(), `"remedy":"`) {
+			t.Errorf("%s: %d %s, want %d and %s", request, got.Code, got.Body, status, want)
 		}
 	}
+	const ok, bad, missing = http.StatusOK, http.StatusBadRequest, http.StatusNotFound
+	check("GET /wechat/status", ok, `"component":"`+sandbox.DefaultComponent+`"`)
+	check("GET /wechat/status?x=1", bad, "no parameter")
+	check("GET /wechat/health/live", ok, `{"status":"ok"}`)
+	check("GET /wechat/health/ready", ok, `{"status":"ok"}`)
+	check("GET /wechat/accounts", ok, `{"items":[{"appid":"`+appid+`"`)
+	check("GET /wechat/accounts?client=shop&state=failing", ok, `{"items":[],"next":""}`)
+	check("GET /wechat/accounts?limit=1000000000", bad, "1 to 1000")
+	check("GET /wechat/accounts?component=wx0000000000000000", bad, "known are: "+sandbox.DefaultComponent)
+	check("GET /wechat/accounts/"+appid, ok, `"state":"unauthorized"`)
+	check("GET /wechat/accounts/"+appid+"?lang=en", ok, `"clients":["shop"]`)
+	check("GET /wechat/accounts/wx0000000000000002", missing, "is not known")
+	check("GET /wechat/accounts/", bad, "into the path")
+	check("GET /wechat/accounts/wx", bad, "16 hexadecimal digits")
+	check("GET /wechat/accounts/"+appid+"/renew", http.StatusMethodNotAllowed, "use POST")
+	check("POST /wechat/accounts/"+appid, http.StatusMethodNotAllowed, "use GET")
+	check("POST /wechat/accounts/"+appid+"/explode", missing, "renew, reread or forget")
+	check("POST /wechat/accounts/"+appid+"/renew/", missing, "renew, reread or forget")
+	check("POST /wechat/accounts/wx0000000000000002/renew", missing, "is not known")
+	check("POST /wechat/accounts/wx0000000000000002/forget", missing, "is not known")
+	check("GET /wechat/pushes", ok, `"items":[]`)
+	check("GET /wechat/usage", ok, `"items":[]`)
+	check("POST /wechat/reseal", ok, `"next":1,"total":257`)
+	check("POST /wechat/reseal?offset=256", ok, `"unreadable":[]`)
+	check("POST /wechat/reseal?offset=257", bad, "not below 257")
+	check("POST /wechat/sync?offset=x", bad, "from 0")
+
 	storage.Intercept(func(context.Context, vaulttest.Op, string) error { return errors.New("storage fails") })
-	if got := ask(""); got != http.StatusServiceUnavailable {
-		t.Errorf("without storage: %d", got)
+	check("POST /wechat/reseal", http.StatusServiceUnavailable, "storage")
+	check("GET /wechat/accounts/"+appid, http.StatusServiceUnavailable, "storage")
+	check("GET /wechat/status", ok, `"level":2`)
+	check("GET /wechat/health/ready", ok, `{"status":"ok"}`)
+	storage.Intercept(nil)
+	check("POST /wechat/accounts/"+appid+"/forget", ok, `{"count":1}`)
+	check("GET /wechat/accounts/"+appid, missing, "is not known")
+	if status := admin(t, http.MethodPost, "/wechat/accounts/"+appid+"/forget", "x"); status.Code != bad {
+		t.Errorf("with a body: %d %s", status.Code, status.Body)
+	}
+}
+
+// Whoever only looks changes nothing.
+func TestGetChangesNothing(t *testing.T) {
+	storage := new(vaulttest.Memory)
+	in := newTestSettings(t, storage)
+	s := inPool(t, in)
+	storeTicket(t, s.vault)
+	fill(t, s.vault, 3)
+	appids, err := s.vault.List(t.Context(), sandbox.DefaultComponent)
+	if err != nil || len(appids) != 3 {
+		t.Fatal(appids, err)
+	}
+	before := storage.Files()
+	storage.Intercept(func(_ context.Context, op vaulttest.Op, key string) error {
+		if op == vaulttest.Store || op == vaulttest.Delete || op == vaulttest.Lock {
+			t.Errorf("%s %s", op, key)
+		}
+		return nil
+	})
+	looked := 0
+	for _, route := range (Admin{}).Routes() {
+		uri := route.Pattern
+		if strings.HasSuffix(uri, "/") {
+			uri += appids[0]
+		}
+		if admin(t, http.MethodGet, uri, "").Code == http.StatusOK {
+			looked++
+		}
+	}
+	storage.Intercept(nil)
+	if diff := cmp.Diff(before, storage.Files()); diff != "" || looked < 8 {
+		t.Errorf("%d requests, the storage has changed (-before +after):\n%s", looked, diff)
 	}
 }

@@ -18,7 +18,8 @@
 //	config.go      components     clients.go   clients     deliver.go   deliveries
 //	recipients.go  who gets what WeChat pushes
 //	caddyfile.go   the syntax of all of it in a Caddyfile
-//	admin.go       the admin API              command.go   the command line
+//	admin.go       the admin API              health.go    whether the gateway is alive, for a site
+//	command.go     the command line
 package wechat
 
 import (
@@ -189,7 +190,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.settings = &settings{
 		cacheSize: a.CacheSize, replayMemory: a.ReplayMemory, rings: rings, storage: vault.NewConfigStorage(ctx, ctx.Storage()),
 		tokens: a.newTokenSettings(upstream.Standard(transport), events.emit), deliveries: a.deliveries(),
-		clients: slices.Collect(maps.Keys(a.Clients)),
+		clients: slices.Collect(maps.Keys(a.Clients)), operable: a.operable(), audits: a.audits,
 	}
 	a.drain = newDrain(func() { a.state.retire(a.settings) })
 	if err := a.drain.subscribe(ctx); err != nil {

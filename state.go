@@ -5,6 +5,7 @@ package wechat
 import (
 	"context"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,10 +15,12 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/advice"
+	"github.com/caddy-wechat/caddy-wechat/internal/audit"
 	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/census"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
+	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 	"github.com/caddy-wechat/caddy-wechat/internal/profile"
 	"github.com/caddy-wechat/caddy-wechat/internal/publishtest"
 	"github.com/caddy-wechat/caddy-wechat/internal/push"
@@ -46,6 +49,8 @@ type settings struct {
 	storage      *vault.ConfigStorage
 	rings        map[string]*vault.Keyring // component_appid → seal keys
 	clients      []string                  // their names
+	operable     []operate.Client          // the same, as operators see them
+	audits       *audit.Log                // says what operators do
 }
 
 // keepIn makes records the vault of these settings, and lets profiles be told what the
@@ -92,7 +97,11 @@ type state struct {
 	seen     *delivery.Seen // events that were pushed
 	limits   *authorize.Limits
 	bodies   *relay.Memory // of the calls of all configurations: requests of an old one go on
-	pushed   *pushlog.Log  // what came of the last pushes
+
+	pushed  *pushlog.Log // what came of the last pushes
+	began   time.Time
+	version string
+	node    string // the host name, "" where the system tells none
 
 	courier  *delivery.Courier    // delivers what is queued
 	messages *delivery.Deliveries // delivers messages at once
@@ -125,7 +134,9 @@ func newState(first *settings) (*state, error) {
 		storage: vault.NewReloadable(first.storage), memory: memory, known: known, seen: new(delivery.Seen),
 		usage: usage.New(), advisor: advice.NewAdvisor(), pushed: new(pushlog.Log), limits: authorize.NewLimits(),
 		bodies: relay.NewMemory(first.replayMemory), habits: push.NewHabits(),
+		began: time.Now(), version: version(),
 	}
+	s.node, _ = os.Hostname()
 	s.vault, s.metered = newVault(s.storage, s.settings.Load)
 	current := func() *tokens.Settings { return s.settings.Load().tokens }
 	s.keeper = tokens.NewKeeper(current, memory)
@@ -133,7 +144,7 @@ func newState(first *settings) (*state, error) {
 		_, err := s.keeper.AuthorizerInfo(ctx, who, tokens.Itself+who.Authorizer())
 		return err
 	})
-	metrics.BuildInfo(version())
+	metrics.BuildInfo(s.version)
 	s.census = census.New(func() *vault.Vault { return s.vault },
 		func() []string { return s.settings.Load().components() }, func() *zap.Logger { return current().Log })
 	s.vault.Changed = s.census.Changed

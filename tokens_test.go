@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/audit"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
@@ -37,6 +38,7 @@ func newTestSettings(tb testing.TB, storage vault.Storage) *settings {
 		cacheSize: 1000,
 		storage:   vault.NewConfigStorage(tb.Context(), storage),
 		rings:     map[string]*vault.Keyring{sandbox.DefaultComponent: ring},
+		audits:    audit.New(zap.NewNop(), audit.Off),
 		tokens: &tokens.Settings{
 			Components: map[string]secret.Secret{sandbox.DefaultComponent: secret.New(sandbox.DefaultAppSecret)},
 			API:        newAPIClient(http.DefaultTransport, nil),
