@@ -26,6 +26,7 @@ var mayImport = []struct{ pkg, arrows string }{
 	{"pushlog", leaf},
 
 	{"bizmsg", ""},
+	{"memory", ""},
 	{"gwtoken", ""},
 	{"audit", ""},
 	{"advice", ""},
@@ -53,7 +54,7 @@ var mayImport = []struct{ pkg, arrows string }{
 	{"command", "openapi operate sandbox caddy"},
 
 	{"sandbox", ""}, // a fake that borrowed our code would agree with our mistakes
-	{"wechat", "advice audit authorize bizmsg census check command delivery gateway gwtoken logging metrics openapi operate problem profile publishtest push relay tokens vault caddy"},
+	{"wechat", "advice audit authorize bizmsg census check command delivery gateway gwtoken logging memory metrics openapi operate problem profile publishtest push relay tokens vault caddy"},
 	{"cmd/caddy", "wechat caddy"},
 
 	// For tests alone: nothing else imports these.

@@ -13,7 +13,7 @@
 //	module.go      the app: Provision, Start, Stop, Cleanup; how its parts are connected
 //	state.go       what survives a reload         drain.go   no request is lost at a reload
 //	calls.go       what is shown of calls
-//	tokens.go      the token engine's memory, storage, seal keys and client for WeChat
+//	tokens.go      the token engine's storage, seal keys and client for WeChat
 //	handlers.go    the HTTP handlers for WeChat's pushes, admins' browsers, applications
 //	config.go      components     clients.go   clients     deliver.go   deliveries
 //	recipients.go  who gets what WeChat pushes

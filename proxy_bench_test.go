@@ -102,7 +102,7 @@ func cannedCallOf(tb testing.TB, content string) (call func(), served *App) {
 	keeper, memory := newTestKeeper(tb, nil, 100)
 	tb.Cleanup(keeper.Close)
 	memory.Set(subject.Of(benchComponent, benchAuthorizer), newTestToken(strings.Repeat("t", 157)))
-	memory.cache.Wait() // a new token is not seen at once
+	memory.Wait() // a new token is not seen at once
 	app.state = &state{keeper: keeper, usage: usage.New(), advisor: advice.NewAdvisor()}
 	g := app.newGateway(&relay.Relay{Direct: cannedTransport{}, Gzip: true, MaxReplayBody: 64 << 10, Log: zap.NewNop()})
 	g.Identified, g.Begun, g.Ended = func(*http.Request, *gateway.Client) {}, nil, nil

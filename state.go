@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/authorize"
 	"github.com/caddy-wechat/caddy-wechat/internal/census"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
+	"github.com/caddy-wechat/caddy-wechat/internal/memory"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 	"github.com/caddy-wechat/caddy-wechat/internal/profile"
@@ -87,8 +88,8 @@ type state struct {
 	metered  metrics.Storage   // over storage: knows how it has answered
 	vault    *vault.Vault      // over metered; one for the process, because it hands locks on within it
 	keeper   *tokens.Keeper
-	memory   *memory[*tokens.Token]  // the keeper's, for resize
-	known    *memory[*profile.Known] // that of profiles
+	memory   *memory.Memory[*tokens.Token]  // the keeper's, for apply
+	known    *memory.Memory[*profile.Known] // that of profiles
 	profiles *profile.Profiles
 	usage    *usage.Table
 	advisor  *advice.Advisor
@@ -121,17 +122,17 @@ type state struct {
 // The settings of that App, first, are used until it is started, because Caddy
 // may start the HTTP server before it.
 func newState(first *settings) (*state, error) {
-	memory, err := newMemory[*tokens.Token](first.cacheSize)
+	held, err := memory.New[*tokens.Token](first.cacheSize)
 	if err != nil {
 		return nil, err
 	}
-	known, err := newMemory[*profile.Known](first.cacheSize)
+	known, err := memory.New[*profile.Known](first.cacheSize)
 	if err != nil {
-		memory.Close()
+		held.Close()
 		return nil, err
 	}
 	s := &state{
-		storage: vault.NewReloadable(first.storage), memory: memory, known: known, seen: new(delivery.Seen),
+		storage: vault.NewReloadable(first.storage), memory: held, known: known, seen: new(delivery.Seen),
 		usage: usage.New(), advisor: advice.NewAdvisor(), pushed: new(pushlog.Log), limits: authorize.NewLimits(),
 		bodies: relay.NewMemory(first.replayMemory), habits: push.NewHabits(),
 		began: time.Now(), version: version(),
@@ -139,7 +140,7 @@ func newState(first *settings) (*state, error) {
 	s.node, _ = os.Hostname()
 	s.vault, s.metered = newVault(s.storage, s.settings.Load)
 	current := func() *tokens.Settings { return s.settings.Load().tokens }
-	s.keeper = tokens.NewKeeper(current, memory)
+	s.keeper = tokens.NewKeeper(current, held)
 	s.profiles = profile.New(current, known, func(ctx context.Context, who subject.Subject) error {
 		_, err := s.keeper.AuthorizerInfo(ctx, who, tokens.Itself+who.Authorizer())
 		return err
@@ -240,8 +241,8 @@ func (s *state) apply() {
 	newest := s.started[len(s.started)-1]
 	s.settings.Store(newest)
 	s.storage.Use(newest.storage)
-	s.memory.resize(newest.cacheSize)
-	s.known.resize(newest.cacheSize)
+	s.memory.Resize(newest.cacheSize)
+	s.known.Resize(newest.cacheSize)
 	s.bodies.Resize(newest.replayMemory)
 	s.courier.Serve(newest.deliveries.Targets)
 }

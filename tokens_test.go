@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/audit"
+	"github.com/caddy-wechat/caddy-wechat/internal/memory"
 	"github.com/caddy-wechat/caddy-wechat/internal/secret"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
@@ -52,9 +53,9 @@ func newTestSettings(tb testing.TB, storage vault.Storage) *settings {
 }
 
 // newTestKeeper returns a keeper with real memory for size tokens.
-func newTestKeeper(tb testing.TB, in *settings, size int) (*tokens.Keeper, *memory[*tokens.Token]) {
+func newTestKeeper(tb testing.TB, in *settings, size int) (*tokens.Keeper, *memory.Memory[*tokens.Token]) {
 	tb.Helper()
-	memory, err := newMemory[*tokens.Token](size)
+	memory, err := memory.New[*tokens.Token](size)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -150,7 +151,7 @@ func TestServingFromMemoryDoesNotAllocate(t *testing.T) {
 	keeper, memory := newTestKeeper(t, nil, 1000)
 	defer keeper.Close()
 	memory.Set(testAccount, newTestToken("token"))
-	memory.cache.Wait()
+	memory.Wait()
 	ctx := t.Context()
 	if got := testing.AllocsPerRun(1000, func() { _, _ = keeper.Current(ctx, testAccount, tokens.Itself) }); got != 0 {
 		t.Errorf("%v allocations, want none", got)
@@ -169,7 +170,7 @@ func TestMemoryIsClosedDuringRequests(t *testing.T) {
 				for range 500 {
 					_, _ = keeper.Current(t.Context(), testAccount, tokens.Itself)
 					memory.Set(testAccount, token)
-					memory.resize(1000)
+					memory.Resize(1000)
 				}
 			})
 		}
@@ -185,7 +186,7 @@ func BenchmarkCurrent(b *testing.B) {
 	keeper, memory := newTestKeeper(b, nil, 1000)
 	defer keeper.Close()
 	memory.Set(testAccount, newTestToken("token"))
-	memory.cache.Wait()
+	memory.Wait()
 	b.ReportAllocs()
 	b.Run("alone", func(b *testing.B) {
 		for b.Loop() {
@@ -214,7 +215,7 @@ func currentOfMany(b *testing.B, n int) {
 	nth := func(i int) subject.Subject { return subject.Of(sandbox.DefaultComponent, fmt.Sprintf("wx%016x", i)) }
 	for i := range n {
 		token := newTestToken(fmt.Sprintf("token %d", i))
-		for who := nth(i); memory.Get(who) == nil; memory.cache.Wait() { // sets may be dropped
+		for who := nth(i); memory.Get(who) == nil; memory.Wait() { // sets may be dropped
 			memory.Set(who, token)
 		}
 	}
