@@ -60,6 +60,7 @@ func Example() {
 	// admin.api.wechat
 	// http.handlers.wechat_authorize
 	// http.handlers.wechat_events
+	// http.handlers.wechat_health
 	// http.handlers.wechat_messages
 	// http.handlers.wechat_proxy
 	// wechat
