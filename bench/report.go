@@ -179,14 +179,13 @@ func (r *results) scaleTable() string {
 	return table(rows)
 }
 
-// sizeTable shows how start, reload and list grow, for each record.
+// sizeTable shows how start, reload and a page of accounts grow.
 func (r *results) sizeTable() string {
-	rows := [][]string{{"storage", "records", "start ms", "reload ms", "list ms", "list µs/record", "RSS MB"}}
+	rows := [][]string{{"storage", "records", "start ms", "reload ms", "page ms", "RSS MB"}}
 	for _, s := range r.sizes {
-		list := spreadOf(s.list)
 		rows = append(rows, []string{
-			s.where, grouped(float64(s.records), 0), spreadOf(s.start).whole(0), spreadOf(s.reload).whole(0), list.whole(1),
-			grouped(1000*list.median/float64(s.records), 2), grouped(s.rss, 0),
+			s.where, grouped(float64(s.records), 0), spreadOf(s.start).whole(0), spreadOf(s.reload).whole(0), spreadOf(s.page).whole(1),
+			grouped(s.rss, 0),
 		})
 	}
 	return table(rows)
