@@ -13,7 +13,9 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
-// Case is a call that WeChat has refused.
+// Case is a call that WeChat has refused: one with the token of an account or of the
+// component, or one of the gateway's own. With the token of a user, the errcodes mean
+// other things.
 type Case struct {
 	Errcode   int
 	Component string          // component_appid
