@@ -215,6 +215,8 @@ var wrongCaddyfiles = []wrongCaddyfile{
 		"client: a value is missing, at Caddyfile:3"},
 	{"a client name with a capital", inApp, "client Shop",
 		`client: "Shop" is not a client name: want up to 64 lower-case letters, digits and hyphens, at Caddyfile:3`},
+	{"a client name that means none", inApp, "client none",
+		"client: none is no client name: in metrics and logs it stands for calls without a client, at Caddyfile:3"},
 	{"a client name that is too long", inApp, "client aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 		"client: a text of 65 characters is not a client name: want up to 64 lower-case letters, digits and hyphens, at Caddyfile:3"},
 	{"a client twice", inApp, "client shop\n\t\tclient shop",

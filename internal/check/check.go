@@ -82,8 +82,11 @@ func Authorizer(text string) error {
 }
 
 // ClientID checks the name of a client, which is a part of gateway tokens and
-// of storage keys.
+// of storage keys, and a label of metrics: none is for calls without a client.
 func ClientID(text string) error {
+	if text == "none" {
+		return errors.New("none is no client name: in metrics and logs it stands for calls without a client")
+	}
 	if !gwtoken.ValidClient(text) {
 		return fmt.Errorf("%s is not a client name: want up to 64 lower-case letters, digits and hyphens", Quote(text))
 	}
