@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package command has the tools of the command line, caddy wechat. The commands
-// events, sync and reseal call the admin API of a running gateway. The command sandbox
+// Package command has the tools of the command line, caddy wechat. The command sandbox
 // simulates WeChat. The command demo runs the sandbox and a gateway in one
-// process. No command needs a secret of a platform.
+// process. All others call the admin API of a running gateway, and show nothing that it
+// does not. No command needs a secret of a platform.
 //
-// Entry point: [Commands].
+// Entry point: [Root].
 package command
 
 import (

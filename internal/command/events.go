@@ -3,19 +3,15 @@
 package command
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 )
@@ -79,23 +75,14 @@ func listCommand(cmd *cobra.Command) *cobra.Command {
 	flags.String("state", "", "waiting or dead; default: both")
 	flags.Int("limit", 100, "length of the page, at most 1000")
 	flags.String("cursor", "", "where to go on, as the page before has told")
-	return run(cmd, func() error {
-		answer, err := admin.request(http.MethodGet, "/wechat/events"+queryOf(cmd, "client", "target", "state", "limit", "cursor"))
-		if err != nil || printedJSON(cmd, answer) {
+	return run(cmd, onlySubcommands, func([]string) error {
+		page, err := ask[operate.Events](cmd, admin, http.MethodGet, "/wechat/events"+queryOf(cmd, "client", "target", "state", "limit", "cursor"), nil)
+		if err != nil || admin.json {
 			return err
 		}
-		var page operate.Events
-		if err := json.Unmarshal(answer, &page); err != nil {
-			return fmt.Errorf("reading the gateway's answer: %w", err)
-		}
-		t := table{
-			now: time.Now(), none: nothing(cmd),
-			next: cmd.CommandPath() + repeated(cmd, "client", "target", "state", "limit", "address", "config", "adapter"),
-		}
-		if width, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
-			t.width = width
-		}
-		return t.print(os.Stdout, page)
+		next := cmd.CommandPath() + repeated(cmd, "client", "target", "state", "limit", "address", "config", "adapter")
+		newScreen(cmd).events(page, next, nothing(cmd))
+		return nil
 	})
 }
 
@@ -112,22 +99,18 @@ func actionCommand(cmd *cobra.Command, selects bool, done string) *cobra.Command
 		flags.Bool("all", false, "all of them, if nothing else is named")
 		parameters = append(parameters, "event-id", "since", "state", "all")
 	}
-	return run(cmd, func() error {
+	return run(cmd, cobra.NoArgs, func([]string) error {
 		if selects && queryOf(cmd, "client", "target", "event-id", "since", "all") == "" {
 			return errors.New("nothing is named\ngive --client, --target, --event-id or --since; or --all for all of them")
 		}
-		answer, err := admin.request(http.MethodPost, "/wechat/events/"+cmd.Name()+queryOf(cmd, parameters...))
-		if err != nil || printedJSON(cmd, answer) {
+		result, err := ask[operate.Count](cmd, admin, http.MethodPost, "/wechat/events/"+cmd.Name()+queryOf(cmd, parameters...), nil)
+		if err != nil || admin.json {
 			return err
 		}
-		var result operate.Count
-		if err := json.Unmarshal(answer, &result); err != nil {
-			return fmt.Errorf("reading the gateway's answer: %w", err)
-		}
 		if selects {
-			fmt.Println(counted(result.Count, "event is", "events are"), done)
+			fmt.Fprintln(cmd.OutOrStdout(), counted(result.Count, "event is", "events are"), done)
 		} else {
-			fmt.Println(counted(result.Count, "target has", "targets have"), "taken the test")
+			fmt.Fprintln(cmd.OutOrStdout(), counted(result.Count, "target has", "targets have"), "taken the test")
 		}
 		return nil
 	})
@@ -138,18 +121,9 @@ func eventsFlags(cmd *cobra.Command) *adminAPI {
 	flags := cmd.Flags()
 	flags.String("client", "", "name of the client")
 	flags.String("target", "", "name of the target, which is that of its deliver block")
-	flags.Bool("json", false, "print the answer of the admin API")
 	admin := new(adminAPI)
 	admin.addFlags(cmd)
 	return admin
-}
-
-// run makes do the function of cmd, which takes no arguments. An interrupt ends the
-// process at once; what the gateway has begun it ends by itself.
-func run(cmd *cobra.Command, do func() error) *cobra.Command {
-	cmd.Args = cobra.NoArgs
-	cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code(do()) })
-	return cmd
 }
 
 // queryOf returns the query with the flags that are given: also those that are
@@ -178,14 +152,18 @@ func repeated(cmd *cobra.Command, names ...string) string {
 	var typed strings.Builder
 	for _, name := range names {
 		if flag := cmd.Flags().Lookup(name); flag.Changed {
-			value := flag.Value.String()
-			if strings.ContainsAny(value, " \t\"'$\\&;|<>()*?") || value == "" {
-				value = "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
-			}
-			typed.WriteString(" --" + name + " " + value)
+			typed.WriteString(" --" + name + " " + quoted(flag.Value.String()))
 		}
 	}
 	return typed.String()
+}
+
+// quoted returns an argument as one would type it in a shell.
+func quoted(argument string) string {
+	if strings.ContainsAny(argument, " \t\n\"'`$\\&;|<>()*?[]{}#~!") || argument == "" {
+		return "'" + strings.ReplaceAll(argument, "'", `'\''`) + "'"
+	}
+	return argument
 }
 
 // nothing returns the sentence for an empty list.
@@ -203,21 +181,4 @@ func nothing(cmd *cobra.Command) string {
 		}
 	}
 	return sentence
-}
-
-// printedJSON prints the answer if --json is given, and reports whether it is.
-func printedJSON(cmd *cobra.Command, answer []byte) bool {
-	wanted, _ := cmd.Flags().GetBool("json")
-	if wanted {
-		_, _ = os.Stdout.Write(answer)
-	}
-	return wanted
-}
-
-// counted returns a number with its noun and verb.
-func counted(n int, one, several string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, several)
 }

@@ -4,16 +4,14 @@ package command
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/operate"
@@ -21,70 +19,95 @@ import (
 
 // paged makes a running gateway do a task in pages, by one request to its admin
 // API for each page. The gateway does the work and has the secrets; the command
-// needs none.
-type paged struct {
-	path  string                                          // of the admin API
-	ended func(out io.Writer, sum operate.Resealed) error // called after the last page with the sum of all
+// needs none. Answer is the answer to one page.
+type paged[Answer any] struct {
+	path     string                        // of the admin API
+	progress func(Answer) operate.Progress // in an answer
+	add      func(Answer)                  // called with each answer
+	ended    func(out io.Writer) error     // called after the last page
 
-	admin     adminAPI
-	component string // component_appid or ""
-	from      int    // offset of the first page
+	cmd      *cobra.Command
+	admin    adminAPI
+	from     int  // offset of the first page
+	terminal bool // the progress is shown as a bar
 }
 
-// pagedCommand adds to cmd the flags and the function that all such commands
-// have in common. from is the help text of the flag --from.
-func pagedCommand(cmd *cobra.Command, from string, p *paged) *cobra.Command {
-	cmd.Args = cobra.NoArgs
-	cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
-		return code(untilSignal(func(ctx context.Context) error { return p.run(ctx, os.Stdout) }))
-	})
+// command adds to cmd the flags and the function that all such commands have in
+// common. from is the help text of the flag --from.
+func (p *paged[Answer]) command(cmd *cobra.Command, from string) *cobra.Command {
+	p.cmd, p.terminal = cmd, isTerminal()
 	flags := cmd.Flags()
-	flags.StringVar(&p.component, "component", "", "component_appid; may be left out where there is one")
+	flags.String("component", "", "component_appid; may be left out where there is one")
 	flags.IntVar(&p.from, "from", 0, from)
 	p.admin.addFlags(cmd)
-	return cmd
+	return run(cmd, cobra.NoArgs, func([]string) error { return untilSignal(p.run) })
 }
 
-// run does all pages from p.from on and prints the progress to out. It ends
-// after the last page, at an error, or after the current page when ctx ends. In
-// the last two cases the error says with which --from to continue.
-func (p *paged) run(ctx context.Context, out io.Writer) error {
-	var sum operate.Resealed
-	for done := (operate.Progress{Next: p.from, Total: -1}); done.Next != done.Total; {
+// run does all pages from p.from on and prints the progress. It ends after the last
+// page, at an error, or after the current page when ctx ends. In the last two cases
+// the error has the command that goes on.
+func (p *paged[Answer]) run(ctx context.Context) error {
+	out := p.cmd.OutOrStdout()
+	done := operate.Progress{Next: p.from, Total: -1}
+	for pages := 1; done.Next != done.Total; pages++ {
 		page, err := p.page(done.Next)
+		if err == nil && page.Next <= done.Next && page.Next != page.Total {
+			err = errors.New("the gateway's answer goes back to what is done")
+		}
 		if err != nil {
+			p.endLine(out, pages > 1)
 			return fmt.Errorf("%w\n%s", err, p.resume(done.Next))
 		}
-		done = page.Progress
-		sum.Resealed += page.Resealed
-		sum.Unreadable = append(sum.Unreadable, page.Unreadable...)
-		fmt.Fprintf(out, "\r%s %d of %d", bar(done.Next, done.Total), done.Next, done.Total)
-		if ctx.Err() != nil && done.Next < done.Total {
-			fmt.Fprintln(out)
+		done = page
+		p.show(out, pages, done)
+		if ctx.Err() != nil && done.Next != done.Total {
+			p.endLine(out, true)
 			return fmt.Errorf("stopped; %s", p.resume(done.Next))
 		}
 	}
-	fmt.Fprintln(out)
-	return p.ended(out, sum)
+	p.endLine(out, true)
+	if p.admin.json {
+		out = io.Discard // the answers say it
+	}
+	return p.ended(out)
 }
 
-// resume returns the text that says how to continue.
-func (p *paged) resume(offset int) string { return fmt.Sprintf("go on with --from %d", offset) }
-
 // page makes the gateway do the page at offset, and waits for its answer.
-func (p *paged) page(offset int) (page operate.Resealed, err error) {
-	query := url.Values{"offset": {strconv.Itoa(offset)}}
-	if p.component != "" {
-		query.Set("component", p.component)
+func (p *paged[Answer]) page(offset int) (operate.Progress, error) {
+	query := "?offset=" + strconv.Itoa(offset)
+	if component := p.cmd.Flags().Lookup("component"); component.Changed {
+		query += "&component=" + url.QueryEscape(component.Value.String())
 	}
-	answer, err := p.admin.request(http.MethodPost, p.path+"?"+query.Encode())
+	answer, err := ask[Answer](p.cmd, &p.admin, http.MethodPost, p.path+query, nil)
 	if err != nil {
-		return page, err
+		return operate.Progress{}, err
 	}
-	if err := json.Unmarshal(answer, &page); err != nil {
-		return page, fmt.Errorf("reading the gateway's answer: %w", err)
+	p.add(answer)
+	return p.progress(answer), nil
+}
+
+// show shows the progress after so many pages. Where there is no terminal, a line for
+// each tenth page, and for the last one, says that it goes on.
+func (p *paged[Answer]) show(out io.Writer, pages int, done operate.Progress) {
+	switch {
+	case p.admin.json: // the answers say it
+	case p.terminal:
+		fmt.Fprintf(out, "\r%s %d of %d", bar(done.Next, done.Total), done.Next, done.Total)
+	case pages%10 == 0 || done.Next == done.Total:
+		fmt.Fprintf(out, "%d of %d\n", done.Next, done.Total)
 	}
-	return page, nil
+}
+
+// endLine ends the line of the bar, if there is one.
+func (p *paged[Answer]) endLine(out io.Writer, begun bool) {
+	if begun && p.terminal && !p.admin.json {
+		fmt.Fprintln(out)
+	}
+}
+
+// resume returns the text that says how to go on.
+func (p *paged[Answer]) resume(offset int) string {
+	return fmt.Sprintf("go on with: %s%s --from %d", p.cmd.CommandPath(), repeated(p.cmd, "component", "address", "config", "adapter"), offset)
 }
 
 // bar returns a progress bar.

@@ -16,7 +16,17 @@ import (
 // so that the previous seal key or app secret can be removed from the
 // configuration. See vault.Vault.Reseal.
 func resealCommand() *cobra.Command {
-	return pagedCommand(&cobra.Command{
+	var sum operate.Resealed
+	p := &paged[operate.Resealed]{
+		path:     "/wechat/reseal",
+		progress: func(page operate.Resealed) operate.Progress { return page.Progress },
+		add: func(page operate.Resealed) {
+			sum.Resealed += page.Resealed
+			sum.Unreadable = append(sum.Unreadable, page.Unreadable...)
+		},
+		ended: func(out io.Writer) error { return tellResealed(out, sum) },
+	}
+	return p.command(&cobra.Command{
 		Use:   "reseal",
 		Short: "Seal everything that is stored with the current key",
 		Long: `Lets a running gateway seal anew, with the current key, what the storage still
@@ -26,14 +36,13 @@ the record of an account that nobody calls for never does. So: configure the new
 value with the previous one after it, reload every node, run this, and only then
 remove the previous value. WeChat is not called. It can be stopped at any time
 and gone on with by --from; doing it twice does no harm.`,
-	}, "number of parts to pass over, as an earlier run has told",
-		&paged{path: "/wechat/reseal", ended: tellResealed})
+	}, "number of parts to pass over, as an earlier run has told")
 }
 
 // tellResealed prints how many files were sealed. If some do not open, the
 // error lists them: the previous key must not be removed then.
 func tellResealed(out io.Writer, sum operate.Resealed) error {
-	fmt.Fprintf(out, "%d sealed anew\n", sum.Resealed)
+	fmt.Fprintln(out, counted(sum.Resealed, "file", "files"), "sealed anew")
 	if len(sum.Unreadable) > 0 {
 		return fmt.Errorf("no key that is configured opens\n\t%s\nif the seal key or app secret was changed, configure the previous one as well",
 			strings.Join(sum.Unreadable, "\n\t"))

@@ -43,16 +43,14 @@ func TestTheTableIsReadable(t *testing.T) {
 	narrow := strings.Replace(wide, "posting: no connection: dial tcp 127.0.0.1:9000: connect: connection refused", "posting: no connection:…", 1)
 	for width, want := range map[int]string{0: wide, 300: wide, 80: narrow, 1: narrow, len("CLIENT  TARGET  ACCOUNT             WHAT               AGE  NEXT    TRIES  EVENT ID                          ") + 24: narrow} {
 		var out strings.Builder
-		if err := (table{now: now, width: width, next: "caddy wechat events"}).print(&out, page); err != nil {
-			t.Fatal(err)
-		}
+		screen{out: &out, now: now, width: width}.events(page, "caddy wechat events", "")
 		if diff := cmp.Diff(want, out.String()); diff != "" {
 			t.Errorf("%d wide: %s", width, diff)
 		}
 	}
 	var out strings.Builder
-	if err := (table{none: "nothing is waiting"}).print(&out, operate.Events{}); err != nil || out.String() != "nothing is waiting\n" {
-		t.Errorf("%q, %v", out.String(), err)
+	if (screen{out: &out}).events(operate.Events{}, "", "nothing is waiting"); out.String() != "nothing is waiting\n" {
+		t.Errorf("%q", out.String())
 	}
 }
 
