@@ -29,7 +29,10 @@ import (
 // Commands returns the subcommands of caddy wechat. Each one runs until it has
 // done its work or the process gets an interrupt or SIGTERM.
 func Commands() []*cobra.Command {
-	return []*cobra.Command{eventsCommand(), syncCommand(), resealCommand(), sandboxCommand(), demoCommand()}
+	return []*cobra.Command{
+		statusCommand(), healthCommand(), accountsCommand(), accountCommand(), pushesCommand(), usageCommand(), doctorCommand(),
+		eventsCommand(), syncCommand(), resealCommand(), sandboxCommand(), demoCommand(),
+	}
 }
 
 // sandboxCommand returns the command that simulates WeChat for a gateway in

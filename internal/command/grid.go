@@ -8,8 +8,7 @@ import (
 )
 
 // grid is a table for people. Where there is no terminal, it has all its columns and
-// texts, and an empty cell that is not the last of its row is a "-", so that programs
-// count the same columns in each row.
+// texts. An empty cell that is not the last of its row is a "-", so that it is seen.
 type grid struct {
 	header []string
 	rows   [][]string

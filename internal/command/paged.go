@@ -35,12 +35,15 @@ type paged[Answer any] struct {
 // command adds to cmd the flags and the function that all such commands have in
 // common. from is the help text of the flag --from.
 func (p *paged[Answer]) command(cmd *cobra.Command, from string) *cobra.Command {
-	p.cmd, p.terminal = cmd, isTerminal()
+	p.cmd = cmd
 	flags := cmd.Flags()
 	flags.String("component", "", "component_appid; may be left out where there is one")
 	flags.IntVar(&p.from, "from", 0, from)
 	p.admin.addFlags(cmd)
-	return run(cmd, cobra.NoArgs, func([]string) error { return untilSignal(p.run) })
+	return run(cmd, cobra.NoArgs, func([]string) error {
+		p.terminal = isTerminal(cmd.OutOrStdout())
+		return untilSignal(p.run)
+	})
 }
 
 // run does all pages from p.from on and prints the progress. It ends after the last

@@ -47,6 +47,15 @@ func unknown(cmd *cobra.Command, typed string) error {
 	return fmt.Errorf("unknown command %q for %q\n%s", typed, cmd.CommandPath(), remedy)
 }
 
+// similar returns the words that may be meant by another.
+func similar(typed string, words []string) []string {
+	cmd := &cobra.Command{SuggestionsMinimumDistance: 2} // cobra compares with the names of subcommands
+	for _, word := range words {
+		cmd.AddCommand(&cobra.Command{Use: word, Run: func(*cobra.Command, []string) {}})
+	}
+	return cmd.SuggestionsFor(typed)
+}
+
 // didYouMean asks for one of these words.
 func didYouMean(words []string) string {
 	return "did you mean " + strings.Join(words, " or ") + "?"

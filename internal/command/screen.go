@@ -27,25 +27,30 @@ type screen struct {
 // newScreen returns the screen of a command.
 func newScreen(cmd *cobra.Command) screen {
 	s := screen{out: cmd.OutOrStdout(), now: time.Now()}
-	if columns, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
-		s.width = columns
+	if isTerminal(s.out) {
+		s.width, _, _ = term.GetSize(int(s.out.(*os.File).Fd()))
 	}
 	return s
 }
 
-// isTerminal reports whether what the process prints is read in a terminal.
-func isTerminal() bool { return term.IsTerminal(int(os.Stdout.Fd())) }
+// isTerminal reports whether what is written there is read in a terminal.
+func isTerminal(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
 
 // printf prints a text.
 func (s screen) printf(format string, arguments ...any) { fmt.Fprintf(s.out, format, arguments...) }
 
 // entry prints a name and beside it texts, each on lines of its own. Empty ones are
 // left out, and so is the name if all are.
-func (s screen) entry(name string, texts ...string) {
-	const indent = 16
+func (s screen) entry(name string, texts ...string) { s.beside(12, name, texts...) }
+
+// beside is entry for names of so many characters at most.
+func (s screen) beside(longest int, name string, texts ...string) {
 	for _, text := range texts {
-		for _, line := range wrap(plain(text), s.width-indent) {
-			s.printf("%s\n", strings.TrimRight(fmt.Sprintf("  %-12s  %s", name, line), " "))
+		for _, line := range wrap(plain(text), s.width-longest-4) {
+			s.printf("  %-*s  %s\n", longest, name, line)
 			name = ""
 		}
 	}
@@ -68,6 +73,24 @@ func (s screen) until(t time.Time) string {
 		return s.since(t)
 	}
 	return fmt.Sprintf("in %s (%s)", between(s.now, t), s.clock(t))
+}
+
+// moment prints since when something is so, if it is known.
+func (s screen) moment(name string, t time.Time) {
+	if !t.IsZero() {
+		s.entry(name, s.since(t))
+	}
+}
+
+// expiry returns how long a token lives.
+func (s screen) expiry(t time.Time) string {
+	switch {
+	case t.IsZero():
+		return "none"
+	case t.After(s.now):
+		return "expires " + s.until(t)
+	}
+	return "expired " + s.since(t)
 }
 
 // between returns a short form of the time from one moment to another.
