@@ -14,7 +14,6 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:      "wechat",
 		Short:     "Tools of the WeChat gateway",
-		Usage:     "<command>",
 		CobraFunc: command.Root,
 	})
 }

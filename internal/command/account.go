@@ -58,7 +58,7 @@ func accountAndAction(cmd *cobra.Command, args []string) error {
 	actions := []string{"renew", "reread", "forget"}
 	switch {
 	case len(args) == 0:
-		return fmt.Errorf("no account is named\nwrite %s; caddy wechat accounts lists them", cmd.UseLine())
+		return fmt.Errorf("no account is named\nwrite caddy wechat %s; caddy wechat accounts lists them", cmd.Use)
 	case slices.Contains(actions, args[0]):
 		return fmt.Errorf("the account is named first\nwrite caddy wechat account <appid> %s", args[0])
 	case !subject.ValidAppID(args[0]):

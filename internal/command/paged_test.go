@@ -107,7 +107,7 @@ func TestResealSaysWhatDoesNotOpen(t *testing.T) {
 	const text = `{"component":"wx1","next":1,"total":1,"resealed":1,"unreadable":["wechat/wx1/a","wechat/wx1/b"]}` + "\n"
 	w.answer("POST /wechat/reseal?offset=0", answer{text: text})
 	want := "Error: no key that is configured opens\n\twechat/wx1/a\n\twechat/wx1/b\nif the seal key"
-	if got := w.run("reseal"); got.code != 1 || got.out != "1 of 1\n1 file sealed anew\n" || !strings.HasPrefix(got.err, want) {
+	if got := w.run("reseal"); got.code != 1 || got.out != "1 of 1\n1 sealed anew\n" || !strings.HasPrefix(got.err, want) {
 		t.Errorf("%+v", got)
 	}
 	if got := w.run("reseal", "--json"); got.code != 1 || got.out != text || !strings.HasPrefix(got.err, want) {

@@ -42,7 +42,7 @@ and gone on with by --from; doing it twice does no harm.`,
 // tellResealed prints how many files were sealed. If some do not open, the
 // error lists them: the previous key must not be removed then.
 func tellResealed(out io.Writer, sum operate.Resealed) error {
-	fmt.Fprintln(out, counted(sum.Resealed, "file", "files"), "sealed anew")
+	fmt.Fprintf(out, "%d sealed anew\n", sum.Resealed)
 	if len(sum.Unreadable) > 0 {
 		return fmt.Errorf("no key that is configured opens\n\t%s\nif the seal key or app secret was changed, configure the previous one as well",
 			strings.Join(sum.Unreadable, "\n\t"))

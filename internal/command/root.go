@@ -4,6 +4,7 @@ package command
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 // Root makes cmd the command wechat: it gets the subcommands, and refuses others.
 func Root(cmd *cobra.Command) {
 	cmd.AddCommand(Commands()...)
+	cmd.DisableFlagsInUseLine = true
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 || args[0] == "help" {
@@ -41,8 +43,8 @@ func onlySubcommands(cmd *cobra.Command, args []string) error {
 func unknown(cmd *cobra.Command, typed string) error {
 	cmd.SuggestionsMinimumDistance = 2 // letters that may differ
 	remedy := fmt.Sprintf("%s --help lists all", cmd.CommandPath())
-	if similar := cmd.SuggestionsFor(typed); len(similar) > 0 {
-		remedy = didYouMean(similar)
+	if meant := cmd.SuggestionsFor(typed); len(meant) > 0 {
+		remedy = didYouMean(meant)
 	}
 	return fmt.Errorf("unknown command %q for %q\n%s", typed, cmd.CommandPath(), remedy)
 }
@@ -58,5 +60,6 @@ func similar(typed string, words []string) []string {
 
 // didYouMean asks for one of these words.
 func didYouMean(words []string) string {
+	slices.Sort(words)
 	return "did you mean " + strings.Join(words, " or ") + "?"
 }

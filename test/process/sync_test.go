@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -68,8 +69,12 @@ func TestSyncRebuildsTheStorage(t *testing.T) {
 		t.Errorf("%d records after the last two pages, want %d", got, accounts-500)
 	}
 	whole := caddy.Launch(t, "wechat", "sync", "--address", n.Admin)
-	if code := whole.Wait(); code != 0 || !strings.Contains(whole.Printed(), "[########################################] "+all) {
-		t.Errorf("sync: exit code %d, %s", code, whole.Printed())
+	if code := whole.Wait(); code != 0 || !regexp.MustCompile(`(?m)^`+all+`\n\d+ accounts? new, \d+ restored\n\z`).MatchString(whole.Printed()) || strings.ContainsAny(whole.Printed(), "\r#") {
+		t.Errorf("sync: exit code %d, want %q, what was new, and no bar of\n%s", code, all, whole.Printed())
+	}
+	reseal := caddy.Launch(t, "wechat", "reseal", "--address", n.Admin)
+	if code := reseal.Wait(); code != 0 || !regexp.MustCompile(`(?m)\A\d+ of \d+\n(.*\n)*\d+ sealed anew\n\z`).MatchString(reseal.Printed()) || strings.ContainsAny(reseal.Printed(), "\r#") {
+		t.Errorf("reseal: exit code %d, %s", code, reseal.Printed())
 	}
 	if got := records(t, folder); got != accounts {
 		t.Errorf("%d records, want %d", got, accounts)
@@ -91,8 +96,9 @@ func TestSyncRebuildsTheStorage(t *testing.T) {
 }
 
 func TestSyncSaysWhatIsWrong(t *testing.T) {
-	p := caddy.Launch(t, "wechat", "sync", "--address", "unix/"+filepath.Join(t.TempDir(), "nobody"))
-	if code := p.Wait(); code == 0 || !strings.Contains(p.Printed(), "connect") {
+	nobody := "unix/" + filepath.Join(t.TempDir(), "nobody")
+	p := caddy.Launch(t, "wechat", "sync", "--address", nobody)
+	if code := p.Wait(); code != 1 || !strings.Contains(p.Printed(), "is the gateway running?") || !strings.HasSuffix(p.Printed(), "\ngo on with: caddy wechat sync --address "+nobody+" --from 0\n") {
 		t.Errorf("without a gateway: exit code %d, %s", code, p.Printed())
 	}
 }
