@@ -148,28 +148,3 @@ func TestActionsOnAnAccount(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
-
-// Programs that read a table get all of it, unless they ask for less.
-func TestPushesAndUsageAreAskedFor(t *testing.T) {
-	w := newWorld(t)
-	pushes, usage := somePushes(), someUsage()
-	pushes.Items = slices.Repeat(pushes.Items, 30)
-	w.answer("GET /wechat/pushes", answer{text: encoded(t, pushes)})
-	w.answer("GET /wechat/usage", answer{text: encoded(t, usage)})
-	w.answer("GET /wechat/usage?client=shop", answer{text: encoded(t, usage)})
-	for arguments, want := range map[string]string{
-		"pushes":              "\n90 pushes since the start",
-		"pushes --rows 2":     "\nthe newest 2 of 90 pushes since the start",
-		"pushes --rows 0":     "\n90 pushes since the start",
-		"usage":               "\n3 rows since the start",
-		"usage --rows 1":      "\nthe busiest 1 of 3 rows since the start",
-		"usage --client shop": "/cgi-bin/message/custom",
-	} {
-		if got := w.run(strings.Fields(arguments)...); got.code != 0 || got.err != "" || !strings.Contains(got.out, want) {
-			t.Errorf("%s: %+v, want %q", arguments, got, want)
-		}
-	}
-	if got := w.run("usage", "--json", "--rows", "1"); got.out != encoded(t, usage) {
-		t.Errorf("%+v", got)
-	}
-}

@@ -57,8 +57,8 @@ func brokenAccount() operate.AccountDetail {
 
 func somePushes() operate.Pushes {
 	return operate.Pushes{Node: "gw-1", Since: ago(time.Hour), Items: []operate.Push{
-		{Time: ago(time.Second), At: "messages", Component: component, AppID: "wxaaaaaaaaaaaaaaaa", What: "event subscribe", Outcome: "accepted", Status: 200, TookMS: 12.3, Remote: "101.226.103.0", Genuine: true},
-		{Time: ago(time.Minute), At: "events", Component: component, What: "component_verify_ticket", Outcome: "accepted", Status: 200, TookMS: 1, Remote: "101.226.103.0", Genuine: true, Previous: true},
+		{Time: ago(time.Second), At: "messages", Component: component, AppID: "wxaaaaaaaaaaaaaaaa", What: "event/subscribe", Outcome: "acknowledged", Status: 200, TookMS: 12.3, Remote: "101.226.103.0", Genuine: true},
+		{Time: ago(time.Minute), At: "events", Component: component, What: "component_verify_ticket", Outcome: "acknowledged", Status: 200, TookMS: 1, Remote: "101.226.103.0", Genuine: true, Previous: true},
 		{Time: ago(time.Hour), At: "events", Component: component, Outcome: "refused", Status: 403, TookMS: 0.1, Remote: "2001:db8::1234:5678", Reason: "the signature is not that of the token"},
 	}}
 }

@@ -19,21 +19,18 @@ func pushesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pushes",
 		Short: "Show the last pushes of WeChat, without what is in them",
-		Long: `Shows the last pushes that came to this node since it started, 1,000 at most, the
-newest first: when, for which account, what, and what became of it; if it was refused,
-why, and where it came from. OUTCOME is that of the metric caddy_wechat_pushes_total.
-A narrow terminal does not show all columns; --json has everything.`,
+		Long: `Shows the last pushes that came to this node since it started, the newest first; it
+remembers 1,000. They say when a push came, for which account, what it was and what
+became of it; if it was refused, why, and where it came from. A push that was refused
+only claims its account. A narrow terminal does not show all columns; --json has
+everything.`,
 	}
-	admin := new(adminAPI)
-	admin.addFlags(cmd)
-	rows := rowsFlag(cmd)
-	return run(cmd, cobra.NoArgs, func([]string) error {
-		pushes, err := ask[operate.Pushes](cmd, admin, http.MethodGet, "/wechat/pushes", nil)
-		if err == nil && !admin.json {
-			newScreen(cmd).pushes(pushes, rows.of(len(pushes.Items)))
-		}
-		return err
-	})
+	flags := cmd.Flags()
+	flags.String("component", "", "only those for this component_appid")
+	flags.String("appid", "", "only those for this account")
+	flags.String("outcome", "", "only those with this OUTCOME, as refused")
+	flags.Int("limit", 100, "number of pushes, at most 1000")
+	return shows(cmd, "/wechat/pushes", screen.pushes, "component", "appid", "outcome", "limit")
 }
 
 // usageCommand returns the command that shows who calls for what.
@@ -42,81 +39,68 @@ func usageCommand() *cobra.Command {
 		Use:   "usage",
 		Short: "Show who calls what for which account, and what is answered",
 		Long: `Shows how often each client has called each path for each account since this node
-started, by the errcode that was answered: the 10,000 busiest, the busiest first. BY is
-who has answered: WeChat, or the gateway itself. BYTES are those of the answers.
+started, by the errcode that was answered, the busiest first; it counts 10,000 rows. BY
+is who has answered: WeChat, or the gateway itself. BYTES are those of the answers.
 A narrow terminal does not show all columns; --json has everything.`,
 	}
-	cmd.Flags().String("client", "", "name of the client; none for calls without one")
+	flags := cmd.Flags()
+	flags.String("client", "", "only this client; none for calls without one")
+	flags.String("appid", "", "only this account")
+	flags.Int("limit", 100, "number of rows, at most 10000")
+	return shows(cmd, "/wechat/usage", screen.usage, "client", "appid", "limit")
+}
+
+// shows makes cmd ask for an answer with these flags in the query, and print it. print
+// gets the limit as well.
+func shows[Answer any](cmd *cobra.Command, path string, print func(screen, Answer, int), flags ...string) *cobra.Command {
 	admin := new(adminAPI)
 	admin.addFlags(cmd)
-	rows := rowsFlag(cmd)
 	return run(cmd, cobra.NoArgs, func([]string) error {
-		usage, err := ask[operate.Usage](cmd, admin, http.MethodGet, "/wechat/usage"+queryOf(cmd, "client"), nil)
+		answer, err := ask[Answer](cmd, admin, http.MethodGet, path+queryOf(cmd, flags...), nil)
 		if err == nil && !admin.json {
-			newScreen(cmd).usage(usage, rows.of(len(usage.Items)))
+			limit, _ := cmd.Flags().GetInt("limit")
+			print(newScreen(cmd), answer, limit)
 		}
 		return err
 	})
 }
 
-// rowLimit is how many rows of a long table are printed.
-type rowLimit struct {
-	cmd  *cobra.Command
-	rows int
-}
-
-// rowsFlag adds the flag of the limit to cmd.
-func rowsFlag(cmd *cobra.Command) *rowLimit {
-	l := &rowLimit{cmd: cmd}
-	cmd.Flags().IntVar(&l.rows, "rows", 50, "how many rows are printed in a terminal, 0 for all; where there is no terminal: all")
-	return l
-}
-
-// of returns how many of these rows are printed. Programs that read a table get all of
-// it, unless the flag is given.
-func (l *rowLimit) of(rows int) int {
-	if l.rows <= 0 || !isTerminal(l.cmd.OutOrStdout()) && !l.cmd.Flags().Changed("rows") {
-		return rows
-	}
-	return min(rows, l.rows)
-}
-
-// pushes prints the first so many of the pushes.
-func (s screen) pushes(pushes operate.Pushes, shown int) {
+// pushes prints pushes, of which at most limit were asked for.
+func (s screen) pushes(pushes operate.Pushes, limit int) {
 	began := fmt.Sprintf("since the start of node %s, %s", plain(pushes.Node), s.since(pushes.Since))
 	if len(pushes.Items) == 0 {
-		s.printf("WeChat has not pushed %s\n", began)
+		s.printf("there was no such push %s\n", began)
 		return
 	}
 	g := grid{
 		header: []string{"TIME", "ACCOUNT", "WHAT", "OUTCOME", "STATUS", "TOOK", "FROM", "REASON"},
 		spare:  []string{"TOOK", "STATUS", "FROM"}, least: 12,
 	}
-	for _, p := range pushes.Items[:shown] {
+	for _, p := range pushes.Items {
 		reason := p.Reason
-		if p.Previous {
+		if reason == "" && p.Previous {
 			reason = "verified by the previous token or key"
 		}
 		g.rows = append(g.rows, []string{p.Time.In(s.now.Location()).Format("01-02 15:04:05"), cmp.Or(p.AppID, p.Component), cmp.Or(p.What, p.At), p.Outcome,
 			fmt.Sprint(p.Status), fmt.Sprintf("%.0fms", p.TookMS), p.Remote, reason})
 	}
 	g.print(s)
-	s.printf("%s%s %s\n", part("newest", shown, len(pushes.Items)), counted(len(pushes.Items), "push", "pushes"), began)
-	s.more(shown, len(pushes.Items))
+	s.printf("%s %s\n", counted(len(pushes.Items), "push", "pushes"), began)
+	s.more(len(pushes.Items), limit)
 }
 
-// usage prints the first so many rows of a usage.
-func (s screen) usage(usage operate.Usage, shown int) {
+// usage prints a usage, of which at most limit rows were asked for.
+func (s screen) usage(usage operate.Usage, limit int) {
 	began := fmt.Sprintf("since the start of node %s, %s", plain(usage.Node), s.since(usage.Since))
 	if len(usage.Items) == 0 {
-		s.printf("nobody has called %s\n", began)
+		s.printf("there was no such call %s\n", began)
 		return
 	}
 	g := grid{
 		header: []string{"CALLS", "CLIENT", "ACCOUNT", "ERRCODE", "BY", "BYTES", "PATH"},
 		spare:  []string{"BYTES", "BY"}, least: 24,
 	}
-	for _, c := range usage.Items[:shown] {
+	for _, c := range usage.Items {
 		by := "WeChat"
 		if c.Own {
 			by = "gateway"
@@ -124,24 +108,16 @@ func (s screen) usage(usage operate.Usage, shown int) {
 		g.rows = append(g.rows, []string{fmt.Sprint(c.Calls), c.Client, c.AppID, fmt.Sprint(c.Errcode), by, strings.ReplaceAll(humanize.IBytes(c.Bytes), " ", ""), c.Path})
 	}
 	g.print(s)
-	s.printf("%s%s %s\n", part("busiest", shown, len(usage.Items)), counted(len(usage.Items), "row", "rows"), began)
+	s.printf("%s %s\n", counted(len(usage.Items), "row", "rows"), began)
 	if usage.Lost > 0 {
 		s.printf("%d more calls are in no row: theirs had to make room for busier ones\n", usage.Lost)
 	}
-	s.more(shown, len(usage.Items))
+	s.more(len(usage.Items), limit)
 }
 
-// part says which rows are shown, if not all are.
-func part(which string, shown, rows int) string {
-	if shown == rows {
-		return ""
-	}
-	return fmt.Sprintf("the %s %d of ", which, shown)
-}
-
-// more says how to see the rows that are not shown.
-func (s screen) more(shown, rows int) {
-	if shown < rows {
-		s.printf("--rows 0 prints all\n")
+// more says that there can be more rows than were asked for.
+func (s screen) more(rows, limit int) {
+	if rows >= limit {
+		s.printf("these are the first %d; --limit shows more\n", limit)
 	}
 }

@@ -38,8 +38,8 @@ func TestAnswersAreReadable(t *testing.T) {
 		"accounts":     func(s screen) { s.accounts(someAccounts(), "caddy wechat accounts 杭州 --limit 3", "") },
 		"account":      func(s screen) { s.account(brokenAccount()) },
 		"account_bare": func(s screen) { s.account(operate.AccountDetail{Account: someAccounts().Items[2]}) },
-		"pushes":       func(s screen) { s.pushes(somePushes(), 3) },
-		"usage":        func(s screen) { s.usage(someUsage(), 2) },
+		"pushes":       func(s screen) { s.pushes(somePushes(), 100) },
+		"usage":        func(s screen) { s.usage(someUsage(), 3) },
 		"doctor":       func(s screen) { s.diagnosis(someDiagnosis()) },
 	} {
 		for _, width := range []int{0, 80, 200} {
@@ -70,11 +70,11 @@ func TestEmptyAnswersAreSentences(t *testing.T) {
 	var out strings.Builder
 	s := screen{out: &out, now: noon(), width: 80}
 	s.accounts(operate.Accounts{}, "", "there is no account")
-	s.pushes(operate.Pushes{Node: "gw-1", Since: ago(time.Hour)}, 0)
-	s.usage(operate.Usage{Node: "gw-1", Since: ago(time.Hour)}, 0)
+	s.pushes(operate.Pushes{Node: "gw-1", Since: ago(time.Hour)}, 100)
+	s.usage(operate.Usage{Node: "gw-1", Since: ago(time.Hour)}, 100)
 	want := `there is no account
-WeChat has not pushed since the start of node gw-1, 1h ago (2026-11-30 11:00:00)
-nobody has called since the start of node gw-1, 1h ago (2026-11-30 11:00:00)
+there was no such push since the start of node gw-1, 1h ago (2026-11-30 11:00:00)
+there was no such call since the start of node gw-1, 1h ago (2026-11-30 11:00:00)
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
