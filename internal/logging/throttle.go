@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package logging keeps logs readable, by [Throttle], and without secrets, by
-// [RedactStandardLog].
+// [RedactStandardLog], [RedactAddress] and [BlankTokens].
 package logging
 
 import (
