@@ -58,6 +58,7 @@ func Example() {
 	fmt.Println(string(config.Apps.WeChat)) // placeholders are resolved when it is loaded, and never shown
 	// Output:
 	// admin.api.wechat
+	// caddy.logging.encoders.wechat
 	// http.handlers.wechat_authorize
 	// http.handlers.wechat_events
 	// http.handlers.wechat_health

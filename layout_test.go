@@ -170,6 +170,6 @@ func TestRootStaysSmall(t *testing.T) {
 	}
 	if len(files) > maxFiles || lines > maxLines {
 		t.Errorf("the root package has %d files and %d lines, at most %d and %d: move what knows no Caddy below internal/. "+
-			"These limits are the end", len(files), lines, maxFiles, maxLines)
+			"These are the limits of the end", len(files), lines, maxFiles, maxLines)
 	}
 }

@@ -100,8 +100,7 @@ func (g *Gateway) Change(change func(*Options)) {
 	g.Load()
 }
 
-var caddyfileTemplate = template.Must(template.New("Caddyfile").Parse(`{{.Extras.Snippets}}
-{
+var caddyfileTemplate = template.Must(template.New("Caddyfile").Parse(`{
 	{{.Extras.Global}}
 	{{.Options.Global}}
 	storage gwtest_closing {{.Storage}}

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -34,10 +33,9 @@ type watch struct {
 
 // extras are the parts of the Caddyfile that Options.Watch changes.
 type extras struct {
-	Snippets string // before the global options
-	Global   string // options
-	Log      string // options of the default log
-	Site     string // directives of each site
+	Global string // options
+	Log    string // options of the default log
+	Site   string // directives of each site
 }
 
 func startWatch(t testing.TB, folder string) *watch {
@@ -47,20 +45,19 @@ func startWatch(t testing.TB, folder string) *watch {
 		t.Fatal(err)
 	}
 	w.extras = extras{
-		Snippets: shippedFilters(t),
 		Global: fmt.Sprintf(`admin unix/%s
 	metrics
 	order gwtest_panic first
 	events {
 		on * gwtest_events %s
 	}`, w.path("admin"), w.path("events")),
-		Log: "import safe_format",
+		Log: "format wechat",
 		Site: fmt.Sprintf(`log {
 		output file %s {
 			roll_disabled
 		}
 		level DEBUG
-		import safe_format
+		format wechat
 	}
 	gwtest_panic`, w.path("access")),
 	}
@@ -89,27 +86,6 @@ func (w *watch) captureStderr() {
 		log.SetOutput(logged)
 		file.Close()
 	})
-}
-
-// shippedFilters returns the snippets of Caddyfile.example that keep secrets
-// out of logs.
-func shippedFilters(t testing.TB) string {
-	t.Helper()
-	_, source, _, _ := runtime.Caller(0)
-	example, err := os.ReadFile(filepath.Join(filepath.Dir(source), "..", "..", "Caddyfile.example"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var snippets strings.Builder
-	for _, name := range []string{"(redacted) {", "(safe_format) {"} {
-		_, rest, found := strings.Cut(string(example), "\n"+name+"\n")
-		body, _, closed := strings.Cut(rest, "\n}\n")
-		if !found || !closed {
-			t.Fatalf("Caddyfile.example has no snippet %s }", name)
-		}
-		snippets.WriteString(name + "\n" + body + "\n}\n")
-	}
-	return snippets.String()
 }
 
 // hide puts placeholders into a configuration in place of secrets, as an

@@ -17,8 +17,8 @@ import (
 )
 
 // exampleSites returns the sites of Caddyfile.example for WeChat's names, at
-// 127.0.0.1 and with a plain log. Most SDKs call the host for files without TLS,
-// and do not follow where Caddy would send them.
+// 127.0.0.1. Most SDKs call the host for files without TLS, and do not follow where
+// Caddy would send them.
 func exampleSites(t *testing.T) string {
 	t.Helper()
 	example, err := os.ReadFile("../../Caddyfile.example")
@@ -30,7 +30,6 @@ func exampleSites(t *testing.T) string {
 		t.Fatal("Caddyfile.example has no site for " + host)
 	}
 	sites := strings.ReplaceAll("https://"+host+", "+commented, "\n#", "\n")
-	sites = strings.ReplaceAll(sites, "import safe_format", "")
 	return strings.ReplaceAll(sites, "bind 10.0.0.5", "bind 127.0.0.1")
 }
 

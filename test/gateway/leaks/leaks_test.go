@@ -32,8 +32,8 @@ type story struct {
 }
 
 // Nothing that the gateway writes, answers, stores or shows has a real
-// credential in it, and no log a client's secret or a gateway token, with the
-// log filters of Caddyfile.example. Whatever happens.
+// credential in it, and no log a client's secret or a gateway token, with
+// format wechat. Whatever happens.
 func TestNothingLeaks(t *testing.T) {
 	held, panicking := newInFlight(), new(panicking)
 	stories := map[string]story{

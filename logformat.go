@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	caddylogging "github.com/caddyserver/caddy/v2/modules/logging"
+	"go.uber.org/zap/buffer"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/logging"
+)
+
+func init() {
+	caddy.RegisterModule(LogFormat{})
+}
+
+// LogFormat is the log format wechat, which keeps credentials out of Caddy's logs:
+// Caddy logs the address of every request, and SDKs put tokens and secrets into
+// addresses. It is Caddy's format filter with filters of its own:
+//
+//   - In the address of a request, in its Referer and in the Location of an answer, the
+//     values of parameters are REDACTED whose name has token, secret, code, ticket,
+//     state, session or a percent sign in it. Case does not count.
+//   - Authorization, Proxy-Authorization, Cookie and Set-Cookie are left out, even if
+//     Caddy is told to log credentials. So is Wechat-Appid.
+//   - Gateway tokens, gateway codes and gateway tickets are hidden wherever they stand in
+//     a line, also in its message.
+//
+// What others know about persons, such as openids, stays. A log has the format that
+// wrap names. Other fields may have filters of Caddy as in the format filter; those of
+// the format itself may not.
+type LogFormat struct {
+	caddylogging.FilterEncoder
+}
+
+// CaddyModule returns the Caddy module information.
+func (LogFormat) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.logging.encoders.wechat", New: func() caddy.Module { return new(LogFormat) }}
+}
+
+// UnmarshalCaddyfile reads:
+//
+//	format wechat {
+//		wrap <another format> {...}     # default: console at a terminal, else json
+//		<field> <filter> {...}          # a filter of Caddy for another field; repeatable
+//	}
+func (f *LogFormat) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the name of the format
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	d.Reset()
+	return f.FilterEncoder.UnmarshalCaddyfile(d)
+}
+
+// Provision sets up the format.
+func (f *LogFormat) Provision(ctx caddy.Context) error {
+	if err := f.FilterEncoder.Provision(ctx); err != nil {
+		return err
+	}
+	address, hidden := logging.Address{}, caddylogging.DeleteFilter{}
+	own := map[string]caddylogging.LogFieldFilter{
+		"request>uri": address, "request>headers>Referer": address, "resp_headers>Location": address,
+		"request>headers>Authorization": hidden, "request>headers>Proxy-Authorization": hidden,
+		"request>headers>Cookie": hidden, "resp_headers>Set-Cookie": hidden, "request>headers>Wechat-Appid": hidden,
+	}
+	for _, field := range slices.Sorted(maps.Keys(own)) {
+		if f.Fields[field] != nil {
+			return fmt.Errorf("%s is filtered by the format wechat itself: leave out that line", field)
+		}
+	}
+	maps.Copy(f.Fields, own)
+	return nil
+}
+
+// Clone returns a copy that further fields can be added to. It implements
+// zapcore.Encoder.
+func (f LogFormat) Clone() zapcore.Encoder {
+	return LogFormat{f.FilterEncoder.Clone().(caddylogging.FilterEncoder)}
+}
+
+// EncodeEntry returns a line of the log. It implements zapcore.Encoder.
+func (f LogFormat) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field) (*buffer.Buffer, error) {
+	line, err := f.FilterEncoder.EncodeEntry(entry, fields)
+	if err == nil {
+		logging.BlankTokens(line.Bytes())
+	}
+	return line, err
+}
+
+var (
+	_ zapcore.Encoder                  = LogFormat{}
+	_ caddy.Provisioner                = (*LogFormat)(nil)
+	_ caddy.ConfiguresFormatterDefault = (*LogFormat)(nil)
+	_ caddyfile.Unmarshaler            = (*LogFormat)(nil)
+)
