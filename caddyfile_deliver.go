@@ -169,7 +169,7 @@ func headerOption(into *map[string]string) option {
 		if err := check.DeliverHeader(name, seen); err != nil {
 			return err
 		}
-		if strings.ContainsAny(placeholder.ReplaceAllLiteralString(value, ""), "{}") {
+		if strings.ContainsAny(check.Placeholder.ReplaceAllLiteralString(value, ""), "{}") {
 			return fmt.Errorf("%s: %w", name, errBraces)
 		}
 		if err := check.HeaderValue(value); err != nil {

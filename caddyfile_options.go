@@ -80,7 +80,7 @@ func secretOption(into *[]string, valid func(string) error) option {
 		}
 		for _, arg := range args {
 			switch {
-			case placeholder.MatchString(arg):
+			case check.Placeholder.MatchString(arg):
 				continue
 			case strings.ContainsAny(arg, "{}"):
 				return errBraces
@@ -120,9 +120,9 @@ func listOption(into *[]string, most int, valid func(string) error) option {
 // secrets, so the error for one here says what to write instead.
 func plain(text string, valid func(string) error) error {
 	err := valid(text)
-	if err != nil && placeholder.MatchString(text) {
+	if err != nil && check.Placeholder.MatchString(text) {
 		return fmt.Errorf("%s can stand for a secret only; here write {$NAME}, which is filled in when the Caddyfile is read",
-			placeholder.FindString(text))
+			check.Placeholder.FindString(text))
 	}
 	return err
 }

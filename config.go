@@ -5,7 +5,8 @@ package wechat
 import (
 	"errors"
 	"fmt"
-	"regexp"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -98,16 +99,91 @@ func (c *Component) provision(appid string, resolve resolver) (*component, error
 	return out, nil
 }
 
-// resolver replaces the placeholders in secrets with their values. It may read
-// files.
+// resolvable is an option whose values may have placeholders, as secrets do.
+type resolvable struct {
+	name   string // with the blocks that it is in
+	values []string
+}
+
+// resolvables returns all options of the configuration whose values may have
+// placeholders, in the order of their blocks.
+func (a *App) resolvables() []resolvable {
+	options := []resolvable{{"seal_key", a.SealKeys}}
+	add := func(block, name string, values ...string) {
+		options = append(options, resolvable{block + ", " + name, values})
+	}
+	for _, appid := range slices.Sorted(maps.Keys(a.Components)) {
+		if c := a.Components[appid]; c != nil {
+			block := "component " + appid
+			add(block, "app_secret", c.AppSecrets...)
+			add(block, "token", c.Tokens...)
+			add(block, "encoding_aes_key", c.EncodingAESKeys...)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(a.Clients)) {
+		if c := a.Clients[id]; c != nil {
+			add("client "+id, "secret", c.Secrets...)
+			for _, d := range c.Deliver {
+				d.addSecrets(func(name string, values ...string) { add("client "+id+", deliver "+d.name(), name, values...) })
+			}
+		}
+	}
+	return options
+}
+
+// addSecrets calls add with each option of the target whose values may have
+// placeholders.
+func (d *Deliver) addSecrets(add func(name string, values ...string)) {
+	if d == nil {
+		return
+	}
+	add("token", d.Tokens...)
+	add("encoding_aes_key", d.EncodingAESKeys...)
+	add("webhook_secret", d.WebhookSecrets...)
+	for _, name := range slices.Sorted(maps.Keys(d.Headers)) {
+		add("header "+name, d.Headers[name])
+	}
+}
+
+// resolver has the values of secrets in place of their placeholders.
 type resolver struct {
-	*caddy.Replacer
-	log *zap.Logger // for warnings, with the names of the blocks that an option is in
+	// values are by the text in the configuration. A text that is missing here has
+	// braces that are no placeholder.
+	values map[string]string
+	log    *zap.Logger // for warnings, with the names of the blocks that an option is in
+}
+
+// newResolver resolves the values of options. It may read files, each once. If
+// environment variables or files are missing or empty, the error names all of them, so
+// that a missing variable cannot become an empty secret. The errors of the replacer are
+// not returned: for a secret with braces that is not a placeholder they would show a
+// part of the secret.
+func newResolver(options []resolvable, log *zap.Logger) (resolver, error) {
+	r := resolver{make(map[string]string), log}
+	replacer, missing := caddy.NewReplacer(), check.Missing{}
+	for _, option := range options {
+		for _, text := range option.values {
+			if _, known := r.values[text]; known {
+				continue
+			}
+			value, err := replacer.ReplaceOrErr(text, true, true)
+			if err == nil {
+				r.values[text] = value
+				continue
+			}
+			for _, found := range check.Placeholder.FindAllStringSubmatch(text, -1) {
+				if _, err := replacer.ReplaceOrErr(found[0], true, true); err != nil {
+					missing.Add(found[1], found[2], option.name)
+				}
+			}
+		}
+	}
+	return r, missing.Err()
 }
 
 // within returns the resolver for the options of a block.
 func (r resolver) within(block, name string) resolver {
-	return resolver{r.Replacer, r.log.With(zap.String(block, name))}
+	return resolver{r.values, r.log.With(zap.String(block, name))}
 }
 
 // secrets resolves the one or two values of an option, and checks each with
@@ -143,28 +219,13 @@ func (r resolver) warnOfText(option string, value int) {
 		zap.String("remedy", "write {env.NAME} or {file./path} in its place, not {$NAME}, and replace the secret: Caddy has shown and saved it"))
 }
 
-// placeholder is the form of the two placeholders that a secret may have.
-var placeholder = regexp.MustCompile(`\{(env|file)\.([^{}]+)\}`)
-
-// value resolves one value. An unknown or empty placeholder is an error, so
-// that a missing variable cannot become an empty secret. The errors of the
-// replacer are not returned: for a secret with braces that is not a placeholder
-// they would show a part of the secret.
+// value returns the value of a text in the configuration.
 func (r resolver) value(text string) (string, error) {
-	value, err := r.ReplaceOrErr(text, true, true)
-	if err == nil {
-		return value, nil
+	value, known := r.values[text]
+	if !known {
+		return "", errBraces
 	}
-	for _, found := range placeholder.FindAllStringSubmatch(text, -1) {
-		if _, err := r.ReplaceOrErr(found[0], true, true); err == nil {
-			continue
-		}
-		if found[1] == "env" {
-			return "", fmt.Errorf("the environment variable %s is not set or empty", found[2])
-		}
-		return "", fmt.Errorf("the file %s is missing, unreadable or empty", found[2])
-	}
-	return "", errBraces
+	return value, nil
 }
 
 // errBraces is the error for a value with braces that is not a placeholder.

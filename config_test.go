@@ -153,17 +153,17 @@ func TestWrongConfigurationIsRefusedWhenLoaded(t *testing.T) {
 	t.Setenv("WRONG_LINES", hushed["appsecret"]+"\n")
 	for _, row := range []struct{ name, old, new, want string }{
 		{"an environment variable that is not set", "{env.TEST_TOKEN}", "{env.TEST_MISSING}",
-			"component wx134c8103faa5a59e: token: the environment variable TEST_MISSING is not set or empty"},
+			"environment variables that are not set or empty: TEST_MISSING (component wx134c8103faa5a59e, token)"},
 		{"an environment variable that is empty", "{env.TEST_APP_SECRET}", "{env.WRONG_EMPTY}",
-			"component wx134c8103faa5a59e: app_secret: the environment variable WRONG_EMPTY is not set or empty"},
+			"environment variables that are not set or empty: WRONG_EMPTY (component wx134c8103faa5a59e, app_secret)"},
 		{"a file that is missing", "{env.TEST_AES_KEY}", "{file./nowhere/key}",
-			"component wx134c8103faa5a59e: encoding_aes_key: the file /nowhere/key is missing, unreadable or empty"},
+			"files that are missing, unreadable or empty: /nowhere/key (component wx134c8103faa5a59e, encoding_aes_key)"},
 		{"a file that is empty", "{env.TEST_SECRET}", "{file.$EMPTY}",
-			"client shop: secret: the file $EMPTY is missing, unreadable or empty"},
+			"files that are missing, unreadable or empty: $EMPTY (client shop, secret)"},
 		{"a seal key that is not set", "{env.TEST_SEAL_KEY}", "{env.TEST_MISSING}",
-			"seal_key: the environment variable TEST_MISSING is not set or empty"},
+			"environment variables that are not set or empty: TEST_MISSING (seal_key)"},
 		{"the second of two that is not set", "secret {env.TEST_SECRET}", "secret {env.TEST_SECRET} {env.TEST_MISSING}",
-			"client shop: secret: the environment variable TEST_MISSING is not set or empty"},
+			"environment variables that are not set or empty: TEST_MISSING (client shop, secret)"},
 		{"no app secret", "app_secret {env.TEST_APP_SECRET}", "",
 			"component wx134c8103faa5a59e: app_secret: missing; give it as {env.NAME} or {file./path}"},
 		{"no token", "token {env.TEST_TOKEN}", "",
@@ -341,6 +341,45 @@ func TestWrongJSONIsRefusedWhenLoaded(t *testing.T) {
 			wantNone(t, err.Error(), secrets)
 		})
 	}
+}
+
+// Who deploys for the first time has several variables yet to set, and shall not have to
+// start as many times to learn of them. What is there is not shown.
+func TestEveryMissingVariableAndFileIsNamedAtOnce(t *testing.T) {
+	secrets := goodSecrets(t)
+	folder := t.TempDir()
+	text := strings.NewReplacer(
+		"{env.TEST_TOKEN}", "{env.MISSING_TOKEN} {env.TEST_TOKEN}",
+		"{env.TEST_AES_KEY}", "{file."+folder+"}",
+		"{env.TEST_SEAL_KEY}", "{env.MISSING_SEAL_KEY}",
+		"secret {env.TEST_SECRET}", `secret {env.MISSING_SECRET} {file.`+folder+`/none}
+			deliver https://shop.test/wechat {
+				name main
+				token {env.MISSING_SECRET}
+				encoding_aes_key {env.MISSING_KEY}
+				webhook_secret {env.MISSING_WEBHOOK} {env.MISSING_WEBHOOK_NEXT}
+				header Authorization "Bearer {env.MISSING_SECRET}{env.TEST_SECRET}"
+				header X-Key {file.`+folder+`/none}
+			}
+			deliver https://crm.test/wechat {
+				token {env.MISSING_TOKEN}
+			}`,
+	).Replace(goodCaddyfile)
+	err := provisioned(t, mustAdaptText(t, text), "")
+	if err == nil {
+		t.Fatal("it was accepted")
+	}
+	const component, main = "component wx134c8103faa5a59e, ", "client shop, deliver main, "
+	want := "environment variables that are not set or empty: MISSING_KEY (" + main + "encoding_aes_key), MISSING_SEAL_KEY (seal_key), " +
+		"MISSING_SECRET (client shop, secret; " + main + "token; " + main + "header Authorization), " +
+		"MISSING_TOKEN (" + component + "token; client shop, deliver c0872d72, token), " +
+		"MISSING_WEBHOOK (" + main + "webhook_secret), MISSING_WEBHOOK_NEXT (" + main + "webhook_secret); " +
+		"files that are missing, unreadable or empty: " + folder + " (" + component + "encoding_aes_key), " +
+		folder + "/none (client shop, secret; " + main + "header X-Key)"
+	if _, got, _ := strings.Cut(err.Error(), appPrefix); got != want {
+		t.Errorf("said is\n%s, want\n%s", got, want)
+	}
+	wantNone(t, err.Error(), secrets)
 }
 
 // exampleCaddyfile returns Caddyfile.example and puts its secrets into the

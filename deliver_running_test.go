@@ -34,7 +34,12 @@ func newTargets(t *testing.T, log *zap.Logger, deliver string) (*applications, [
 	if err := json.Unmarshal([]byte(deliver), &client.Deliver); err != nil {
 		t.Fatal(err)
 	}
-	apps, err := newApplications(ctx, map[string]*Client{"shop": client}, benchApp(t).components, resolver{caddy.NewReplacer(), log})
+	clients := map[string]*Client{"shop": client}
+	resolve, err := newResolver((&App{Clients: clients}).resolvables(), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apps, err := newApplications(ctx, clients, benchApp(t).components, resolve)
 	if err != nil {
 		t.Fatal(err)
 	}

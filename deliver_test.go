@@ -225,7 +225,7 @@ func TestDeliverSecretsAreResolvedWhenTheConfigIsLoaded(t *testing.T) {
 	for name, row := range map[string]struct{ line, want string }{
 		"no token":             {"deliver http://a.test", "deliver: token is missing"},
 		"a token that is not":  {"deliver http://a.test {\n token {env.TEST_SHORT}\n }", "deliver: token: want 3 to 32"},
-		"a missing variable":   {"deliver http://a.test {\n token {env.TEST_MISSING}\n }", "deliver: token: the environment variable TEST_MISSING"},
+		"a missing variable":   {"deliver http://a.test {\n token {env.TEST_MISSING}\n }", "TEST_MISSING (client shop, deliver 706be801, token)"},
 		"a key that is no key": {"deliver http://a.test {\n token abc\n encoding_aes_key {env.TEST_KEY}\n }", "deliver: encoding_aes_key: EncodingAESKey has 42"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -333,7 +333,7 @@ func TestMistakesInTheJSONOfDeliver(t *testing.T) {
 		`{"url":"http://a.test","tokens":["abc"],"headers":{"Host":"SECRET"}}`:                                           `deliver: header: "Host" is set`,
 		`{"url":"http://a.test","tokens":["abc"],"headers":{"A":"SECRET","a":"SECRET"}}`:                                 `deliver: header: "A" is already specified`,
 		`{"url":"http://a.test","tokens":["abc"],"headers":{"A":"{env.TEST_LINES}"}}`:                                    "deliver: header: A: the value is empty, or has a line break",
-		`{"url":"http://a.test","tokens":["abc"],"headers":{"A":"Bearer {env.TEST_MISSING}"}}`:                           "deliver: header: A: the environment variable TEST_MISSING is not set",
+		`{"url":"http://a.test","tokens":["abc"],"headers":{"A":"Bearer {env.TEST_MISSING}"}}`:                           "TEST_MISSING (client shop, deliver 706be801, header A)",
 		`{"url":"http://a.test","tokens":["abc"],"transport":{"proxy_protocol":"v1"}}`:                                   "deliver: transport: proxy_protocol is not possible",
 		`{"url":"https://a.test","tokens":["abc"],"transport":{"tls":{"server_name":"{http.request.host}"}}}`:            "deliver: transport: tls_server_name takes no placeholder",
 		`{"url":"http://a.test","tokens":["abc"],"transport":{"tls":{}}}`:                                                "deliver: transport: has options of TLS, but the URL is one of http",

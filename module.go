@@ -156,7 +156,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.pageURLs, err = a.baseURLs("pages", a.Pages); err != nil {
 		return err
 	}
-	resolve := resolver{caddy.NewReplacer(), a.log}
+	resolve, err := newResolver(a.resolvables(), a.log)
+	if err != nil {
+		return err
+	}
 	a.components = make(map[string]*component)
 	for _, appid := range slices.Sorted(maps.Keys(a.Components)) {
 		if a.components[appid], err = a.Components[appid].provision(appid, resolve.within("component", appid)); err != nil {

@@ -38,12 +38,16 @@ func benchApp(tb testing.TB) *App {
 	app := &App{components: map[string]*component{
 		benchComponent: {appid: benchComponent, appSecrets: []secret.Secret{secret.New(benchAppSecret)}},
 	}, hosts: []*url.URL{{Scheme: "https", Host: "api.weixin.qq.com"}}}
-	var err error
-	app.applications, err = newApplications(caddy.Context{Context: tb.Context()}, map[string]*Client{"bench": {
+	app.Clients = map[string]*Client{"bench": {
 		Secrets:     []string{benchSecret},
 		Authorizers: []string{benchAuthorizer, "wxbbbbbbbbbbbbbbbb"},
 		Allow:       []Rule{{Method: "GET", Path: "/wxa/*"}, {Path: "/cgi-bin/*"}},
-	}}, app.components, resolver{caddy.NewReplacer(), zap.NewNop()})
+	}}
+	resolve, err := newResolver(app.resolvables(), zap.NewNop())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	app.applications, err = newApplications(caddy.Context{Context: tb.Context()}, app.Clients, app.components, resolve)
 	if err != nil {
 		tb.Fatal(err)
 	}
