@@ -30,15 +30,16 @@ import (
 func (p *Pages) Callback(w http.ResponseWriter, r *http.Request, self string, from netip.Addr) error {
 	query := r.URL.Query()
 	state, platform := p.openState(query.Get("state"), time.Now())
-	again := func(status int, problem, detail string, wait time.Duration) error {
-		return show(w, r, status, page{Kind: "problem", Problem: problem, Detail: detail, Wait: wait, Self: self + state.query()})
+	again := func(status int, shown page) error {
+		shown.Kind, shown.Self = "problem", self+state.query()
+		return show(w, r, status, shown)
 	}
 	if platform == nil || !fromBrowser(r, strings.HasPrefix(self, "https:"), state.Browser) {
-		return again(http.StatusBadRequest, problemState, "", 0)
+		return again(http.StatusBadRequest, page{Problem: problemState})
 	}
 	code := secret.New(query.Get("auth_code"))
 	if code == nil || len(code.Reveal()) > 512 {
-		return again(http.StatusBadRequest, problemCode, "", 0)
+		return again(http.StatusBadRequest, page{Problem: problemCode})
 	}
 	if r.Method == http.MethodHead {
 		return nil
@@ -53,10 +54,10 @@ func (p *Pages) Callback(w http.ResponseWriter, r *http.Request, self string, fr
 	}
 	appid, err := p.Tokens.Exchange(r.Context(), platform.AppID, code)
 	if openapi.KindOf(err) == openapi.CodeSpent {
-		return again(http.StatusBadRequest, problemCode, problem.Of(err).Slug, 0)
+		return again(http.StatusBadRequest, page{Problem: problemCode}) // it says all; a slug would tell an admin nothing
 	}
 	if err != nil {
-		return again(http.StatusBadGateway, problemWeChat, problem.Of(err).Slug, patience)
+		return again(http.StatusBadGateway, page{Problem: problemWeChat, Detail: problem.Of(err).Slug, Wait: patience})
 	}
 	if state.ReturnURL == "" {
 		return show(w, r, http.StatusOK, page{Kind: "done", Platform: platform.DisplayName, AppID: appid})

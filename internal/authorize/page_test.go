@@ -121,6 +121,21 @@ func TestFormOfAnotherSiteGetsTheLaunchPage(t *testing.T) {
 	}
 }
 
+// What is shown after a text must be announced by it, and what a text announces must be
+// shown: "Start again.refused" helps nobody.
+func TestTextsOfProblemsEndAsTheyAreShown(t *testing.T) {
+	for _, in := range translations {
+		for problem, detail := range map[string]bool{
+			problemParameter: true, problemWeChat: true, problemRobot: false, problemBusy: false, problemState: false, problemCode: false,
+		} {
+			text := in.text["problem."+problem]
+			if ends := strings.HasSuffix(text, ".") || strings.HasSuffix(text, "。"); text == "" || ends == detail {
+				t.Errorf("%s, %s: %q ends a sentence: %t, but a detail follows: %t", in.lang, problem, text, ends, detail)
+			}
+		}
+	}
+}
+
 // A refusal says how long to wait, to people and to programs.
 func TestRefusalSaysWhenToTryAgain(t *testing.T) {
 	for _, row := range []struct {

@@ -254,6 +254,8 @@ func TestCallbackWithWrongCodeSaysSo(t *testing.T) {
 	for _, code := range []string{"", "&auth_code=", "&auth_code=queryauthcode@@@made-up", "&auth_code=" + strings.Repeat("c", 600)} {
 		if response, page := b.Get(back+code, ""); response.StatusCode != http.StatusBadRequest || !strings.Contains(page, `href="`+g.Platform+`/wechat/authorize?component=`+g.WeChat.Component()+`">Start again`) {
 			t.Errorf("code %.30q: %s", code, response.Status)
+		} else if !strings.Contains(page, "<p>The authorization code is missing, spent or expired. Start again.</p>") {
+			t.Errorf("code %.30q: the page says something else, or something after the full stop\n%s", code, page)
 		}
 	}
 }
