@@ -94,6 +94,34 @@ func TestEventsAreVisible(t *testing.T) {
 	}
 }
 
+// Who reads an answer with a program may take every list for one: nothing is null, even
+// if there is nothing to show.
+func TestEmptyListsAreNotNull(t *testing.T) {
+	in := newTestSettings(t, new(vaulttest.Memory))
+	if _, _, err := pool.LoadOrNew(poolKey, func() (caddy.Destructor, error) { return newState(in) }); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = pool.Delete(poolKey) }()
+	requests := []string{"POST /wechat/reseal"}
+	for _, route := range (Admin{}).Routes() {
+		if admin(t, http.MethodDelete, route.Pattern, "").Header().Get("Allow") == http.MethodGet {
+			requests = append(requests, "GET "+route.Pattern)
+		}
+	}
+	lists := 0
+	for _, request := range requests {
+		method, uri, _ := strings.Cut(request, " ")
+		body := admin(t, method, uri, "").Body.String()
+		if strings.Contains(body, "null") {
+			t.Errorf("%s: %s", request, body)
+		}
+		lists += strings.Count(body, "[]")
+	}
+	if lists < 3 {
+		t.Errorf("%d empty lists in the answers to %s", lists, requests)
+	}
+}
+
 // Each request has one method, and without the app there is nothing to see.
 func TestAdminRequestsSayWhatTheyNeed(t *testing.T) {
 	for _, route := range (Admin{}).Routes() {

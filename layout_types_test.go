@@ -84,7 +84,11 @@ func TestOperatorsAreShownNoSecret(t *testing.T) {
 			return
 		}
 		answers++
-		for field := range answer.Fields() {
+		for i := range answer.NumFields() {
+			field := answer.Field(i)
+			if _, list := field.Type().(*types.Slice); list && strings.Contains(answer.Tag(i), ",omit") {
+				t.Errorf("%s: %s.%s is left out if it is empty: a list is answered as []", at, declared.Name.Name, field.Name())
+			}
 			if !showable(field.Type()) || hidden.MatchString(field.Name()) {
 				t.Errorf("%s: %s.%s is a %v, in which something could be that operators may not see", at, declared.Name.Name, field.Name(), field.Type())
 			}

@@ -4,6 +4,7 @@ package sandbox_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -17,6 +18,29 @@ import (
 func (w *world) lever(name, body string) answer {
 	w.t.Helper()
 	return w.post("/_sandbox/"+name, body)
+}
+
+// Who reads an answer with a program may take every list for one: nothing is null, even
+// if nothing has happened yet.
+func TestEmptyListsOfLeversAreNotNull(t *testing.T) {
+	s, err := sandbox.New(sandbox.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{Sandbox: s, t: t, client: &http.Client{Transport: s.Transport()}}
+	for _, request := range []string{
+		"GET ", "GET calls", "GET pushes", "GET sent", "GET credentials", "GET switches",
+		"POST push", "POST message", "POST publish-test", // there is nowhere to push to
+	} {
+		method, lever, _ := strings.Cut(request, " ")
+		response, body := w.do(method, "/_sandbox/"+lever, "")
+		if strings.Contains(body, "null") || method == "GET" && response.StatusCode != http.StatusOK {
+			t.Errorf("%s is answered %s %s", request, response.Status, body)
+		}
+		if lists := strings.Contains(body, "[]"); !lists && !slices.Contains([]string{"GET switches", "GET credentials", "POST publish-test"}, request) {
+			t.Errorf("%s shows no list: %s", request, body)
+		}
+	}
 }
 
 func TestTheWholeStoryOverHTTP(t *testing.T) {

@@ -75,7 +75,7 @@ type PushAnswer struct {
 	// Shown is what the follower sees in the end: ShownReply, ShownSilence or
 	// ShownUnavailable. Empty for an event, and if the caller's context has ended.
 	Shown string `json:"shown,omitempty"`
-	// Tries are the attempts, in order.
+	// Tries are the attempts, in order; never nil.
 	Tries []PushRecord `json:"tries"`
 }
 
@@ -146,7 +146,7 @@ func (s *Sandbox) PushEvent(ctx context.Context, infoType, innerXML string) erro
 // answered exactly `success`.
 func (s *Sandbox) Push(ctx context.Context, p Push) (PushAnswer, error) {
 	var (
-		answer   PushAnswer
+		answer   = PushAnswer{Tries: []PushRecord{}}
 		sealed   *sealedPush
 		err      error
 		switches = s.switches()

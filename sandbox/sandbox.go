@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 )
@@ -200,7 +199,7 @@ func (s *Sandbox) RotatePushKeys(token, encodingAESKey string) error {
 func (s *Sandbox) Credentials() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.issued)
+	return append([]string{}, s.issued...)
 }
 
 // record notes a real credential and returns it.

@@ -190,7 +190,7 @@ func (r *rotation) reseal() (anew int) {
 			Next, Total, Resealed int
 			Unreadable            []string
 		}
-		if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || page.Next != part+1 || page.Total != vault.Parts || page.Unreadable != nil {
+		if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || page.Next != part+1 || page.Total != vault.Parts || len(page.Unreadable) != 0 {
 			r.Fatalf("part %d: %s", part, w.Body)
 		}
 		part, anew = page.Next, anew+page.Resealed
