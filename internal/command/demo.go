@@ -33,9 +33,9 @@ const (
 // demo is a gateway, the sandbox and an application in one process. They call each
 // other over HTTP, as they would over the internet. One goroutine uses it.
 type demo struct {
-	out                            io.Writer
-	once                           bool   // exit after the steps
-	sandboxAt, platformAt, proxyAt string // addresses to listen at
+	out                                     io.Writer
+	once                                    bool   // exit after the steps
+	sandboxAt, platformAt, proxyAt, adminAt string // addresses to listen at
 
 	// The fields below are set by start.
 	weChat   *sandbox.Sandbox
@@ -71,6 +71,7 @@ to try.`,
 	flags.StringVar(&d.proxyAt, "proxy", "127.0.0.1:8080", "address of the gateway for applications")
 	flags.StringVar(&d.platformAt, "platform", "127.0.0.1:8081", "address of the gateway for WeChat and admins")
 	flags.StringVar(&d.sandboxAt, "wechat", "127.0.0.1:8082", "address of the sandbox")
+	flags.StringVar(&d.adminAt, "admin", "127.0.0.1:2019", "address of Caddy's admin API, which the commands of caddy wechat ask")
 	return cmd
 }
 
@@ -101,20 +102,30 @@ func (d *demo) run(ctx context.Context) error {
 	return nil
 }
 
-// start starts the sandbox and the application, and then Caddy with a gateway, in
-// this process. It fails if an address is in use. Caddy would report that less
-// clearly, so the addresses of the gateway are tried first. The application has an
-// address that the system chooses: nobody needs to know it.
-func (d *demo) start(ctx context.Context, folder string) error {
-	for address, flag := range map[string]string{d.proxyAt: "--proxy", d.platformAt: "--platform"} {
-		listener, err := net.Listen("tcp", address)
+// checkAddresses fails if an address is in use, or named twice. Caddy would report that
+// less clearly, and share one address among several servers.
+func (d *demo) checkAddresses() error {
+	for _, each := range []struct{ address, flag string }{
+		{d.proxyAt, "--proxy"}, {d.platformAt, "--platform"}, {d.sandboxAt, "--wechat"}, {d.adminAt, "--admin"},
+	} {
+		listener, err := net.Listen("tcp", each.address)
 		if err != nil {
-			return inUse(address, flag, err)
+			return inUse(each.address, each.flag, err)
 		}
-		listener.Close()
+		defer listener.Close() // when all are checked
+	}
+	return nil
+}
+
+// start starts the sandbox and the application, and then Caddy with a gateway, in
+// this process. The application has an address that the system chooses: nobody needs
+// to know it.
+func (d *demo) start(ctx context.Context, folder string) error {
+	err := d.checkAddresses()
+	if err != nil {
+		return err
 	}
 	d.platform, d.proxy = "http://"+d.platformAt, "http://"+d.proxyAt
-	var err error
 	if d.weChat, err = newSandbox(sandbox.Config{
 		EventsURL:    d.platform + "/wechat/events",
 		MessagesURL:  d.platform + "/wechat/messages/$APPID$",
@@ -141,12 +152,11 @@ func (d *demo) start(ctx context.Context, folder string) error {
 }
 
 // caddyfile returns the configuration of the gateway. It turns off what would
-// have an effect outside the demo: the admin API, the saved configuration,
-// certificates.
+// have an effect outside the demo: the saved configuration and certificates.
 func (d *demo) caddyfile(folder string) string {
 	appSecret, token, aesKey := d.weChat.Keys()
 	return fmt.Sprintf(`{
-	admin off
+	admin %[12]s
 	persist_config off
 	auto_https off
 	storage file_system %[1]q
@@ -183,7 +193,7 @@ func (d *demo) caddyfile(folder string) string {
 	wechat_proxy
 }
 `, folder, d.weChat.Component(), appSecret, token, aesKey, demoClientSecret, d.api, site(d.platformAt), site(d.proxyAt),
-		d.applicationURL, demoWebhookSecret())
+		d.applicationURL, demoWebhookSecret(), d.adminAt)
 }
 
 // site returns the beginning of a site block that listens at an address and
@@ -197,7 +207,7 @@ func site(address string) string {
 // walk does the steps of a new deployment one after the other, and prints each
 // with its result. It ends at the first step that fails.
 func (d *demo) walk(ctx context.Context) error {
-	fmt.Fprintf(d.out, "\n  WeChat (sandbox)  %s\n  gateway           %s  for WeChat and admins\n                    %s  for applications\n", d.api, d.platform, d.proxy)
+	fmt.Fprintf(d.out, "\n  WeChat (sandbox)  %s\n  gateway           %s  for WeChat and admins\n                    %s  for applications\n                    http://%s  for operators, Caddy's admin API\n", d.api, d.platform, d.proxy, d.adminAt)
 	steps := []struct {
 		title string
 		do    func(context.Context) (string, error)
@@ -239,7 +249,8 @@ It stays up until you press Ctrl-C. Try, in another terminal:
   curl %[3]s/_sandbox/message -d '{"appid":"%[4]s","openid":"o-some-follower","content":"hi"}' | sed 's/.*"reply":/"reply":/'   # a follower writes
   curl %[3]s/_sandbox/revoke -d '{"appid":"%[4]s"}'    # the admin withdraws: errcode 61003
   xdg-open %[2]s/wechat/authorize                      # authorise again, in a browser
+  %[6]s wechat events --address %[7]s                       # what waits for the application; more: %[6]s wechat --help
 
 An SDK needs two changes: base URL %[1]s, secret %[5]s.
-`, d.proxy, d.platform, d.api, demoOfficialAccount, demoClientSecret)
+`, d.proxy, d.platform, d.api, demoOfficialAccount, demoClientSecret, os.Args[0], d.adminAt)
 }

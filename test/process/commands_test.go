@@ -20,7 +20,7 @@ import (
 
 func TestDemoWalksThroughEveryStep(t *testing.T) {
 	proxy, platform := caddy.FreeAddress(t), caddy.FreeAddress(t)
-	p := caddy.Launch(t, "wechat", "demo", "--once", "--proxy", proxy, "--platform", platform, "--wechat", caddy.FreeAddress(t))
+	p := caddy.Launch(t, "wechat", "demo", "--once", "--proxy", proxy, "--platform", platform, "--wechat", caddy.FreeAddress(t), "--admin", caddy.FreeAddress(t))
 	if code := p.Wait(); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
@@ -89,10 +89,11 @@ func wantShortened(t *testing.T, readme, printed string) {
 	}
 }
 
-// What the demo invites to try works under every name of this machine.
+// What the demo invites to try works under every name of this machine, also what an
+// operator would ask.
 func TestDemoAnswersEveryHost(t *testing.T) {
-	proxy, platform := caddy.FreeAddress(t), caddy.FreeAddress(t)
-	p := caddy.Launch(t, "wechat", "demo", "--proxy", proxy, "--platform", platform, "--wechat", caddy.FreeAddress(t))
+	proxy, platform, admin := caddy.FreeAddress(t), caddy.FreeAddress(t), caddy.FreeAddress(t)
+	p := caddy.Launch(t, "wechat", "demo", "--proxy", proxy, "--platform", platform, "--wechat", caddy.FreeAddress(t), "--admin", admin)
 	p.Until("inviting to try", func() bool { return strings.Contains(p.Printed(), "It stays up") })
 	for url, want := range map[string]string{"http://" + proxy + "/cgi-bin/user/get": "41001", "http://" + platform + "/wechat/authorize": "<html"} {
 		request, err := http.NewRequest(http.MethodGet, url, nil)
@@ -109,6 +110,14 @@ func TestDemoAnswersEveryHost(t *testing.T) {
 			t.Errorf("%s is answered %d %q (%v) to localhost, want %s", url, response.StatusCode, body, err, want)
 		}
 	}
+	invited := regexp.MustCompile(`(?m)^  \S*caddy (wechat events --address \S+) `).FindStringSubmatch(p.Printed())
+	if invited == nil {
+		t.Fatal("the demo does not name the command that shows what waits")
+	}
+	asked := caddy.Launch(t, strings.Fields(invited[1])...)
+	if code := asked.Wait(); code != 0 || !strings.Contains(asked.Printed(), "nothing is waiting") || !strings.Contains(invited[1], admin) {
+		t.Errorf("%s: exit code %d, printed %q", invited[1], code, asked.Printed())
+	}
 }
 
 var gatewayToken = regexp.MustCompile(`gw1\.[\w.-]+`)
@@ -120,13 +129,13 @@ func TestTakenAddressIsAnsweredWithTheFlag(t *testing.T) {
 	}
 	defer taken.Close()
 	for _, row := range []struct{ command, flag string }{
-		{"demo", "--proxy"}, {"demo", "--platform"}, {"demo", "--wechat"}, {"sandbox", "--listen"},
+		{"demo", "--proxy"}, {"demo", "--platform"}, {"demo", "--wechat"}, {"demo", "--admin"}, {"sandbox", "--listen"},
 	} {
 		t.Run(row.command+" "+row.flag, func(t *testing.T) {
 			arguments := []string{"wechat", row.command}
 			if row.command == "demo" { // its other addresses are free
 				arguments = append(arguments, "--once")
-				for _, flag := range []string{"--proxy", "--platform", "--wechat"} {
+				for _, flag := range []string{"--proxy", "--platform", "--wechat", "--admin"} {
 					if flag != row.flag {
 						arguments = append(arguments, flag, caddy.FreeAddress(t))
 					}
@@ -138,6 +147,15 @@ func TestTakenAddressIsAnsweredWithTheFlag(t *testing.T) {
 				t.Errorf("exit code %d, want an error and %q", code, want)
 			}
 		})
+	}
+}
+
+// Caddy would let two servers share one address, and each answer some of the calls.
+func TestDemoRefusesAnAddressThatIsNamedTwice(t *testing.T) {
+	same := caddy.FreeAddress(t)
+	p := caddy.Launch(t, "wechat", "demo", "--once", "--proxy", same, "--platform", caddy.FreeAddress(t), "--wechat", caddy.FreeAddress(t), "--admin", same)
+	if code := p.Wait(); code == 0 || !strings.Contains(p.Printed(), same+" is in use: choose another address with --admin") {
+		t.Errorf("exit code %d, want an error that names --admin", code)
 	}
 }
 
