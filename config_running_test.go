@@ -207,8 +207,8 @@ func TestExampleKeepsCredentialsOutOfLogs(t *testing.T) {
 	text := strings.NewReplacer(
 		":8080 {", "http://"+address+" {",
 		"open.example.com {", "http://"+freeAddress(t)+" {",
-		"\twechat_proxy {", "\terror /fails 503\n\tredir /moves /moved?{query}\n\twechat_proxy {",
-		"\tlog default {\n", "\tlog default {\n\t\toutput file "+r.logs()+" {\n\t\t\troll_disabled\n\t\t}\n",
+		"\twechat_proxy {", "\trewrite /old /new?{query}\n\terror /fails 503\n\tredir /moves /moved?{query}\n\twechat_proxy {",
+		"\tlog default {\n", "\tlog default {\n\t\tlevel DEBUG\n\t\toutput file "+r.logs()+" {\n\t\t\troll_disabled\n\t\t}\n",
 		"\tlog {\n", "\tlog {\n\t\toutput file "+r.logs()+".access {\n\t\t\troll_disabled\n\t\t}\n",
 		"\tapi https://api.weixin.qq.com https://api2.weixin.qq.com", "\tapi http://127.0.0.1:1",
 	).Replace(exampleCaddyfile(t))
@@ -223,7 +223,7 @@ func TestExampleKeepsCredentialsOutOfLogs(t *testing.T) {
 	} {
 		query.Set(name, hushed["short"])
 	}
-	for _, path := range []string{"/cgi-bin/user/info", "/fails", "/moves"} {
+	for _, path := range []string{"/cgi-bin/user/info", "/fails", "/moves", "/old"} {
 		request, err := http.NewRequest(http.MethodGet, "http://"+address+path+"?appid=wxaaaaaaaaaaaaaaaa&"+query.Encode(), nil)
 		if err != nil {
 			t.Fatal(err)

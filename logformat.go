@@ -24,9 +24,10 @@ func init() {
 // Caddy logs the address of every request, and SDKs put tokens and secrets into
 // addresses. It is Caddy's format filter with filters of its own:
 //
-//   - In the address of a request, in its Referer and in the Location of an answer, the
-//     values of parameters are REDACTED whose name has token, secret, code, ticket,
-//     state, session or a percent sign in it. Case does not count.
+//   - In the address of a request, also as a handler has rewritten it, in its Referer and
+//     in the Location of an answer, the values of parameters are REDACTED whose name has
+//     token, secret, code, ticket, state, session or a percent sign in it. Case does not
+//     count.
 //   - Authorization, Proxy-Authorization, Cookie and Set-Cookie are left out, even if
 //     Caddy is told to log credentials. So is Wechat-Appid.
 //   - Gateway tokens, gateway codes and gateway tickets are hidden wherever they stand in
@@ -69,6 +70,9 @@ func (f *LogFormat) Provision(ctx caddy.Context) error {
 		"request>uri": address, "request>headers>Referer": address, "resp_headers>Location": address,
 		"request>headers>Authorization": hidden, "request>headers>Proxy-Authorization": hidden,
 		"request>headers>Cookie": hidden, "resp_headers>Set-Cookie": hidden, "request>headers>Wechat-Appid": hidden,
+
+		// What Caddy's handlers rewrite and reverse_proxy write at level DEBUG.
+		"uri": address, "headers>Location": address, "headers>Set-Cookie": hidden,
 	}
 	for _, field := range slices.Sorted(maps.Keys(own)) {
 		if f.Fields[field] != nil {
