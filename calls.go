@@ -4,8 +4,6 @@ package wechat
 
 import (
 	"net/http"
-	"reflect"
-	"runtime/debug"
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
@@ -71,21 +69,4 @@ func (a *App) audit(r *http.Request, t gateway.Trace) {
 		c.Remote = address.String()
 	}
 	a.audits.Call(c)
-}
-
-// version returns the version of this module in the program, "(devel)" for one that was
-// built from its source.
-func version() string {
-	const unknown = "(devel)"
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return unknown
-	}
-	path := reflect.TypeFor[App]().PkgPath()
-	for _, module := range append(info.Deps, &info.Main) {
-		if module.Path == path && module.Version != "" {
-			return module.Version
-		}
-	}
-	return unknown
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/apart"
 )
 
 const (
@@ -103,102 +104,17 @@ func (d *drain) accept(ctx context.Context, conn net.Conn, config func() *tls.Co
 		return
 	}
 	servedApart.Add(1)
-	if apart := moveAway(conn, config); apart != nil {
+	if moved := apart.Move(conn, config); moved != nil {
 		go func() {
 			defer servedApart.Add(-1)
-			serveApart(ctx, old, apart)
+			apart.Serve(ctx, old, moved, drainTimeout)
 		}()
 		return
 	}
 	defer servedApart.Add(-1)
 	defer time.AfterFunc(time.Until(d.end), func() { conn.Close() }).Stop()
-	serveApart(ctx, old, conn)
+	apart.Serve(ctx, old, conn, drainTimeout)
 }
-
-// moveAway returns the same connection with another file descriptor, and closes
-// conn, with which the loop of net/http continues. Nothing has been read from it
-// yet, so the TLS handshake, if any, begins on the one that is returned. It
-// returns nil if that is not possible, and leaves conn as it is: if a listener
-// wrapper such as proxy_protocol has it, or without a free descriptor.
-func moveAway(conn net.Conn, config func() *tls.Config) net.Conn {
-	secure, overTLS := conn.(*tls.Conn)
-	if overTLS {
-		conn = secure.NetConn()
-	}
-	socket, ok := conn.(interface{ File() (*os.File, error) }) // TCP or Unix
-	if !ok {
-		return nil
-	}
-	file, err := socket.File()
-	if err != nil {
-		return nil
-	}
-	defer file.Close()
-	apart, err := net.FileConn(file)
-	if err != nil {
-		return nil
-	}
-	conn.Close()
-	if overTLS {
-		return tls.Server(apart, config())
-	}
-	return apart
-}
-
-// serveApart serves one connection with the handler of old, on a server of its
-// own that is not shut down. It returns when the connection is closed: after
-// one request, because keep-alive is off, or after drainTimeout without one. How
-// long the body of the request may take is up to the handler, as on any server.
-func serveApart(ctx context.Context, old *http.Server, conn net.Conn) {
-	once := &onceListener{conn: make(chan net.Conn, 1), closed: make(chan struct{}), addr: conn.LocalAddr()}
-	once.conn <- conn
-	server := &http.Server{
-		Handler:           old.Handler,
-		ErrorLog:          old.ErrorLog,
-		MaxHeaderBytes:    old.MaxHeaderBytes,
-		ReadTimeout:       old.ReadTimeout,
-		WriteTimeout:      old.WriteTimeout,
-		ReadHeaderTimeout: drainTimeout, // ends a connection without a request
-		IdleTimeout:       drainTimeout, // the same for HTTP/2
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ConnState: func(_ net.Conn, state http.ConnState) {
-			if state == http.StateClosed || state == http.StateHijacked {
-				once.Close()
-			}
-		},
-	}
-	server.SetKeepAlivesEnabled(false)
-	_ = server.Serve(once)
-}
-
-// onceListener is a listener that accepts one connection. Its server then waits
-// in Accept until Close is called.
-type onceListener struct {
-	conn   chan net.Conn // capacity 1
-	closed chan struct{} // closed by Close
-	once   sync.Once
-	addr   net.Addr
-}
-
-// Accept returns the connection at the first call. Later calls wait until
-// Close.
-func (l *onceListener) Accept() (net.Conn, error) {
-	select {
-	case conn := <-l.conn:
-		return conn, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close ends Accept. It does not close the connection, and may be called again.
-func (l *onceListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-// Addr returns the local address of the connection.
-func (l *onceListener) Addr() net.Addr { return l.addr }
 
 // subscribe makes Caddy call Handle before it stops the configuration of ctx.
 func (d *drain) subscribe(ctx caddy.Context) error {

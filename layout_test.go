@@ -22,7 +22,7 @@ const module = "github.com/caddy-wechat/caddy-wechat"
 // nothing of the module, may be imported by all. ARCHITECTURE.md says what each
 // is for.
 var mayImport = []struct{ pkg, arrows string }{
-	{"secret", leaf}, {"subject", leaf}, {"rewrite", leaf}, {"policy", leaf}, {"upstream", leaf}, {"logging", leaf}, {"backoff", leaf}, {"usage", leaf}, {"permission", leaf},
+	{"secret", leaf}, {"subject", leaf}, {"rewrite", leaf}, {"policy", leaf}, {"upstream", leaf}, {"logging", leaf}, {"backoff", leaf}, {"apart", leaf}, {"usage", leaf}, {"permission", leaf},
 	{"pushlog", leaf},
 
 	{"bizmsg", ""},

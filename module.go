@@ -188,7 +188,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := metrics.Register(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
-	transport := newAPITransport()
+	transport := upstream.NewTransport()
 	a.closeIdle = transport.CloseIdleConnections
 	a.settings = &settings{
 		cacheSize: a.CacheSize, replayMemory: a.ReplayMemory, rings: rings, storage: vault.NewConfigStorage(ctx, ctx.Storage()),

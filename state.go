@@ -135,7 +135,7 @@ func newState(first *settings) (*state, error) {
 		storage: vault.NewReloadable(first.storage), memory: held, known: known, seen: new(delivery.Seen),
 		usage: usage.New(), advisor: advice.NewAdvisor(), pushed: new(pushlog.Log), limits: authorize.NewLimits(),
 		bodies: relay.NewMemory(first.replayMemory), habits: push.NewHabits(),
-		began: time.Now(), version: version(),
+		began: time.Now(), version: metrics.Version(),
 	}
 	s.node, _ = os.Hostname()
 	s.vault, s.metered = newVault(s.storage, s.settings.Load)

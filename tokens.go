@@ -4,7 +4,6 @@ package wechat
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -84,23 +83,6 @@ func (a *App) sealKeys(resolve resolver) ([][]byte, error) {
 		keys = append(keys, key)
 	}
 	return keys, nil
-}
-
-// newAPITransport returns the transport for WeChat's component API. Calls of
-// applications have another one: tokens must be renewed also while these use
-// all connections of theirs. Making a connection gets only a part of the time
-// that a call has. So if a host does not answer at all, there is time left for
-// the next host.
-func newAPITransport() *http.Transport {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
-	if common, ok := http.DefaultTransport.(*http.Transport); ok {
-		transport = common.Clone() // with the certificates that the process trusts
-	}
-	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
-	transport.TLSHandshakeTimeout = handshakeTimeout
-	transport.MaxIdleConnsPerHost = 16
-	transport.MaxResponseHeaderBytes = maxResponseHeader
-	return transport
 }
 
 // newAPIClient returns the client for WeChat's component API, which calls the

@@ -20,19 +20,6 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 )
 
-// dialTimeout is the time to make a TCP connection for the component API. It is
-// also the default of Caddy's transport, which the calls of applications use.
-const dialTimeout = 3 * time.Second
-
-// handshakeTimeout is the time for a TLS handshake. Caddy's transport has no
-// limit for it by default.
-const handshakeTimeout = 5 * time.Second
-
-// maxResponseHeader is the longest header of an answer, in bytes. WeChat's have some
-// hundred bytes; a server on the way that sends more to many calls at a time must not
-// fill the memory.
-const maxResponseHeader = 64 << 10
-
 // provisionTransport provisions p.Transport, with defaults for a single
 // upstream with many calls. It reports whether package upstream may make the
 // calls, see unusual. The defaults differ from Caddy's in three ways. Caddy keeps
@@ -54,14 +41,14 @@ func (p *Proxy) provisionTransport(ctx caddy.Context) (direct bool, err error) {
 		t.ResponseHeaderTimeout = caddy.Duration(30 * time.Second)
 	}
 	if t.MaxResponseHeaderSize == 0 {
-		t.MaxResponseHeaderSize = maxResponseHeader
+		t.MaxResponseHeaderSize = upstream.MaxResponseHeader
 	}
 	direct = !unusual(t) // before Provision, which clears some of the options
 	if err := t.Provision(ctx); err != nil {
 		return false, err
 	}
 	if t.Transport.TLSHandshakeTimeout == 0 {
-		t.Transport.TLSHandshakeTimeout = handshakeTimeout
+		t.Transport.TLSHandshakeTimeout = upstream.HandshakeTimeout
 	}
 	upstream.KeepEarlyAnswers(t.Transport)
 	return direct, nil
@@ -94,7 +81,7 @@ func (d *Deliver) newTransport(ctx caddy.Context, scheme string) (deliverTranspo
 	t.MaxConnsPerHost = cmp.Or(t.MaxConnsPerHost, 256)
 	t.KeepAlive.MaxIdleConnsPerHost = cmp.Or(t.KeepAlive.MaxIdleConnsPerHost, 64)
 	t.KeepAlive.IdleConnTimeout = cmp.Or(t.KeepAlive.IdleConnTimeout, caddy.Duration(90*time.Second))
-	t.MaxResponseHeaderSize = cmp.Or(t.MaxResponseHeaderSize, maxResponseHeader)
+	t.MaxResponseHeaderSize = cmp.Or(t.MaxResponseHeaderSize, upstream.MaxResponseHeader)
 	if err := t.Provision(ctx); err != nil {
 		return deliverTransport{}, fmt.Errorf("transport: %w", err)
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/upstream"
 )
 
 // Nobody has to tune the transport, and what somebody tunes stays.
@@ -26,7 +28,7 @@ func TestTransportDefaults(t *testing.T) {
 		keep, dial, wait time.Duration
 		h2               bool
 	}{
-		"as it is": {nil, 512, 2 * time.Minute, dialTimeout, 30 * time.Second, true},
+		"as it is": {nil, 512, 2 * time.Minute, upstream.DialTimeout, 30 * time.Second, true},
 		"tuned":    {tuned, 7, time.Second, time.Minute, time.Hour, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -44,7 +46,7 @@ func TestTransportDefaults(t *testing.T) {
 			if got.IdleConnTimeout != row.keep || time.Duration(p.Transport.DialTimeout) != row.dial || got.ResponseHeaderTimeout != row.wait {
 				t.Errorf("keeps them for %v, dials for %v, waits for %v", got.IdleConnTimeout, time.Duration(p.Transport.DialTimeout), got.ResponseHeaderTimeout)
 			}
-			if got.TLSHandshakeTimeout != handshakeTimeout {
+			if got.TLSHandshakeTimeout != upstream.HandshakeTimeout {
 				t.Errorf("a TLS handshake may take %v", got.TLSHandshakeTimeout)
 			}
 			if h2 := got.TLSClientConfig != nil && slices.Contains(got.TLSClientConfig.NextProtos, "h2"); h2 != row.h2 {
