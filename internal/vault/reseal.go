@@ -36,6 +36,9 @@ type Resealed struct {
 // Such files are normally events that SetEventAside has removed; a record that
 // did not open has been replaced.
 //
+// It also completes the index of the standings, where a record of the release before is in
+// none.
+//
 // Reseal takes the lock of each file that it changes, one after the other, and
 // waits for it as Lock and LockQueue do. The caller must hold none of them. An
 // error ends it: ErrUnavailable, or that of an invalid appid or part. The
@@ -72,8 +75,31 @@ func (v *Vault) Reseal(ctx context.Context, component string, part int) (Reseale
 		case anew:
 			done.Anew++
 		}
+		if err := v.ensureIndexed(ctx, component, key); err != nil {
+			return done, err
+		}
 	}
 	return done, nil
+}
+
+// ensureIndexed brings the account whose record is at key into the index of its standing,
+// if it is not authorized and not in it: nodes of the release before store its record
+// without. It does nothing for other keys, nor for a record that does not open.
+func (v *Vault) ensureIndexed(ctx context.Context, component, key string) error {
+	who := subject.Of(component, strings.TrimSuffix(path.Base(key), ".json"))
+	if want, err := recordKey(who); err != nil || want != key || who.IsComponent() {
+		return nil
+	}
+	record, err := v.Load(ctx, who)
+	if err == nil && record.Standing() != Stands {
+		if _, err = v.LoadNote(ctx, who, record.Standing()); errors.Is(err, ErrNotFound) {
+			_, err = v.Repair(ctx, who, record, Stands)
+		}
+	}
+	if errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	return nil
 }
 
 // setAside is the form of the names that keepAside gives; its group is the

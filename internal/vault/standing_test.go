@@ -253,6 +253,24 @@ func TestRepairFindsWhatTheReleaseBeforeHasStored(t *testing.T) {
 	}
 }
 
+// Reseal opens all records, and completes the index.
+func TestResealCompletesTheIndex(t *testing.T) {
+	memory := new(vaulttest.Memory)
+	v := open(t, memory, key(1))
+	mustStore(t, v, account, failing(healthy))
+	mustStore(t, v, subject.Of(component, "wx0000000000000010"), healthy)
+	if err := memory.Delete(t.Context(), failingFile); err != nil {
+		t.Fatal(err)
+	}
+	mustReseal(t, v)
+	wantIndex(t, v, vault.Failing)
+	stores, locks := memory.Count(vaulttest.Store), memory.Count(vaulttest.Lock)
+	mustReseal(t, v)
+	if memory.Count(vaulttest.Store) != stores || memory.Count(vaulttest.Lock) != locks {
+		t.Error("the second time, something was locked or stored")
+	}
+}
+
 // A record that does not open is replaced by one without trouble; the note of before is
 // left over, and repaired.
 func TestNoteOfARecordThatDoesNotOpen(t *testing.T) {
