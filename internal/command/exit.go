@@ -38,10 +38,9 @@ func run(cmd *cobra.Command, args cobra.PositionalArgs, do func(args []string) e
 // code how the gateway is: by the level that do returns, or by exitUnknown if that is
 // no level or do has failed.
 func look(cmd *cobra.Command, do func() (level int, err error)) *cobra.Command {
-	cmd.Args = cobra.ArbitraryArgs // they are checked below: if cobra refuses them, Caddy ends with 1
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return end(cmd, exitUnknown, err) })
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := cobra.NoArgs(cmd, args); err != nil {
+		if err := cobra.NoArgs(cmd, args); err != nil { // not by cmd.Args: then Caddy ends with 1
 			return end(cmd, exitUnknown, err)
 		}
 		level, err := do()

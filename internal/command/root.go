@@ -14,7 +14,6 @@ import (
 func Root(cmd *cobra.Command) {
 	cmd.AddCommand(Commands()...)
 	cmd.DisableFlagsInUseLine = true
-	cmd.Args = cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 || args[0] == "help" {
 			return cmd.Help()
