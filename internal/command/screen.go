@@ -97,7 +97,7 @@ func (s screen) expiry(t time.Time) string {
 func between(from, to time.Time) string {
 	return humanize.CustomRelTime(from, to, "", "", []humanize.RelTimeMagnitude{
 		{D: time.Minute, Format: "%ds", DivBy: time.Second},
-		{D: time.Hour, Format: "%dm", DivBy: time.Minute},
+		{D: 3 * time.Hour, Format: "%dm", DivBy: time.Minute}, // tokens live for two hours
 		{D: 48 * time.Hour, Format: "%dh", DivBy: time.Hour},
 		{D: math.MaxInt64, Format: "%dd", DivBy: 24 * time.Hour},
 	})

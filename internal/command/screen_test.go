@@ -73,8 +73,8 @@ func TestEmptyAnswersAreSentences(t *testing.T) {
 	s.pushes(operate.Pushes{Node: "gw-1", Since: ago(time.Hour)}, 100)
 	s.usage(operate.Usage{Node: "gw-1", Since: ago(time.Hour)}, 100)
 	want := `there is no account
-there was no such push since the start of node gw-1, 1h ago (2026-11-30 11:00:00)
-there was no such call since the start of node gw-1, 1h ago (2026-11-30 11:00:00)
+there was no such push since the start of node gw-1, 60m ago (2026-11-30 11:00:00)
+there was no such call since the start of node gw-1, 60m ago (2026-11-30 11:00:00)
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
