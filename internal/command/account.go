@@ -101,7 +101,7 @@ func (s screen) account(a operate.AccountDetail) {
 	s.entry("token", s.expiry(a.Expires))
 	s.moment("obtained", a.Obtained)
 	s.moment("learned", a.Learned)
-	s.moment("authorised", a.Authorised)
+	s.moment("last event", a.Authorised)
 	if a.CoolingUntil.After(s.now) {
 		s.entry("waits", "nothing is tried for "+between(s.now, a.CoolingUntil)+", until "+s.clock(a.CoolingUntil), "caddy wechat account "+a.AppID+" renew tries at once")
 	}
