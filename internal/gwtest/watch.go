@@ -114,6 +114,8 @@ func (w *watch) placeholder(secret string) string {
 // adminPaths are where Caddy's admin API shows what goes on inside.
 var adminPaths = []string{
 	"/config/", "/metrics", "/wechat/events", "/reverse_proxy/upstreams", "/debug/vars",
+	"/wechat/status", "/wechat/health/ready", "/wechat/accounts", "/wechat/accounts/" + OfficialAccount, "/wechat/accounts/" + MiniProgram,
+	"/wechat/pushes?limit=1000", "/wechat/usage?limit=10000",
 	"/debug/pprof/goroutine?debug=1", "/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?debug=1",
 }
 
