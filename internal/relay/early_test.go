@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 )
 
 // early is a transport that answers when it has the first byte of a body, and reads on.
@@ -49,7 +51,7 @@ func TestCallerThatPausesAfterAnEarlyAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &Relay{
 			Hosts: []*url.URL{{Scheme: "http", Host: "a.test"}}, Standard: early{}, MaxReplayBody: 1 << 20, Memory: NewMemory(16 << 20),
-			HasCredential: func(string) bool { return false },
+			HasCredential: func(string) bool { return false }, Hint: func(http.ResponseWriter, *Call, *openapi.Refusal) {},
 		}
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			l.Forward(w, r, &Call{Path: "/sns/auth"})
