@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
@@ -160,7 +161,10 @@ func repeated(cmd *cobra.Command, names ...string) string {
 
 // quoted returns an argument as one would type it in a shell.
 func quoted(argument string) string {
-	if strings.ContainsAny(argument, " \t\n\"'`$\\&;|<>()*?[]{}#~!") || argument == "" {
+	special := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_./:@%+,", r)
+	}
+	if argument == "" || strings.ContainsFunc(argument, special) {
 		return "'" + strings.ReplaceAll(argument, "'", `'\''`) + "'"
 	}
 	return argument
