@@ -130,7 +130,8 @@ func (r *records) tell(ctx context.Context, todo report, record vault.Record) er
 		return nil
 	}
 	var news []News
-	changed := !record.Met.IsZero() && r.settings().News != nil
+	queue := r.settings().News
+	changed := !record.Met.IsZero() && queue != nil
 	if changed {
 		news = append(news, found(record))
 		record.Met = time.Time{}
@@ -151,19 +152,17 @@ func (r *records) tell(ctx context.Context, todo report, record vault.Record) er
 	if !changed {
 		return nil
 	}
-	if err := r.queueNews(ctx, todo, news); err != nil {
-		return err
+	if queue != nil {
+		if err := todo.queueNews(ctx, queue, news); err != nil {
+			return err
+		}
 	}
 	_, err := r.store(ctx, todo.who, record)
 	return err
 }
 
-// queueNews queues the news of a report, each once, if anybody takes any.
-func (r *records) queueNews(ctx context.Context, todo report, news []News) error {
-	queue := r.settings().News
-	if queue == nil {
-		return nil
-	}
+// queueNews queues the news of a report, each once.
+func (todo report) queueNews(ctx context.Context, queue func(context.Context, News) error, news []News) error {
 	for _, n := range news {
 		if todo.queued[n.InfoType] {
 			continue
