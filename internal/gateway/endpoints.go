@@ -92,9 +92,10 @@ func (g *Gateway) finish(w http.ResponseWriter, r *http.Request, c *call, answer
 	if !errors.As(err, &own) && errors.As(err, &refusal) {
 		c.own = true
 		c.Report.Refused(refusal)
+		c.Report.Status = http.StatusOK // placeholders are read while the answer is written
 		g.Hint(w, &c.Call, refusal)
 		g.Log.Debug("call refused by WeChat", zap.String("path", r.URL.Path), zap.Error(err))
-		c.Report.Wrote(http.StatusOK, problem.WriteRefusal(w, refusal))
+		c.Report.Bytes = int64(problem.WriteRefusal(w, refusal))
 		return
 	}
 	g.refuse(w, r, c, err)

@@ -26,7 +26,7 @@ var (
 		"client", "errcode")
 	callDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: "caddy", Subsystem: "wechat", Name: "call_duration_seconds",
-		Help: "How long calls of applications take, from their header to the last byte of the answer.", Buckets: durations(),
+		Help: "How long calls of applications take, from their header to their end.", Buckets: durations(),
 	}, []string{"client"})
 	upstreamDuration = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: "caddy", Subsystem: "wechat", Name: "upstream_duration_seconds",
