@@ -122,7 +122,9 @@ func TestAnOperatorSeesWhatGoesOn(t *testing.T) {
 // accounts returns what is stored of the accounts.
 func (g operated) accounts() map[string]string {
 	files := g.StoredRecords(g.t)
-	maps.DeleteFunc(files, func(path, _ string) bool { return !strings.Contains(path, "/authorizers/") && !strings.Contains(path, "/profiles/") })
+	maps.DeleteFunc(files, func(path, _ string) bool {
+		return !strings.Contains(path, "/authorizers/") && !strings.Contains(path, "/profiles/")
+	})
 	return files
 }
 
