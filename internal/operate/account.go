@@ -139,7 +139,7 @@ func (o *Operator) detail(ctx context.Context, who subject.Subject, english bool
 	d := AccountDetail{
 		Account: o.newAccount(who, known, profile, english), Component: who.Component(), Principal: profile.Principal,
 		Learned: profile.Learned.UTC(), Authorised: known.EventTime.UTC(), CoolingUntil: cooling.UTC(), LastFailure: newFailure(last),
-		Pending: known.Code != nil && time.Now().Before(known.CodeExpires),
+		Unstored: o.Engine.IsUnsaved(who), Pending: known.Code != nil && time.Now().Before(known.CodeExpires),
 	}
 	if known.Token != nil {
 		d.Obtained = known.Obtained.UTC()

@@ -34,6 +34,7 @@ func TestTheViewOfAnAccountHasThisForm(t *testing.T) {
 	f.profile(number(1), vault.Profile{UserName: "gh_0123456789ab", Name: "示例", Principal: "示例公司", Kind: "official_account", Learned: start.Add(time.Minute)})
 	f.engine.last[who] = tokens.Failure{Time: start.Add(time.Hour), Text: "said", Remedy: "do"}
 	f.engine.cooling[who] = start.Add(61 * time.Minute)
+	f.engine.unsaved = 1
 	advised, ok := advice.Of(advice.Case{Errcode: 61004, Component: component, AppID: number(1), IP: netip.MustParseAddr("192.0.2.1"), Now: start})
 	if !ok {
 		t.Fatal("no advice")
@@ -46,7 +47,7 @@ func TestTheViewOfAnAccountHasThisForm(t *testing.T) {
 		`"clients":["all","shop"],"component":"` + component + `","principal":"示例公司","token_obtained":"2026-11-30T12:00:00Z","learned":"2026-11-30T12:01:00Z",`,
 		`"authorised":"2026-11-30T11:00:00Z","cooling_until":"2026-11-30T13:01:00Z","last_failure":{"time":"2026-11-30T13:00:00Z","text":"said","remedy":"do"},`,
 		`"cause":{"since":"2026-11-30T12:00:00Z","slug":"refused","errcode":61004,"rid":"1-2-3","text":"api_authorizer_token: errcode 61004 (rid 1-2-3)","remedy":"add 192.0.2.1"}`,
-		`"advice":{"time":"2026-11-30T14:00:00Z",`, `"pending":true`,
+		`"advice":{"time":"2026-11-30T14:00:00Z",`, `"unstored":true,"pending":true`,
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%s\nis not in %s", want, got)

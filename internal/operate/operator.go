@@ -53,6 +53,7 @@ type Engine interface {
 	Reread(ctx context.Context, who subject.Subject) error
 	Forget(ctx context.Context, who subject.Subject) error
 	Unsaved() int
+	IsUnsaved(who subject.Subject) bool
 	SyncPage(ctx context.Context, component string, offset int) (tokens.Synced, error)
 }
 

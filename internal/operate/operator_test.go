@@ -208,6 +208,7 @@ func (e *engine) Renew(_ context.Context, who subject.Subject) (time.Time, error
 }
 func (e *engine) Reread(_ context.Context, who subject.Subject) error { return e.do("reread", who) }
 func (e *engine) Forget(_ context.Context, who subject.Subject) error { return e.do("forget", who) }
+func (e *engine) IsUnsaved(who subject.Subject) bool                  { return e.unsaved > 0 && !who.IsComponent() }
 func (e *engine) Unsaved() int                                        { return e.unsaved }
 func (e *engine) SyncPage(_ context.Context, of string, offset int) (tokens.Synced, error) {
 	return e.synced, e.do(fmt.Sprintf("sync %d", offset), subject.Of(of, ""))

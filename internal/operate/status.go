@@ -33,6 +33,7 @@ type looked struct {
 	ticket    vault.Ticket
 	record    vault.Record
 	failed    bool // the storage has not told
+	unopened  bool // what it has told does not open
 	stuck     tokens.Failure
 	paused    []vault.Queue // targets that have answered 410
 	component ComponentStatus
@@ -80,15 +81,10 @@ func (o *Operator) look(ctx context.Context, component string) looked {
 	done := make(chan read, 1) // a storage that does not heed ctx must not hold up the answer
 	go func() {
 		var r read
-		var failures [2]error
-		r.ticket, failures[0] = o.Vault.LoadTicket(ctx, component)
-		r.record, failures[1] = o.Vault.Load(ctx, subject.Of(component, ""))
-		for i, err := range failures {
-			if errors.Is(err, vault.ErrNotFound) {
-				failures[i] = nil
-			}
-		}
-		r.err = errors.Join(failures[:]...)
+		var ofTicket, ofRecord error
+		r.ticket, ofTicket = o.Vault.LoadTicket(ctx, component)
+		r.record, ofRecord = o.Vault.Load(ctx, subject.Of(component, ""))
+		r.err = errors.Join(ofTicket, ofRecord)
 		done <- r
 	}()
 	var r read
@@ -99,12 +95,13 @@ func (o *Operator) look(ctx context.Context, component string) looked {
 	}
 	last, _ := o.Engine.Health(subject.Of(component, ""))
 	counts, counted := o.Census.Counts(component)
-	l := looked{ticket: r.ticket, record: r.record, failed: r.err != nil, component: ComponentStatus{
+	l := looked{ticket: r.ticket, record: r.record, failed: errors.Is(r.err, vault.ErrUnavailable) || ctx.Err() != nil, component: ComponentStatus{
 		Component: component, Received: r.ticket.Received.UTC(), LastRenewal: r.record.Obtained.UTC(), LastFailure: newFailure(last),
 		Accounts: AccountCounts{
 			Authorized: counts.Authorized, Unauthorized: counts.Withdrawn, NeedsAuthorization: counts.NeedsAdmin, Failing: counts.Failing, Counted: counted,
 		},
 	}}
+	l.unopened = errors.As(r.err, new(*vault.Unreadable))
 	if r.record.Token != nil {
 		l.component.Expires = r.record.Expires.UTC()
 	}
@@ -186,6 +183,8 @@ func (o *Operator) ofComponent(f looked) (all []Warning) {
 	switch {
 	case f.failed:
 		say(true, "check Caddy's storage", "the storage has not told of its ticket and its token within %v", statusTimeout)
+	case f.unopened:
+		say(true, "if seal_key was changed, add the previous key; else WeChat's next push and the next renewal replace them", "its stored ticket or token does not open")
 	case f.ticket.Received.IsZero():
 		say(true, noPush, "no component_verify_ticket has come yet; WeChat pushes one every ten minutes")
 	case age >= maxTicketAge:

@@ -100,6 +100,12 @@ func TestTheLevelSaysHowBadItIs(t *testing.T) {
 			f.t.Fatal(err)
 		}
 	}))
+	t.Run("a ticket that does not open", is(2, "does not open", func(f *office) {
+		f.storage.Put("wechat/"+component+"/ticket.json", []byte("{"))
+	}))
+	t.Run("a token that does not open", is(2, "does not open", func(f *office) {
+		f.storage.Put("wechat/"+component+"/component.json", []byte("{"))
+	}))
 	t.Run("old ticket", is(2, "came 25m0s ago", func(*office) { time.Sleep(25 * time.Minute) }))
 	t.Run("no token", is(2, "no other can be had: said", func(f *office) {
 		enders(f)

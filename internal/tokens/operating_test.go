@@ -309,13 +309,13 @@ func TestUnsavedAreCounted(t *testing.T) {
 		w.breakStorage(vaulttest.Store)
 		_, err := w.node.Renew(w.Context(), shop)
 		w.must(err)
-		if n := w.node.Unsaved(); n != 1 {
+		if n := w.node.Unsaved(); n != 1 || !w.node.IsUnsaved(shop) || w.node.IsUnsaved(platform) {
 			t.Errorf("%d while storage fails", n)
 		}
 		w.repairStorage()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if n := w.node.Unsaved(); n != 0 {
+		if n := w.node.Unsaved(); n != 0 || w.node.IsUnsaved(shop) {
 			t.Errorf("%d afterwards", n)
 		}
 	})

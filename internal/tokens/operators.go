@@ -45,6 +45,13 @@ func (k *Keeper) Forget(ctx context.Context, who subject.Subject) error {
 // Unsaved returns how many records storage has not taken yet. It waits for nothing.
 func (k *Keeper) Unsaved() int { return k.records.unsaved.count() }
 
+// IsUnsaved reports whether storage has not taken the record of who yet. It waits for
+// nothing.
+func (k *Keeper) IsUnsaved(who subject.Subject) bool {
+	_, held := k.records.unsaved.get(who)
+	return held
+}
+
 // RequestTicket asks WeChat to push a ticket of a component, once a minute at most, else
 // the error is ErrAskedLately. It waits for storage and WeChat, no longer than ctx. Its
 // other errors are an [openapi.Refusal] or [openapi.Outage], those of the storage, and
