@@ -4,7 +4,7 @@
 // the answers that the command line reads. A type of an answer has no field in
 // which a secret or the body of a message could be.
 //
-// Entry point: [Queues].
+// Entry points: [Operator], and [Queues] for what waits for applications.
 package operate
 
 import "time"
