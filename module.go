@@ -255,7 +255,7 @@ func (a *App) newGateway(calls *relay.Relay) *gateway.Gateway {
 	g := &gateway.Gateway{
 		Clients: clients, Components: components, Kinds: a.pathKinds,
 		Tokens: a.state.keeper, Relay: calls, Log: calls.Log, Identified: identified, Begun: begun, Ended: a.ended, Address: clientAddress,
-		Strangers: metrics.NewMeter(metrics.NoClient, problem.Slugs()), Usage: a.state.usage, Advisor: a.state.advisor,
+		Strangers: metrics.NewMeter(metrics.NoClient, problem.Slugs()), Usage: a.state.usage, Advisor: a.state.advisor, Sets: a.state.profiles.Sets,
 	}
 	calls.Hint = g.Hint
 	return g

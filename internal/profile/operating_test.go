@@ -44,6 +44,30 @@ func TestSave(t *testing.T) {
 	})
 }
 
+// What an account has granted is known from memory alone. Of an account that memory does
+// not know it is looked for in the storage, for the next time.
+func TestSets(t *testing.T) {
+	play(t, func(w *world) {
+		n := w.start()
+		if _, known := n.Sets(account); known {
+			t.Error("known before anything is stored")
+		}
+		info := openapi.AuthorizerInfo{UserName: userName, Kind: openapi.OfficialAccount, Functions: []int{1, 88}}
+		w.must(n.Save(w.Context(), account, info, time.Now()))
+		if sets, known := n.Sets(account); !known || !sets.Has(88) || sets.Has(2) {
+			t.Errorf("granted is %v, %v", sets, known)
+		}
+		other := w.start()
+		if _, known := other.Sets(account); known {
+			t.Error("known without a look into the storage")
+		}
+		synctest.Wait()
+		if sets, known := other.Sets(account); !known || !sets.Has(1) {
+			t.Errorf("after it was looked for, granted is %v, %v", sets, known)
+		}
+	})
+}
+
 // Of an account that is forgotten nothing is stored any more, also if an answer about it
 // still waits to be stored.
 func TestForget(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/permission"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
@@ -48,8 +49,9 @@ const (
 type Known struct {
 	userName string
 	kind     openapi.AccountKind
-	learned  time.Time // when WeChat was asked
-	until    time.Time // until then neither the storage nor WeChat is asked
+	sets     permission.Bits // granted
+	learned  time.Time       // when WeChat was asked
+	until    time.Time       // until then neither the storage nor WeChat is asked
 }
 
 // Memory holds what is known, so that most pushes need no storage. A Set may be late,
@@ -130,18 +132,8 @@ func (p *Profiles) known(ctx context.Context, who subject.Subject) *Known {
 	if known.fresh(now) || now.UnixNano() < p.rest.Load() {
 		return known
 	}
-	select {
-	case p.reads <- struct{}{}:
-	default:
-		return known
-	}
-	found := make(chan *Known, 1)
-	begun := p.background(func() {
-		defer func() { <-p.reads }()
-		found <- p.read(who, known)
-	})
-	if !begun {
-		<-p.reads
+	found := p.look(who, known)
+	if found == nil {
 		return known
 	}
 	timer := time.NewTimer(readTimeout)
@@ -153,6 +145,39 @@ func (p *Profiles) known(ctx context.Context, who subject.Subject) *Known {
 	case <-ctx.Done():
 	}
 	return known
+}
+
+// look lets read look for an account in the background, and returns what it finds; nil if
+// too many are looked for, or Close has been called.
+func (p *Profiles) look(who subject.Subject, before *Known) <-chan *Known {
+	select {
+	case p.reads <- struct{}{}:
+	default:
+		return nil
+	}
+	found := make(chan *Known, 1)
+	begun := p.background(func() {
+		defer func() { <-p.reads }()
+		found <- p.read(who, before)
+	})
+	if !begun {
+		<-p.reads
+		return nil
+	}
+	return found
+}
+
+// Sets returns which permission sets an account has granted, false if memory does not
+// know; then it is looked for in the storage, for the next time. It never waits.
+func (p *Profiles) Sets(who subject.Subject) (permission.Bits, bool) {
+	known := p.memory.Get(who)
+	if known == nil && time.Now().UnixNano() >= p.rest.Load() {
+		p.look(who, nil)
+	}
+	if known == nil || known.learned.IsZero() {
+		return permission.Bits{}, false
+	}
+	return known.sets, true
 }
 
 // read brings the profile of an account from the storage into memory and returns it. If
@@ -189,7 +214,8 @@ func (p *Profiles) storageFails() { p.rest.Store(time.Now().Add(restTime).UnixNa
 // remember brings a profile into memory.
 func (p *Profiles) remember(who subject.Subject, profile vault.Profile) *Known {
 	known := &Known{
-		userName: profile.UserName, kind: openapi.AccountKind(profile.Kind), learned: profile.Learned, until: time.Now().Add(memoryTime),
+		userName: profile.UserName, kind: openapi.AccountKind(profile.Kind), sets: permission.Of(profile.Functions),
+		learned: profile.Learned, until: time.Now().Add(memoryTime),
 	}
 	p.memory.Set(who, known)
 	return known

@@ -85,6 +85,20 @@ func TestRefusalsAreSaidPlainly(t *testing.T) {
 	}
 }
 
+// The permission set that an account has not granted is named, once memory knows what it
+// has granted.
+func TestHintNamesWhatAnAccountHasNotGranted(t *testing.T) {
+	const path = "/wxa/generate_urllink" // wants 小程序链接管理
+	g := gwtest.StartThenRoutes(t, gwtest.Options{}, map[string]http.HandlerFunc{path: says(`{"errcode":61007,"errmsg":"api is unauthorized to component"}`)})
+	wantSoon(t, "the hint names the permission set", func() bool {
+		response, _ := g.Do(http.MethodPost, path, "{}", gwtest.Bearer(gwtest.ClientSecret, gwtest.MiniProgram))
+		return strings.Contains(response.Header.Get(hintHeader), "none of the permission sets of which this path needs one: 88")
+	})
+	if !strings.Contains(g.Logs(), "小程序链接管理") {
+		t.Errorf("the log does not name the permission set\n%s", g.Logs())
+	}
+}
+
 // One line of the audit answers what a client has called for an account, and what WeChat
 // has said, and names the request as the access log does.
 func TestAuditOfCalls(t *testing.T) {
