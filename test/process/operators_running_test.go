@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-wechat/caddy-wechat/sandbox"
 	"github.com/caddy-wechat/caddy-wechat/test/caddy"
 )
 
@@ -16,6 +17,7 @@ import (
 func TestOperatorsSeeInTheirShellWhatGoesOn(t *testing.T) {
 	weChat, n := newWeChat(t)
 	n.Admin = "unix/" + filepath.Join(t.TempDir(), "admin")
+	weChat.Inject(sandbox.Fault{Path: "/cgi-bin/component/api_start_push_ticket", ErrCode: -1}) // no ticket comes at the start
 	gateway(t, n)
 	all := ""
 	run := func(code int, want, arguments string) {
@@ -31,6 +33,7 @@ func TestOperatorsSeeInTheirShellWhatGoesOn(t *testing.T) {
 	run(0, `^ok\n$`, "health --live")
 	run(0, `^there is no account\n$`, "accounts")
 
+	weChat.ClearFaults()
 	authorize(t, weChat)
 	send(t, n.Proxy, token(t, n.Proxy))
 	run(0, `^ok\n$`, "health")

@@ -94,7 +94,7 @@ func issue(t *testing.T, g *gwtest.Gateway, appid string, expires time.Time) str
 
 // refused is how many calls the gateway has refused for this reason.
 func (w *world) refused(slug string) int {
-	return strings.Count(w.Logs(), `"slug":"`+slug+`"`)
+	return strings.Count(w.Logs(), `"msg":"call refused: `+slug+`"`)
 }
 
 // livenessPath is what the gateway asks with a token that was rejected.

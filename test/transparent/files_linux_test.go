@@ -65,11 +65,11 @@ func TestFileHost(t *testing.T) {
 			t.Errorf("the SDK returns %+v", answer)
 		}
 		wantCallTo(t, g, "/cgi-bin/media/uploadvideo")
-		if !slices.ContainsFunc(requests(g), func(one seen) bool {
-			return one.Request.Host == fileHost && strings.Contains(one.Request.URI, "uploadvideo")
-		}) {
-			t.Errorf("the SDK does not call %s", fileHost)
-		}
+		await(t, g, "a call to "+fileHost+" in the access log", func() bool {
+			return slices.ContainsFunc(requests(g), func(one seen) bool {
+				return one.Request.Host == fileHost && strings.Contains(one.Request.URI, "uploadvideo")
+			})
+		})
 		wantNothingOfOurs(t, g)
 	})
 }

@@ -74,6 +74,7 @@ func TestNothingLeaks(t *testing.T) {
 		story := stories[name]
 		t.Run(name, func(t *testing.T) {
 			story.options.Watch = true
+			story.options.Wechat += "\naudit calls"
 			story.options.Secrets = append(story.options.Secrets, gwtest.SoloSecret, gwtest.SoloNextSecret, gwtest.HashedSecret, gwtest.NarrowSecret, gwtest.PlatformSecret, gwtest.IdleSecret)
 			g := gwtest.StartWithRoutes(t, story.options, story.routes)
 			story.tell(t, g)
@@ -97,7 +98,7 @@ func wantTold(t *testing.T, g *gwtest.Gateway, s story) {
 	if answers < s.answers {
 		t.Errorf("%d answers were kept, want %d", answers, s.answers)
 	}
-	for _, text := range append(s.shows, `"msg":"handled request"`, `"level":"debug"`) {
+	for _, text := range append(s.shows, `"msg":"handled request"`, `"level":"debug"`, `"logger":"wechat.audit","msg":"call"`) {
 		if !strings.Contains(all.String(), text) {
 			t.Errorf("%s stands nowhere: it has not happened", text)
 		}
