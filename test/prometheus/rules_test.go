@@ -49,6 +49,18 @@ func TestEveryAlarmIsTested(t *testing.T) {
 	}
 }
 
+// Whoever is called by an alarm finds what to do.
+func TestEveryAlarmIsDocumented(t *testing.T) {
+	for _, page := range []string{"../../docs/operating.md", "../../docs/zh/operating.md"} {
+		text := read(t, page)
+		for _, alarm := range regexp.MustCompile(`(?m)^ +- alert: (\w+)$`).FindAllStringSubmatch(read(t, rulesFile), -1) {
+			if !strings.Contains(text, "| `"+alarm[1]+"` |") {
+				t.Errorf("%s has no row about %s", page, alarm[1])
+			}
+		}
+	}
+}
+
 func read(t *testing.T, file string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.FromSlash(file))
