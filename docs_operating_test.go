@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wechat_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	wechat "github.com/caddy-wechat/caddy-wechat"
+	"github.com/caddy-wechat/caddy-wechat/internal/command"
+	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
+	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+)
+
+// described collects what would be registered: the labels of each metric.
+type described map[string]string
+
+func (d described) Register(c prometheus.Collector) error {
+	descs := make(chan *prometheus.Desc, 100)
+	c.Describe(descs)
+	close(descs)
+	form := regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{([\w,]*)\}`)
+	for desc := range descs {
+		found := form.FindStringSubmatch(desc.String())
+		d[found[1]] = strings.ReplaceAll(found[2], ",", ", ")
+	}
+	return nil
+}
+
+func (d described) MustRegister(...prometheus.Collector) {}
+func (d described) Unregister(prometheus.Collector) bool { return false }
+
+func shownMetrics(t *testing.T) described {
+	t.Helper()
+	all := make(described)
+	if err := metrics.Register(all); err != nil || len(all) < 10 {
+		t.Fatalf("%d metrics, %v", len(all), err)
+	}
+	return all
+}
+
+func document(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// The README has each metric with its labels, and all values of the labels of answers
+// and of calls that are no refusals: dashboards are built from them.
+func TestREADMEHasEveryMetric(t *testing.T) {
+	all := shownMetrics(t)
+	for _, name := range []string{"README.md", "README.zh-CN.md"} {
+		text, row := document(t, name), make(map[string]string)
+		for metric, labels := range all {
+			if labels != "" {
+				metric += "{" + labels + "}"
+			}
+			at := strings.Index(text, "\n| `"+metric+"` |")
+			if at < 0 {
+				t.Errorf("%s has no row | `%s` |", name, metric)
+				continue
+			}
+			row[metric], _, _ = strings.Cut(text[at+1:], "\n")
+		}
+		for metric, values := range map[string][]string{
+			"caddy_wechat_answers_total{client, errcode}": metrics.Answers(), "caddy_wechat_calls_total{client, outcome}": metrics.Outcomes(),
+			"caddy_wechat_accounts{component, state}": {"authorized", "unauthorized", "needs_authorization", "failing"},
+		} {
+			for _, value := range values {
+				if !strings.Contains(row[metric], "`"+value+"`") {
+					t.Errorf("%s does not name the value %s of %s", name, value, metric)
+				}
+			}
+		}
+		for _, value := range regexp.MustCompile("`(-?[0-9]+|http_[0-9]+)`").FindAllStringSubmatch(row["caddy_wechat_answers_total{client, errcode}"], -1) {
+			if !slices.Contains(metrics.Answers(), value[1]) {
+				t.Errorf("%s names the value %s of answers, which there is not", name, value[1])
+			}
+		}
+	}
+}
+
+// What users load or read names no metric that there is not.
+func TestNoMetricIsInvented(t *testing.T) {
+	all := shownMetrics(t)
+	files := []string{"README.md", "README.zh-CN.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md"}
+	for _, folder := range []string{"docs", "deploy"} {
+		err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && !entry.IsDir() {
+				files = append(files, path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, file := range files {
+		for _, metric := range regexp.MustCompile(`caddy_wechat_\w+`).FindAllString(document(t, file), -1) {
+			name := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(metric, "")
+			if _, exists := all[name]; !exists {
+				t.Errorf("%s names %s", file, metric)
+			}
+		}
+	}
+}
+
+// Operators find every command in the README, and every request of the admin API and the
+// header with hints on the page about operating.
+func TestOperatorsFindWhatThereIs(t *testing.T) {
+	operating := map[string]string{"README.md": "docs/operating.md", "README.zh-CN.md": "docs/zh/operating.md"}
+	for readme, page := range operating {
+		text := document(t, readme)
+		for _, cmd := range command.Commands() {
+			if !strings.Contains(text, "caddy wechat "+cmd.Name()) {
+				t.Errorf("%s does not name caddy wechat %s", readme, cmd.Name())
+			}
+		}
+		if !strings.Contains(text, openapi.HintHeader) {
+			t.Errorf("%s does not name %s", readme, openapi.HintHeader)
+		}
+		text = document(t, page)
+		for _, route := range (wechat.Admin{}).Routes() {
+			pattern := strings.TrimSuffix(route.Pattern, "/")
+			if action, isAction := strings.CutPrefix(pattern, "/wechat/events/"); isAction && action != "replay" {
+				pattern = "`" + action + "`" // in the row of replay
+			}
+			if !strings.Contains(text, pattern) {
+				t.Errorf("%s does not name the request %s", page, pattern)
+			}
+		}
+	}
+}
