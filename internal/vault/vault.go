@@ -23,6 +23,7 @@
 //	wechat/<component_appid>/messages/<slot>/<id>.json, and .repeated
 //	wechat/<component_appid>/events/<client>/<target>/<arrival>-<appid>-<id>.json
 //	wechat/<component_appid>/dead-events/<client>/<target>/<arrival>-<appid>-<id>.json
+//	wechat/doctor/<id>, for a moment, see [Vault.Probe]
 //
 // The shard is the last two digits of the authorizer_appid: a folder with a
 // hundred thousand files is slow on some file systems. The arrival is in Unix
@@ -41,6 +42,7 @@
 //	wechat_<component_appid>_publish-test_<id>     the publish tests of one message
 //	wechat_<component_appid>_events_<client>_<target>   a queue, with its dead letters
 //	wechat_<component_appid>_events_<client>       the same of the release before
+//	wechat_doctor_<id>                             nothing, see [Vault.Probe]
 //
 // A sealed file contains
 //
