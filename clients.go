@@ -59,13 +59,7 @@ type Client struct {
 // Provision.
 type applications struct {
 	clients   *gateway.Clients
-	receivers []receiver // the clients that get deliveries, in the order of their names
-}
-
-// receiver is a client that gets deliveries.
-type receiver struct {
-	*gateway.Client
-	targets []*delivery.Target // one or more
+	receivers []delivery.Receiver // in the order of their names
 }
 
 // newApplications returns the clients of a configuration, with their secrets
@@ -83,7 +77,7 @@ func newApplications(ctx caddy.Context, config map[string]*Client, components ma
 			return nil, err
 		}
 		if len(targets) > 0 {
-			apps.receivers = append(apps.receivers, receiver{client, targets})
+			apps.receivers = append(apps.receivers, delivery.Receiver{Client: client.ID, Component: client.Component, Rights: client.Rights, Targets: targets})
 		}
 	}
 	return apps, nil
@@ -139,7 +133,7 @@ func (c *Client) provision(ctx caddy.Context, id string, components map[string]*
 // and their connections are closed when they have ended.
 func (a *applications) cleanup() {
 	for _, c := range a.receivers {
-		for _, target := range c.targets {
+		for _, target := range c.Targets {
 			_ = target.Transport.(deliverTransport).Cleanup() // never fails
 		}
 	}

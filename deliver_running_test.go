@@ -44,7 +44,7 @@ func newTargets(t *testing.T, log *zap.Logger, deliver string) (*applications, [
 		t.Fatal(err)
 	}
 	t.Cleanup(apps.cleanup)
-	return apps, apps.recipients()(benchComponent, benchAuthorizer)
+	return apps, delivery.Recipients(apps.receivers)(benchComponent, benchAuthorizer)
 }
 
 func send(t *testing.T, target *delivery.Target) delivery.Result {

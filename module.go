@@ -218,7 +218,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 func (a *App) build() {
 	s := a.state
 	a.pushes = &push.Receiver{
-		Codecs: make(map[string]*bizmsg.Codec), Recipients: a.applications.recipients(), PublishTest: a.publishTest, Account: s.profiles.Account,
+		Codecs: make(map[string]*bizmsg.Codec), Recipients: delivery.Recipients(a.applications.receivers), PublishTest: a.publishTest, Account: s.profiles.Account,
 		Tokens: s.keeper, Courier: s.courier, Deliveries: s.messages, Habits: s.habits, Seen: s.seen, Facts: s.pushed, Address: clientAddress, Log: a.sparing,
 	}
 	a.pages = &authorize.Pages{

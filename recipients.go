@@ -19,14 +19,14 @@ import (
 func (a *App) deliveries() delivery.Settings {
 	settings := delivery.Settings{Log: a.sparing, Targets: make(map[vault.Queue]*delivery.Target)}
 	for _, c := range a.applications.receivers {
-		for _, target := range c.targets {
+		for _, target := range c.Targets {
 			settings.Targets[target.Queue()] = target
 			if to := target.URL; to.Scheme == "http" && !check.IsPrivate(to.Hostname()) {
-				a.log.Warn("messages travel unencrypted", zap.String("client", c.ID), zap.String("target", target.Name), zap.String("host", to.Host))
+				a.log.Warn("messages travel unencrypted", zap.String("client", c.Client), zap.String("target", target.Name), zap.String("host", to.Host))
 			}
 			for _, appid := range target.Match.AppIDs {
 				if !c.Rights.Authorizer(appid) && appid != c.Component {
-					a.log.Warn("match names an account for which the client may not act, the target gets nothing of it", zap.String("client", c.ID),
+					a.log.Warn("match names an account for which the client may not act, the target gets nothing of it", zap.String("client", c.Client),
 						zap.String("target", target.Name), zap.String("appid", appid), zap.String("remedy", "add it to the client's authorizers"))
 				}
 			}
@@ -35,32 +35,11 @@ func (a *App) deliveries() delivery.Settings {
 	return settings
 }
 
-// recipients returns a function that returns the targets of a push: those of
-// the clients that may act for the authorizer, "*" being every one; or, if authorizer is
-// "", of the clients with component_api. What an item is does not count here, see
-// [delivery.Target.Wants]. The targets are in the order of the clients' names, and
-// those of a client in that of its configuration. The function is safe for concurrent
-// use. It is nil if no client takes deliveries, see push.Receiver.
-func (a *applications) recipients() func(component, authorizer string) []*delivery.Target {
-	if len(a.receivers) == 0 {
-		return nil
-	}
-	return func(component, authorizer string) (targets []*delivery.Target) {
-		for _, c := range a.receivers {
-			covered := c.Rights.Authorizer(authorizer) || authorizer == "" && c.Rights.ComponentAPI
-			if c.Component == component && covered {
-				targets = append(targets, c.targets...)
-			}
-		}
-		return targets
-	}
-}
-
 // news returns a function that queues what the gateway itself has to tell of an
 // account for the clients that may act for it. It is nil if no client takes
 // deliveries, see tokens.Settings.
 func (a *App) news() func(context.Context, tokens.News) error {
-	recipients := a.applications.recipients()
+	recipients := delivery.Recipients(a.applications.receivers)
 	if recipients == nil {
 		return nil
 	}
