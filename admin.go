@@ -35,6 +35,7 @@ func init() {
 //	POST /wechat/accounts/<appid>/forget   delete what is stored of one that has withdrawn; the same
 //	GET  /wechat/pushes             the last pushes to this node; ?component=&appid=&outcome=&limit=
 //	GET  /wechat/usage              who has called what on this node; ?client=&appid=&limit=
+//	POST /wechat/doctor             have the gateway examine itself; the body is what GET /config/ answers, or empty
 //	GET  /wechat/events             what waits for delivery, and dead letters, without bodies; ?client=&target=&state=&cursor=&limit=
 //	POST /wechat/events/replay      deliver it at once; ?client=&target=&event_id=&since=&state=, or ?all=true
 //	POST /wechat/events/discard     delete it; the same
@@ -63,6 +64,7 @@ func (Admin) Routes() []caddy.AdminRoute {
 		{Pattern: "/wechat/accounts/", Handler: caddy.AdminHandlerFunc(onAccount)},
 		{Pattern: "/wechat/pushes", Handler: inForce(http.MethodGet, on((*operate.Operator).Recent))},
 		{Pattern: "/wechat/usage", Handler: inForce(http.MethodGet, on((*operate.Operator).Calls))},
+		{Pattern: "/wechat/doctor", Handler: inForce(http.MethodPost, diagnose)},
 		{Pattern: "/wechat/events", Handler: inForce(http.MethodGet, on((*operate.Operator).Events))},
 		{Pattern: "/wechat/events/replay", Handler: inForce(http.MethodPost, on((*operate.Operator).Replay))},
 		{Pattern: "/wechat/events/discard", Handler: inForce(http.MethodPost, on((*operate.Operator).Discard))},
@@ -84,12 +86,22 @@ func on[Answer any](do func(*operate.Operator, context.Context, string) (Answer,
 			return &operate.Error{Status: http.StatusBadRequest, Text: "the request has a body", Remedy: "write the parameters into the query of the URL"}
 		}
 		answer, err := do(o, r.Context(), r.URL.RawQuery)
-		if err != nil {
-			return err
-		}
-		w.Header().Set("Content-Type", "application/json")
-		return json.NewEncoder(w).Encode(answer)
+		return respond(w, answer, err)
 	}
+}
+
+// diagnose handles the one request with a body.
+func diagnose(o *operate.Operator, w http.ResponseWriter, r *http.Request) error {
+	answer, err := o.Diagnose(r.Context(), r.URL.RawQuery, r.Body)
+	return respond(w, answer, err)
+}
+
+func respond(w http.ResponseWriter, answer any, err error) error {
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(answer)
 }
 
 // onAccount handles the requests about one account, whose appid stands in the path.
@@ -144,7 +156,7 @@ func (s *state) operator() *operate.Operator {
 		By: "admin", Version: s.version, Node: s.node, Began: s.began,
 		Components: slices.Sorted(maps.Keys(in.tokens.Components)), Clients: in.operable, Vault: s.vault, Engine: s.keeper, Census: s.census,
 		Queues: operate.Queues{Courier: s.courier, Settings: in.deliveries}, Pushes: s.pushed, Usage: s.usage, Advisor: s.advisor,
-		Audit: in.audits, Storage: s.metered.Health,
+		Audit: in.audits, Storage: s.metered.Health, Hosts: in.tokens.API, Doctor: s.doctor, Site: in.site,
 	}
 }
 

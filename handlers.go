@@ -172,7 +172,8 @@ func (a *Authorize) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 
 // self returns the URL of the launch page as the browser sees it. The
 // redirect_uri for WeChat is made from it. Its host comes from the request if
-// PublicURL is not set; WeChat rejects any host but the configured one.
+// PublicURL is not set; WeChat rejects any host but the configured one. If a proxy says
+// that the browser sees another URL, the doctor tells it.
 func (a *Authorize) self(r *http.Request) string {
 	original := originalRequest(r)
 	path := strings.TrimSuffix(strings.TrimSuffix(original.URL.Path, "/"), authorize.CallbackSuffix)
@@ -183,6 +184,7 @@ func (a *Authorize) self(r *http.Request) string {
 	if r.TLS != nil {
 		base.Scheme = "https"
 	}
+	a.app.settings.site.Note(base.String(), r.Header)
 	return base.String()
 }
 

@@ -50,7 +50,7 @@ var mayImport = []struct{ pkg, arrows string }{
 
 	{"publishtest", "bizmsg openapi tokens vault"}, // vault: a code that WeChat has sent must outlive a crash; never push: it is handed to it as a function
 
-	{"operate", "advice audit census delivery metrics openapi problem tokens vault"}, // shows what goes on, and acts on it
+	{"operate", "advice audit bizmsg census delivery metrics openapi problem tokens vault"}, // shows what goes on, and acts on it
 	{"command", "openapi operate sandbox caddy"},
 
 	{"sandbox", ""}, // a fake that borrowed our code would agree with our mistakes

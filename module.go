@@ -42,6 +42,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/gateway"
 	"github.com/caddy-wechat/caddy-wechat/internal/logging"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
+	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 	"github.com/caddy-wechat/caddy-wechat/internal/publishtest"
@@ -193,7 +194,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.settings = &settings{
 		cacheSize: a.CacheSize, replayMemory: a.ReplayMemory, rings: rings, storage: vault.NewConfigStorage(ctx, ctx.Storage()),
 		tokens: a.newTokenSettings(upstream.Standard(transport), events.emit), deliveries: a.deliveries(),
-		clients: slices.Collect(maps.Keys(a.Clients)), operable: a.operable(), audits: a.audits,
+		clients: slices.Collect(maps.Keys(a.Clients)), operable: a.operable(), audits: a.audits, site: new(operate.Site),
 	}
 	a.drain = newDrain(func() { a.state.retire(a.settings) })
 	if err := a.drain.subscribe(ctx); err != nil {

@@ -52,6 +52,7 @@ type settings struct {
 	clients      []string                  // their names
 	operable     []operate.Client          // the same, as operators see them
 	audits       *audit.Log                // says what operators do
+	site         *operate.Site             // what requests show of proxies in front
 }
 
 // keepIn makes records the vault of these settings, and lets profiles be told what the
@@ -103,6 +104,7 @@ type state struct {
 	began   time.Time
 	version string
 	node    string // the host name, "" where the system tells none
+	doctor  *operate.Doctor
 
 	courier  *delivery.Courier    // delivers what is queued
 	messages *delivery.Deliveries // delivers messages at once
@@ -135,7 +137,7 @@ func newState(first *settings) (*state, error) {
 		storage: vault.NewReloadable(first.storage), memory: held, known: known, seen: new(delivery.Seen),
 		usage: usage.New(), advisor: advice.NewAdvisor(), pushed: new(pushlog.Log), limits: authorize.NewLimits(),
 		bodies: relay.NewMemory(first.replayMemory), habits: push.NewHabits(),
-		began: time.Now(), version: metrics.Version(),
+		began: time.Now(), version: metrics.Version(), doctor: operate.NewDoctor(),
 	}
 	s.node, _ = os.Hostname()
 	s.vault, s.metered = newVault(s.storage, s.settings.Load)
@@ -255,6 +257,7 @@ func (s *state) apply() {
 func (s *state) Destruct() error {
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
+	s.doctor.Close()
 	s.messages.Finish(now)
 	s.profiles.Close()
 	s.tester.Finish(now)

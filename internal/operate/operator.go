@@ -44,6 +44,9 @@ type Operator struct {
 	Advisor    *advice.Advisor
 	Audit      *audit.Log
 	Storage    func() metrics.StorageHealth // waits for nothing
+	Hosts      Hosts
+	Doctor     *Doctor
+	Site       *Site
 }
 
 // Engine is what operators see and do of tokens. It is a tokens.Keeper.
@@ -55,6 +58,8 @@ type Engine interface {
 	Unsaved() int
 	IsUnsaved(who subject.Subject) bool
 	SyncPage(ctx context.Context, component string, offset int) (tokens.Synced, error)
+	RequestTicket(ctx context.Context, component string) error
+	TryComponent(ctx context.Context, component string) error
 }
 
 // Census knows the accounts of each component in the order of their last two digits,

@@ -36,6 +36,7 @@ type office struct {
 	*world
 	engine *engine
 	census *people
+	hosts  *hosts
 	health metrics.StorageHealth
 	audit  *observer.ObservedLogs
 }
@@ -44,7 +45,7 @@ func newOffice(t *testing.T) *office {
 	t.Helper()
 	w := newWorld(t)
 	core, lines := observer.New(zap.InfoLevel)
-	f := &office{world: w, engine: newEngine(), census: new(people), audit: lines}
+	f := &office{world: w, engine: newEngine(), census: new(people), hosts: new(hosts), audit: lines}
 	f.health = metrics.StorageHealth{LastSuccess: time.Now()}
 	f.Operator = &operate.Operator{
 		By: "admin", Version: "v1.2.3", Node: "node-a", Began: start,
@@ -56,9 +57,10 @@ func newOffice(t *testing.T) *office {
 			{Name: "shop", Component: component},
 		},
 		Pushes: new(pushlog.Log), Usage: usage.New(), Advisor: advice.NewAdvisor(), Audit: audit.New(zap.New(core), audit.Off),
-		Storage: func() metrics.StorageHealth { return f.health },
+		Storage: func() metrics.StorageHealth { return f.health }, Hosts: f.hosts, Doctor: operate.NewDoctor(), Site: new(operate.Site),
 	}
 	t.Cleanup(f.Operator.Audit.Stop)
+	t.Cleanup(f.Operator.Doctor.Close)
 	return f
 }
 
@@ -186,6 +188,8 @@ type engine struct {
 	cooling map[subject.Subject]time.Time
 	unsaved int
 	synced  tokens.Synced
+	onAsk   func(ctx context.Context, component string) error
+	tried   error // what comes of TryComponent
 }
 
 func newEngine() *engine {
@@ -214,6 +218,14 @@ func (e *engine) SyncPage(_ context.Context, of string, offset int) (tokens.Sync
 	return e.synced, e.do(fmt.Sprintf("sync %d", offset), subject.Of(of, ""))
 }
 
+func (e *engine) RequestTicket(ctx context.Context, of string) error {
+	if e.onAsk != nil {
+		return e.onAsk(ctx, of)
+	}
+	return nil
+}
+func (e *engine) TryComponent(context.Context, string) error { return e.tried }
+
 // What cannot be meant is refused with what to do, by every request.
 func TestEachRequestNamesMistakesWithTheirRemedy(t *testing.T) {
 	f := newOffice(t)
@@ -232,8 +244,12 @@ func TestEachRequestNamesMistakesWithTheirRemedy(t *testing.T) {
 		"usage":    func(ctx context.Context, q string) error { _, err := f.Calls(ctx, q); return err },
 		"sync":     func(ctx context.Context, q string) error { _, err := f.Sync(ctx, q); return err },
 		"reseal":   func(ctx context.Context, q string) error { _, err := f.Reseal(ctx, q); return err },
-		"events":   func(ctx context.Context, q string) error { _, err := f.Events(ctx, q); return err },
-		"account":  about(number(1), f.Account), "renew": about(number(1), f.Renew), "reread": about(number(1), f.Reread),
+		"doctor": func(ctx context.Context, q string) error {
+			_, err := f.Diagnose(ctx, q, strings.NewReader(""))
+			return err
+		},
+		"events":  func(ctx context.Context, q string) error { _, err := f.Events(ctx, q); return err },
+		"account": about(number(1), f.Account), "renew": about(number(1), f.Renew), "reread": about(number(1), f.Reread),
 		"forget":       func(ctx context.Context, q string) error { _, err := f.Forget(ctx, number(1), q); return err },
 		"account wx":   about("wx", f.Account),
 		"account none": about("", f.Account), "account ..": about("../x", f.Account), "renew WX": about("WX0000000000000001", f.Renew),
@@ -293,6 +309,8 @@ func TestEachRequestNamesMistakesWithTheirRemedy(t *testing.T) {
 		{"reread unknown", "", one, missing, "sync"},
 		{"forget", "all=true", one, bad, "use component, lang"},
 		{"forget unknown", "", one, missing, "sync"},
+
+		{"doctor", "component=" + component, one, bad, "leave it out"},
 
 		{"pushes", "limit=1000000000", one, bad, "1 to 1000"},
 		{"pushes", "outcome=lost", one, bad, "acknowledged, repeated, refused"},

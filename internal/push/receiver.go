@@ -57,7 +57,7 @@ const (
 // log.
 var (
 	errPushTooLarge = errors.New("larger than 64 KiB")
-	errPushStale    = errors.New("timestamp is more than 10 minutes off; is this server's clock right?")
+	errPushStale    = errors.New(pushlog.Stale)
 	errPushForeign  = errors.New("component is not configured here")
 	errPushBroken   = errors.New("the body broke off")
 	errTooMany      = errors.New("too many pushes from this address have not ended")

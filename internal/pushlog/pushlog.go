@@ -34,6 +34,10 @@ const (
 	Misdirected  = "misdirected"
 )
 
+// Stale is the reason why a push was refused that is too old or comes from the future, by
+// the time that WeChat has signed.
+const Stale = "timestamp is more than 10 minutes off; is this server's clock right?"
+
 // Push is what is known of one push. Component and AppID of a refused push are what
 // the sender claims; there "" means that it names none.
 type Push struct {
