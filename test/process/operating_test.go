@@ -37,6 +37,7 @@ func TestOperatingPageShowsWhatCommandsPrint(t *testing.T) {
 		"What did shop call at 14:00?":                  func() {},
 		"Do WeChat's pushes arrive?":                    o.forgePush,
 		"What waits for an application?":                o.refuseMessage,
+		"What is wrong with the set-up?":                o.leaveWhiteList,
 	}
 	run := 0
 	for _, section := range strings.Split(page(t, operatingPage), "\n## ")[1:] {
@@ -199,6 +200,9 @@ func (o *operation) refuseMessage() {
 	o.until("the message waits", "events", func(printed string) bool { return strings.Contains(printed, "answered with status 500") })
 }
 
+// leaveWhiteList lets WeChat refuse the address of the gateway.
+func (o *operation) leaveWhiteList() { o.weChat.SetAllowIPs("203.0.113.9") }
+
 func (o *operation) call(appid, path string) {
 	o.t.Helper()
 	r, err := http.NewRequestWithContext(o.t.Context(), http.MethodGet, "http://"+o.n.Proxy+path, nil)
@@ -293,7 +297,11 @@ var changing = []struct {
 	{regexp.MustCompile(`rid [0-9a-f-]+`), "rid RID"},
 	{regexp.MustCompile(`\b[0-9a-f]{32}\b`), "ID"},
 	{regexp.MustCompile(`\bnow\b`), "0s"},
-	{regexp.MustCompile(`\b(in )?\d+(ms|s|m|h|d)\b`), "DURATION"},
+	{regexp.MustCompile(`\b(in )?(\d+(\.\d+)?(µs|ms|s|m|h|d))+\b`), "DURATION"},
+	{regexp.MustCompile(`(less than two seconds off|DURATION (ahead of|behind)) WeChat's`), "about WeChat's"},
+	{regexp.MustCompile(`slowest was \w+,`), "slowest was OPERATION,"},
+	{regexp.MustCompile(`dns +\S+( and \S+)* answer`), "dns HOSTS answer"},
+	{regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+\b`), "ADDRESS"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?(B|KiB|MiB)\b`), "SIZE"},
 	{regexp.MustCompile(` +`), " "},
 	{regexp.MustCompile(`DURATION \d+ ID`), "DURATION TRIES ID"},
