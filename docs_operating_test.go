@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
 
 	wechat "github.com/caddy-wechat/caddy-wechat"
 	"github.com/caddy-wechat/caddy-wechat/internal/command"
@@ -90,10 +91,10 @@ func TestREADMEHasEveryMetric(t *testing.T) {
 	}
 }
 
-// What users load or read names no metric that there is not.
-func TestNoMetricIsInvented(t *testing.T) {
-	all := shownMetrics(t)
-	files := []string{"README.md", "README.zh-CN.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md"}
+// forUsers returns the names of the files that users load or read.
+func forUsers(t *testing.T) []string {
+	t.Helper()
+	files := []string{"README.md", "README.zh-CN.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md", "sandbox/README.md"}
 	for _, folder := range []string{"docs", "deploy"} {
 		err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && !entry.IsDir() {
@@ -105,7 +106,13 @@ func TestNoMetricIsInvented(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, file := range files {
+	return files
+}
+
+// What users load or read names no metric that there is not.
+func TestNoMetricIsInvented(t *testing.T) {
+	all := shownMetrics(t)
+	for _, file := range forUsers(t) {
 		for _, metric := range regexp.MustCompile(`caddy_wechat_\w+`).FindAllString(document(t, file), -1) {
 			name := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(metric, "")
 			if _, exists := all[name]; !exists {
@@ -139,5 +146,39 @@ func TestOperatorsFindWhatThereIs(t *testing.T) {
 				t.Errorf("%s does not name the request %s", page, pattern)
 			}
 		}
+	}
+}
+
+// Whoever types what he has read, also in an answer of the gateway, gets no error: each
+// command there is, and has the flags that are named with it.
+func TestNoCommandIsInvented(t *testing.T) {
+	root := &cobra.Command{Use: "wechat"}
+	root.AddCommand(command.Commands()...)
+	named, found := regexp.MustCompile(`(of )?caddy wechat ((?:--)?[a-z][^`+"`"+`.;,:|)\n"]*)`), 0
+	sources, err := filepath.Glob("internal/*/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	isTest := func(file string) bool { return strings.HasSuffix(file, "_test.go") }
+	for _, file := range append(forUsers(t), slices.DeleteFunc(sources, isTest)...) {
+		for _, each := range named.FindAllStringSubmatch(document(t, file), -1) {
+			if each[1] != "" { // "the commands of caddy wechat" are none
+				continue
+			}
+			found++
+			cmd, _, err := root.Find(strings.Fields(each[2]))
+			if cmd == root || err != nil && !cmd.HasSubCommands() {
+				t.Errorf("%s names %q: %v", file, each[0], err)
+				continue
+			}
+			for _, flag := range regexp.MustCompile(`--([a-z-]+)`).FindAllStringSubmatch(each[2], -1) {
+				if cmd.Flag(flag[1]) == nil {
+					t.Errorf("%s names %q, which has no flag --%s", file, each[0], flag[1])
+				}
+			}
+		}
+	}
+	if found < 50 {
+		t.Errorf("%d commands are found", found)
 	}
 }

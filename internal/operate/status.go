@@ -223,7 +223,7 @@ func ofQueues(f looked) (all []Warning) {
 	for _, gone := range f.paused {
 		all = append(all, Warning{
 			Text:   fmt.Sprintf("target %s of client %s wants nothing any more: it has answered 410", gone.Target, gone.Client),
-			Remedy: "take its deliver block out of the configuration; or let it answer 2xx, then caddy wechat events test " + gone.Client,
+			Remedy: "take its deliver block out of the configuration; or let it answer 2xx, then caddy wechat events test --client " + gone.Client,
 		})
 	}
 	for i := range all {

@@ -74,7 +74,7 @@ func TestTheLevelSaysHowBadItIs(t *testing.T) {
 				f.well()
 				make(f)
 				s := f.status()
-				if s.Level != level || len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0].Text, want) || s.Warnings[0].Remedy == "" || s.Warnings[0].Broken != (level == 2) {
+				if s.Level != level || len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0].Text+": "+s.Warnings[0].Remedy, want) || s.Warnings[0].Remedy == "" || s.Warnings[0].Broken != (level == 2) {
 					t.Errorf("level %d, %+v, want %d and %q", s.Level, s.Warnings, level, want)
 				}
 			})
@@ -126,7 +126,7 @@ func TestTheLevelSaysHowBadItIs(t *testing.T) {
 		f.put("shop/main", 0, true)
 		f.serve("shop/main", 500)
 	}))
-	t.Run("gone", is(1, "target main of client shop", func(f *office) {
+	t.Run("gone", is(1, "then caddy wechat events test --client shop", func(f *office) {
 		f.serve("shop/main", 410)
 		f.put("shop/main", 0, false)
 		time.Sleep(time.Minute)
