@@ -63,7 +63,7 @@ type Config struct {
 	// Transport carries the pushes; nil means http.DefaultTransport, which keeps two
 	// idle connections to a gateway: for load, bring one that keeps more.
 	Transport http.RoundTripper
-	// Now is the clock; nil means time.Now.
+	// Now is the clock, which answers tell in their Date; nil means time.Now.
 	Now func() time.Time
 	// Speed is how many seconds of lifetime pass in a second of Now; 0 means 1.
 	// Timestamps in pushes always follow Now: the receiver compares them with its own clock.

@@ -57,7 +57,7 @@ type response struct {
 
 // render turns an endpoint's answer into a response and notes what it says.
 func (s *Sandbox) render(x *exchange, answer any, err error) *response {
-	out := &response{status: http.StatusOK, header: http.Header{}}
+	out := &response{status: http.StatusOK, header: http.Header{"Date": {s.cfg.Now().UTC().Format(http.TimeFormat)}}}
 	switch answer := answer.(type) {
 	case redirect:
 		out.status = http.StatusFound
