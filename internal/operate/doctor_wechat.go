@@ -22,6 +22,8 @@ import (
 const (
 	// maxTicketWait is how long a push is waited for that WeChat was asked for.
 	maxTicketWait = 15 * time.Second
+	// ticketPush is the InfoType of a push with a ticket.
+	ticketPush = "component_verify_ticket"
 	// ticketPoll is how often is looked for it: it may come to another node.
 	ticketPoll = time.Second
 )
@@ -70,7 +72,13 @@ func (o *Operator) awaitPush(ctx context.Context, component string, asked asking
 // came reports whether a push has come since WeChat was asked. One that was refused
 // counts if it names the component: it is most likely the one.
 func (p pushes) came(component string) bool {
-	return p.ticket.Received.After(p.asked.at) || slices.ContainsFunc(p.refused, func(r pushlog.Push) bool { return p.since(component, r) })
+	return p.fresh() || slices.ContainsFunc(p.refused, func(r pushlog.Push) bool { return p.since(component, r) })
+}
+
+// fresh reports whether a ticket has come since WeChat was asked. The stored one does not
+// tell that of two tickets which WeChat has made in the same second.
+func (p pushes) fresh() bool {
+	return p.ticket.Received.After(p.asked.at) || p.genuine.What == ticketPush && p.genuine.Time.After(p.asked.at)
 }
 
 // since reports whether a refused push that names the component came after WeChat was
@@ -130,7 +138,7 @@ func (p pushes) checkTicket(component string) result {
 	switch {
 	case p.unknown != nil:
 		return wrong(check, component, "the stored ticket cannot be read: "+p.unknown.Error(), storageRemedy+"; a ticket that does not open needs the seal_key or app_secret of before").breaks()
-	case p.ticket.Received.After(p.asked.at):
+	case p.fresh():
 		return well(check, component, "one came when WeChat was asked for it")
 	case time.Since(p.ticket.Received) < maxTicketAge && p.asked.err == nil:
 		return well(check, component, "%s; WeChat was asked for another and has sent none yet, as it does where its pushes have not stopped", came)
