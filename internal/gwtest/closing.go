@@ -5,6 +5,7 @@ package gwtest
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +28,16 @@ type closingStorage struct {
 	mu     sync.Mutex // guards all below
 	closed bool
 	locks  map[string]bool
+}
+
+// readOnly are the roots of closingStorages that are read-only now.
+var readOnly sync.Map
+
+// ReadOnlyStorage makes the storage refuse every change, as a file system that is mounted
+// read-only, until writable is called.
+func (g *Gateway) ReadOnlyStorage() (writable func()) {
+	readOnly.Store(g.Storage, true)
+	return func() { readOnly.Delete(g.Storage) }
 }
 
 // misuses are the mistakes of all closingStorages of the process.
@@ -82,6 +93,14 @@ func (s *closingStorage) Cleanup() error {
 	return nil
 }
 
+// change is open for an operation that changes something.
+func (s *closingStorage) change(operation, name string) error {
+	if _, refused := readOnly.Load(s.Root); refused {
+		return fs.ErrPermission
+	}
+	return s.open(operation, name)
+}
+
 // open returns an error if the storage is closed.
 func (s *closingStorage) open(operation, name string) error {
 	s.mu.Lock()
@@ -96,7 +115,7 @@ func (s *closingStorage) open(operation, name string) error {
 }
 
 func (s *closingStorage) Lock(ctx context.Context, name string) error {
-	if err := s.open("lock", name); err != nil {
+	if err := s.change("lock", name); err != nil {
 		return err
 	}
 	if err := s.files.Lock(ctx, name); err != nil {
@@ -119,7 +138,7 @@ func (s *closingStorage) Unlock(ctx context.Context, name string) error {
 }
 
 func (s *closingStorage) Store(ctx context.Context, key string, value []byte) error {
-	if err := s.open("store", key); err != nil {
+	if err := s.change("store", key); err != nil {
 		return err
 	}
 	return s.files.Store(ctx, key, value)
@@ -133,7 +152,7 @@ func (s *closingStorage) Load(ctx context.Context, key string) ([]byte, error) {
 }
 
 func (s *closingStorage) Delete(ctx context.Context, key string) error {
-	if err := s.open("delete", key); err != nil {
+	if err := s.change("delete", key); err != nil {
 		return err
 	}
 	return s.files.Delete(ctx, key)

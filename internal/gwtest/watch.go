@@ -3,6 +3,7 @@
 package gwtest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -133,10 +134,16 @@ func (g *Gateway) shown() (places []Place) {
 // the body of the answer. It needs Options.Watch.
 func (g *Gateway) Admin(method, uri string) (status int, body []byte) {
 	g.t.Helper()
+	return g.AdminBody(method, uri, nil)
+}
+
+// AdminBody is Admin with a body.
+func (g *Gateway) AdminBody(method, uri string, content []byte) (status int, body []byte) {
+	g.t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", g.watch.path("admin"))
 	}}
-	request, err := http.NewRequest(method, "http://caddy"+uri, nil)
+	request, err := http.NewRequest(method, "http://caddy"+uri, bytes.NewReader(content))
 	if err != nil {
 		g.t.Fatal(err)
 	}

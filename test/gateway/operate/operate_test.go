@@ -137,7 +137,7 @@ func TestLookingChangesNothing(t *testing.T) {
 	for _, uri := range []string{
 		"/wechat/status", "/wechat/health/live", "/wechat/health/ready", "/wechat/accounts", "/wechat/accounts?q=a", "/wechat/accounts?state=failing",
 		account(), account("renew"), account("reread"), account("forget"), "/wechat/pushes", "/wechat/usage", "/wechat/events",
-		"/wechat/events/replay?all=true", "/wechat/events/discard?all=true", "/wechat/sync", "/wechat/reseal",
+		"/wechat/events/replay?all=true", "/wechat/events/discard?all=true", "/wechat/sync", "/wechat/reseal", "/wechat/doctor",
 	} {
 		g.Admin(http.MethodGet, uri)
 	}
