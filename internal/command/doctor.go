@@ -17,11 +17,13 @@ func doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Find out what is wrong, and what to do about it",
-		Long: `Has the gateway examine itself, which takes up to a minute: its clock against WeChat's,
-the addresses of WeChat's API, tickets (it asks for one), token and EncodingAESKey against the
-last push, the app secret, WeChat's white list, the storage, public_url, and whether
-credentials are kept out of the logs. For the last it reads the configuration from the
-admin API and hands it to the gateway there. Nothing is changed.` + exitCodes,
+		Long: `Has the gateway examine itself: its clock against WeChat's, who answers under the names of
+WeChat's API, the app secret, tickets, token and EncodingAESKey against the last push,
+WeChat's white list, the storage, public_url, and whether credentials are kept out of the
+logs. It asks WeChat to push a ticket, once a minute at most, and waits for it up to 15
+seconds; as long as pushes come every ten minutes, WeChat need not send another. For the
+logs it reads the configuration from the admin API and hands it to the gateway there.
+Nothing is changed.` + exitCodes,
 	}
 	admin := &adminAPI{limit: time.Minute}
 	admin.addFlags(cmd)

@@ -109,7 +109,7 @@ func checkHosts(hosts []openapi.Probed) (all []result) {
 		}
 	}
 	if len(all) == 0 {
-		all = append(all, well("dns", "", "%s answer as WeChat does", strings.Join(answered, " and ")))
+		all = append(all, well("dns", "", "answers as WeChat's from %s", strings.Join(answered, ", ")))
 	}
 	return all
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,7 +31,7 @@ var withCredentials = regexp.MustCompile(`"wechat_(proxy|events|messages|authori
 
 // logs are the parts of Caddy's configuration that say where requests are logged.
 type logs struct {
-	known   bool // else no configuration was sent
+	unread  string // why nobody looks at them, "" if somebody does
 	written []string
 	of      map[string]caddyLog
 }
@@ -82,9 +81,10 @@ func readLogs(config io.Reader) (l logs, err error) {
 	case err != nil:
 		return l, invalid("make the request again", "the body broke off")
 	case len(text) > maxConfig:
-		return l, &Error{Status: http.StatusRequestEntityTooLarge, Text: "the configuration in the body is larger than 8 MiB", Remedy: "leave the body out: nobody looks at the logs in it then"}
+		_, _ = io.Copy(io.Discard, config) // who sends it waits for that
+		return logs{unread: "Caddy's configuration is larger than 8 MiB"}, nil
 	case len(bytes.TrimSpace(text)) == 0:
-		return l, nil
+		return logs{unread: "the request came without Caddy's configuration"}, nil
 	}
 	return parseLogs(text)
 }
@@ -93,10 +93,13 @@ func readLogs(config io.Reader) (l logs, err error) {
 // configuration as JSON.
 func CheckLogs(config []byte) (found []Finding, err error) {
 	l, err := parseLogs(config)
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range l.check() {
 		found = append(found, r.Finding)
 	}
-	return found, err
+	return found, nil
 }
 
 func parseLogs(text []byte) (l logs, err error) {
@@ -110,7 +113,7 @@ func parseLogs(text []byte) (l logs, err error) {
 	if json.Unmarshal(text, &config) != nil {
 		return l, malformed
 	}
-	l = logs{known: true, of: config.Logging.Logs}
+	l.of = config.Logging.Logs
 	if _, configured := l.of[defaultLog]; !configured {
 		l.of = maps.Clone(l.of)
 		if l.of == nil {
@@ -211,8 +214,8 @@ func logger(name string) string {
 func (l logs) check() (all []result) {
 	const check = "logs"
 	switch {
-	case !l.known:
-		return []result{well(check, "", "not looked at: the request came without Caddy's configuration")}
+	case l.unread != "":
+		return []result{well(check, "", "not looked at: %s", l.unread)}
 	case len(l.written) == 0:
 		return []result{well(check, "", "no site with the gateway has an access log; what Caddy's handlers report as errors goes to the log default")}
 	}

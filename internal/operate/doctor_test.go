@@ -115,11 +115,11 @@ func TestAllIsWell(t *testing.T) {
 		}
 		want := `{"level":0,"node":"node-a","items":[` + strings.Join([]string{
 			item("clock", "", "less than two seconds off WeChat's"),
-			item("dns", "", "api.weixin.qq.com and api2.weixin.qq.com answer as WeChat does"),
+			item("dns", "", "answers as WeChat's from api.weixin.qq.com, api2.weixin.qq.com"),
 			item("app_secret", component, "WeChat takes it"),
 			item("ticket", component, "one came when WeChat was asked for it"),
-			item("token", component, "the last push is signed with it, 1s ago"),
-			item("aes_key", component, "the last push is encrypted with it, 1s ago"),
+			item("token", component, "the last genuine push is signed with it, 1s ago"),
+			item("aes_key", component, "the last genuine push is encrypted with it, 1s ago"),
 			item("white_list", component, "WeChat takes calls from this machine"),
 			item("storage", "", "it can lock, store, load and delete; the slowest was locking, in 0s"),
 			item("public_url", "", "no request to the launch page has come through a proxy that changes its address"),
@@ -414,7 +414,6 @@ func TestConfigurationsThatCannotBeRead(t *testing.T) {
 			{strings.NewReader(`SECRET`), http.StatusBadRequest},
 			{strings.NewReader(`{"apps":{"http":{"servers":{"a":{"logs":"SECRET","routes":"wechat_proxy"}}}}`), http.StatusBadRequest},
 			{strings.NewReader(`{"apps":{"http":{"servers":{"a":{"logs":"SECRET","routes":["wechat_proxy"]}}}}}`), http.StatusBadRequest},
-			{strings.NewReader(strings.Repeat("SECRET", 2<<20)), http.StatusRequestEntityTooLarge},
 			{io.MultiReader(strings.NewReader(`{`), broken{}), http.StatusBadRequest},
 		} {
 			_, err := f.Diagnose(f.t.Context(), "", row.body)
@@ -424,6 +423,9 @@ func TestConfigurationsThatCannotBeRead(t *testing.T) {
 		}
 		if f.hosts.probes != 0 {
 			t.Error("the gateway was examined all the same")
+		}
+		if d, found := f.diagnose(strings.Repeat("SECRET", 2<<20)); d.Level != operate.LevelWell || !strings.Contains(found["logs"].Found, "larger than 8 MiB") {
+			t.Errorf("%+v", d)
 		}
 	})
 }

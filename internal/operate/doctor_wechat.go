@@ -140,6 +140,8 @@ func (p pushes) checkTicket(component string) result {
 		return wrong(check, component, "the stored ticket cannot be read: "+p.unknown.Error(), storageRemedy+"; a ticket that does not open needs the seal_key or app_secret of before").breaks()
 	case p.fresh():
 		return well(check, component, "one came when WeChat was asked for it")
+	case time.Since(p.ticket.Received) < maxTicketAge && p.came(component):
+		return well(check, component, "%s; another one, for which WeChat was asked, was refused", came)
 	case time.Since(p.ticket.Received) < maxTicketAge && p.asked.err == nil:
 		return well(check, component, "%s; WeChat was asked for another and has sent none yet, as it does where its pushes have not stopped", came)
 	case time.Since(p.ticket.Received) < maxTicketAge:
@@ -173,7 +175,7 @@ func (p pushes) checkSignature(component string) result {
 	case p.genuine.Previous:
 		return wrong(check, component, "WeChat still pushes with the previous token or EncodingAESKey", "keep the previous ones in the configuration until this is gone")
 	}
-	return well(check, component, "the last push is signed with it, %s", ago(p.genuine.Time))
+	return well(check, component, "the last genuine push is signed with it, %s", ago(p.genuine.Time))
 }
 
 // checkKey compares the EncodingAESKey with that of WeChat's console, by the pushes since
@@ -187,7 +189,7 @@ func (p pushes) checkKey(component string) result {
 	if p.genuine.Time.IsZero() {
 		return well(check, component, "cannot tell: no push has come to this node since its start whose signature is right")
 	}
-	return well(check, component, "the last push is encrypted with it, %s", ago(p.genuine.Time))
+	return well(check, component, "the last genuine push is encrypted with it, %s", ago(p.genuine.Time))
 }
 
 // checkWhiteList looks at what WeChat has answered to two calls of this machine.

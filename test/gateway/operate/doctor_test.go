@@ -107,7 +107,7 @@ func TestTheDoctorFindsWhatIsWrong(t *testing.T) {
 		}
 		d := g.diagnose()
 		d.want(t, broken, "token", "token", "the signature of a push does not match", "消息校验Token")
-		d.want(t, broken, "token", "ticket", "the last one came", "")
+		d.want(t, broken, "token", "ticket", "another one, for which WeChat was asked, was refused", "")
 	})
 	t.Run("wrong key", func(t *testing.T) {
 		g := start(t, gwtest.Options{})
