@@ -44,6 +44,7 @@ func TestLogsThatHideNothing(t *testing.T) {
 		"a named site is bare beside one of others that hides":                    {`"default":{` + without + `},"log0":{"encoder":{"format":"wechat"},` + of + `}`, named + `"logs":{"logger_names":{"b.test":["log0"]}}}`, "default"},
 		"a named site has no log beside one of others that is bare":               {``, named + `"logs":{"logger_names":{"b.test":[""]},"skip_hosts":["a.test"]}}`, ""},
 		"a wildcard covers a named site":                                          {`"default":{` + without + `},"log0":{"encoder":{"format":"wechat"},` + of + `}`, named + `"logs":{"logger_names":{"*.test":["log0"]}}}`, ""},
+		"a site of a path, for all hosts":                                         {`"default":{` + without + `},"log0":{"encoder":{"format":"wechat"},` + of + `}`, `"srv0":{"routes":[{"match":[{"path":["/gw/*"]}],"handle":[{"handler":"wechat_proxy"}]}],"logs":{"logger_names":{"b.test":["log0"]}}}`, "default"},
 		"a route that others invoke":                                              {``, `"srv0":{"routes":[{"handle":[{"handler":"invoke"}]}],"named_routes":{"gw":{"handle":[{"handler":"wechat_proxy"}]}},"logs":{}}`, "default"},
 		"a console with a log per push":                                           {``, `"srv0":{"routes":[{"handle":[{"handler":"subroute","routes":[{"handle":[{"handler":"wechat_events"}]}]}]}],"logs":{}}`, "default"},
 		"a site that only tells its health":                                       {``, `"srv0":{"routes":[{"handle":[{"handler":"wechat_health"}]}],"logs":{}}`, ""},

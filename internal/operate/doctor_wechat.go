@@ -162,7 +162,7 @@ func (p pushes) checkSignature(component string) result {
 	if unsigned := p.because(bizmsg.ErrSignature); len(unsigned) > 0 {
 		r := wrong(check, component, fmt.Sprintf("the signature of a push does not match, refused %s", ago(unsigned[0].Time)), console)
 		if p.lately() && !slices.ContainsFunc(unsigned, func(u pushlog.Push) bool { return p.since(component, u) }) {
-			r.Found += "; genuine ones came as well, so it may have been sent by somebody else"
+			r.Found += "; genuine ones came not long before, so it may have been sent by somebody else"
 			return r
 		}
 		return r.breaks()
