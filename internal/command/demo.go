@@ -249,7 +249,7 @@ It stays up until you press Ctrl-C. Try, in another terminal:
   curl %[3]s/_sandbox/message -d '{"appid":"%[4]s","openid":"o-some-follower","content":"hi"}' | sed 's/.*"reply":/"reply":/'   # a follower writes
   curl %[3]s/_sandbox/revoke -d '{"appid":"%[4]s"}'    # the admin withdraws: errcode 61003
   xdg-open %[2]s/wechat/authorize                      # authorise again, in a browser
-  %[6]s wechat events --address %[7]s                       # what waits for the application; more: %[6]s wechat --help
+  %[6]s wechat status --address %[7]s                       # is it well? also accounts, pushes, usage, events, doctor
 
 An SDK needs two changes: base URL %[1]s, secret %[5]s.
 `, d.proxy, d.platform, d.api, demoOfficialAccount, demoClientSecret, os.Args[0], d.adminAt)

@@ -110,12 +110,12 @@ func TestDemoAnswersEveryHost(t *testing.T) {
 			t.Errorf("%s is answered %d %q (%v) to localhost, want %s", url, response.StatusCode, body, err, want)
 		}
 	}
-	invited := regexp.MustCompile(`(?m)^  \S*caddy (wechat events --address \S+) `).FindStringSubmatch(p.Printed())
+	invited := regexp.MustCompile(`(?m)^  \S*caddy (wechat status --address \S+) `).FindStringSubmatch(p.Printed())
 	if invited == nil {
-		t.Fatal("the demo does not name the command that shows what waits")
+		t.Fatal("the demo does not name the command that shows whether it is well")
 	}
 	asked := caddy.Launch(t, strings.Fields(invited[1])...)
-	if code := asked.Wait(); code != 0 || !strings.Contains(asked.Printed(), "nothing is waiting") || !strings.Contains(invited[1], admin) {
+	if code := asked.Wait(); code != 0 || !strings.HasPrefix(asked.Printed(), "well: ") || !strings.Contains(invited[1], admin) {
 		t.Errorf("%s: exit code %d, printed %q", invited[1], code, asked.Printed())
 	}
 }
