@@ -136,7 +136,7 @@ func (g *Gateway) token(r *http.Request, c *call, query string) (found bool, err
 	if token == "" {
 		return false, nil
 	}
-	signer, who, err := g.Clients.withToken(token, time.Now())
+	signer, who, err := g.Clients.withToken(token, c.began)
 	c.client, c.shown, c.Subject = signer.client, signer.shown, who
 	if err != nil {
 		return true, err
