@@ -4,7 +4,6 @@ package gateway
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
@@ -42,8 +41,7 @@ type call struct {
 	method  string
 	asked   string // path as the client has sent it; "" as long as it is not known to be plain
 	account string // appid of the account that a parameter names, or that a code is of; "" for none
-	began   time.Time
-	own     bool // the gateway has answered, and has not refused
+	own     bool   // the gateway has answered, and has not refused
 }
 
 // identify finds the client and the subject of a call that is relayed, and
@@ -136,7 +134,7 @@ func (g *Gateway) token(r *http.Request, c *call, query string) (found bool, err
 	if token == "" {
 		return false, nil
 	}
-	signer, who, err := g.Clients.withToken(token, c.began)
+	signer, who, err := g.Clients.withToken(token, c.Report.Began)
 	c.client, c.shown, c.Subject = signer.client, signer.shown, who
 	if err != nil {
 		return true, err

@@ -136,7 +136,7 @@ func (g *Gateway) count(c *call) {
 	if c.client != nil {
 		meter = c.client.meter
 	}
-	meter.Call(Trace{c}.Outcome(), time.Since(c.began))
+	meter.Call(Trace{c}.Outcome(), time.Since(report.Began))
 	if report.Upstream > 0 {
 		metrics.Upstream(report.Upstream)
 	}
@@ -152,4 +152,8 @@ func (g *Gateway) count(c *call) {
 }
 
 // newCall returns the call of a request, of which nothing is known yet.
-func newCall(r *http.Request) *call { return &call{method: r.Method, began: time.Now()} }
+func newCall(r *http.Request) *call {
+	c := &call{method: r.Method}
+	c.Report.Began = time.Now()
+	return c
+}

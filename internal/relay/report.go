@@ -15,6 +15,8 @@ import (
 // without Forward does so himself. It belongs to the goroutine of the request. It
 // has facts alone: nothing of WeChat's errmsg but the two that are no text.
 type Report struct {
+	Began time.Time // when the call came
+
 	Status int   // HTTP status of the answer to the caller, 0 if none was written
 	Bytes  int64 // of the body of that answer, as far as it was written
 
@@ -38,21 +40,21 @@ type Report struct {
 	// start to the last byte of its answer. A caller that reads or sends slowly
 	// makes it longer.
 	Upstream time.Duration
-	sent     time.Time // when the attempt in progress began; zero if there is none
+	sent     time.Duration // from Began to the start of the attempt in progress; 0 if there is none
 }
 
 // begin notes that an attempt begins, if none is in progress.
 func (r *Report) begin() {
-	if r.sent.IsZero() {
-		r.sent = time.Now()
+	if r.sent == 0 {
+		r.sent = max(time.Since(r.Began), 1)
 	}
 }
 
 // end notes that the attempt in progress is over. It may be called again.
 func (r *Report) end() {
-	if !r.sent.IsZero() {
-		r.Upstream += time.Since(r.sent)
-		r.sent = time.Time{}
+	if r.sent != 0 {
+		r.Upstream += time.Since(r.Began) - r.sent
+		r.sent = 0
 	}
 }
 
