@@ -50,7 +50,9 @@ func TestFacesHaveTheSameFunctions(t *testing.T) {
 		}
 	}
 	for _, route := range routes {
-		if !slices.ContainsFunc(asked, func(path string) bool { return path == route || path == "/wechat/events/" && strings.HasPrefix(route, path) }) {
+		if !slices.ContainsFunc(asked, func(path string) bool {
+			return path == route || path == "/wechat/events/" && strings.HasPrefix(route, path)
+		}) {
 			t.Errorf("no command asks for %s", route)
 		}
 	}
