@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -78,14 +79,27 @@ func (Admin) Routes() []caddy.AdminRoute {
 // adminError.
 type answering func(o *operate.Operator, w http.ResponseWriter, r *http.Request) error
 
+// actionTimeout bounds a request that changes something: WeChat is asked twice, or the
+// storage is slow.
+const actionTimeout = 30 * time.Second
+
 // on returns the handler that answers with what do returns. A body is refused:
 // parameters in it would be overlooked, and more be meant than the operator has said.
+// What has been begun is brought to its end, whether or not somebody waits: Caddy's admin
+// API ends the context of each request after ten seconds, as though he had hung up. Those
+// that only look end with it.
 func on[Answer any](do func(*operate.Operator, context.Context, string) (Answer, error)) answering {
 	return func(o *operate.Operator, w http.ResponseWriter, r *http.Request) error {
 		if r.ContentLength != 0 {
 			return &operate.Error{Status: http.StatusBadRequest, Text: "the request has a body", Remedy: "write the parameters into the query of the URL"}
 		}
-		answer, err := do(o, r.Context(), r.URL.RawQuery)
+		ctx := r.Context()
+		if r.Method != http.MethodGet {
+			within, cancel := context.WithTimeout(context.WithoutCancel(ctx), actionTimeout)
+			defer cancel()
+			ctx = within
+		}
+		answer, err := do(o, ctx, r.URL.RawQuery)
 		return respond(w, answer, err)
 	}
 }

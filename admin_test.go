@@ -210,6 +210,30 @@ func TestAdminRequestsAnswerInJSON(t *testing.T) {
 	}
 }
 
+// Caddy's admin API ends the context of a request after ten seconds. What an operator has
+// begun goes on, and he is told what came of it; whoever looks at a storage that hangs
+// is let go.
+func TestActionsOutliveTheirContext(t *testing.T) {
+	in := newTestSettings(t, new(vaulttest.Memory))
+	s := inPool(t, in)
+	storeTicket(t, s.vault)
+	fill(t, s.vault, 3)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	routes := make(map[string]caddy.AdminHandler)
+	for _, route := range (Admin{}).Routes() {
+		routes[route.Pattern] = route.Handler
+	}
+	for request, status := range map[string]int{"POST /wechat/reseal?offset=1": http.StatusOK, "GET /wechat/accounts": http.StatusServiceUnavailable} {
+		method, uri, _ := strings.Cut(request, " ")
+		path, _, _ := strings.Cut(uri, "?")
+		got := httptest.NewRecorder()
+		if err := routes[path].ServeHTTP(got, httptest.NewRequestWithContext(ended, method, uri, nil)); err != nil || got.Code != status {
+			t.Errorf("%s: %d %s, %v, want %d", request, got.Code, got.Body, err, status)
+		}
+	}
+}
+
 // Whoever only looks changes nothing.
 func TestGetChangesNothing(t *testing.T) {
 	storage := new(vaulttest.Memory)
