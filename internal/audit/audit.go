@@ -71,10 +71,12 @@ func (l *Log) Call(c Call) {
 	if refused && c.Slug == "" {
 		c.Slug = WeChat
 	}
+	c.Method = c.Method[:min(len(c.Method), maxMethod)]
 	if l.mode == Calls {
 		l.log.Info("call", zap.Inline(&c))
 		return
 	}
+	c.keepNothing()
 	kind := fmt.Sprint(c.Client, " ", c.Slug, " ", c.WeChat)
 	first := l.tally.Count(kind, c.Component+"/"+c.AppID, func(count int, mixed bool) {
 		last := c

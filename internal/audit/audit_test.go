@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -159,6 +160,50 @@ func TestOtherRefusalsHaveLinesOfTheirOwn(t *testing.T) {
 	if n := logs.Len(); n != 7 {
 		t.Errorf("%d lines, want 7: %v", n, lines(logs))
 	}
+}
+
+// What is kept of a refusal until its count is written keeps no request in memory, and is
+// no longer than a line may be.
+func TestRefusalsKeepNoPartOfARequest(t *testing.T) {
+	request := strings.Repeat("M", 1<<20) + " /wxa/commit?appid=" + account
+	method, path, appid := request[:1<<20], request[1<<20+1:][:11], request[len(request)-18:]
+	synctest.Test(t, func(t *testing.T) {
+		l, logs := observed(t, Refusals)
+		for range 2 {
+			c := denied("shop", appid, "no_right")
+			c.Method, c.Path = method, path
+			l.Call(c)
+		}
+		time.Sleep(time.Minute + time.Second)
+		for _, entry := range logs.TakeAll() {
+			m := entry.ContextMap()
+			if m["path"] != "/wxa/commit" || m["appid"] != account || len(m["method"].(string)) > maxMethod {
+				t.Errorf("written %.300v", m)
+			}
+			for name, value := range m {
+				if text, ok := value.(string); ok && shares(text, request) {
+					t.Errorf("%s is a part of the request", name)
+				}
+			}
+		}
+	})
+}
+
+// A stranger's method is no longer in a line of any mode.
+func TestLongMethods(t *testing.T) {
+	l, logs := observed(t, Calls)
+	c := denied("none", "", "bad_token")
+	c.Method = strings.Repeat("M", 1<<20)
+	l.Call(c)
+	if got := logs.All()[0].ContextMap()["method"]; got != strings.Repeat("M", maxMethod) {
+		t.Errorf("written %.100q", got)
+	}
+}
+
+// shares reports whether part lies in the memory of whole.
+func shares(part, whole string) bool {
+	from, begin := uintptr(unsafe.Pointer(unsafe.StringData(part))), uintptr(unsafe.Pointer(unsafe.StringData(whole)))
+	return from >= begin && from < begin+uintptr(len(whole))
 }
 
 // Where too many accounts are refused to count each, the count names none of them.

@@ -4,6 +4,7 @@ package audit
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"go.uber.org/zap/zapcore"
@@ -36,6 +37,17 @@ type Call struct {
 // Refused reports whether the gateway or WeChat has refused the call.
 func (c *Call) Refused() bool {
 	return c.Slug != "" || c.WeChat != 0 || c.Status >= http.StatusBadRequest
+}
+
+// maxMethod is the length of a method in bytes that is written, because callers choose it.
+const maxMethod = 32
+
+// keepNothing makes the call fit to be kept for a minute: its texts are parts of the line
+// of the request, or of its header, and would keep all of that in memory.
+func (c *Call) keepNothing() {
+	for _, text := range []*string{&c.Client, &c.Component, &c.AppID, &c.Method, &c.Path, &c.RID, &c.Remote, &c.RequestID} {
+		*text = strings.Clone(*text)
+	}
 }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler. Fields that most calls have are
