@@ -38,7 +38,8 @@ func (a *adminAPI) addFlags(cmd *cobra.Command) {
 	flags.StringVarP(&a.adapter, "adapter", "a", "", "adapter of the configuration file")
 }
 
-// ask makes one request, prints the answer if --json is given, and returns it.
+// ask makes one request, prints the answer if --json is given, and returns it. Names in
+// it come from outside, so what a terminal would interpret is printed as an escape.
 func ask[Answer any](cmd *cobra.Command, a *adminAPI, method, uri string, body []byte) (answer Answer, err error) {
 	text, err := a.request(method, uri, body)
 	var refused *refusal
@@ -46,7 +47,7 @@ func ask[Answer any](cmd *cobra.Command, a *adminAPI, method, uri string, body [
 		text = refused.body
 	}
 	if a.json {
-		_, _ = cmd.OutOrStdout().Write(text)
+		_, _ = cmd.OutOrStdout().Write(plainJSON(text))
 	}
 	if err != nil {
 		return answer, err
@@ -135,5 +136,6 @@ func explain(err error, address string) error {
 	default:
 		refused.text = told.Text + "\n" + told.Remedy
 	}
+	refused.text = plainLines(refused.text)
 	return refused
 }

@@ -60,7 +60,7 @@ func look(cmd *cobra.Command, do func() (level int, err error)) *cobra.Command {
 // which is JSON where there is no terminal.
 func end(cmd *cobra.Command, code int, err error) error {
 	if err != nil {
-		cmd.PrintErrln(cmd.ErrPrefix(), err.Error())
+		cmd.PrintErrln(cmd.ErrPrefix(), plainLines(err.Error())) // parts of it may come from outside
 	}
 	cmd.SilenceErrors = true
 	switch {

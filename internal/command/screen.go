@@ -3,6 +3,8 @@
 package command
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -105,13 +108,38 @@ func between(from, to time.Time) string {
 
 // plain returns a text without characters that a terminal or a table would
 // interpret: parts of it come from outside.
-func plain(text string) string {
+func plain(text string) string { return plainBut("", text) }
+
+// plainLines is plain for a text of several lines, which may be indented.
+func plainLines(text string) string { return plainBut("\n\t", text) }
+
+func plainBut(kept, text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
+		if unicode.IsPrint(r) || strings.ContainsRune(kept, r) {
 			return r
 		}
 		return ' '
 	}, text)
+}
+
+// plainJSON returns JSON that means the same, with what a terminal would interpret
+// written as an escape: it can only stand in the texts of it.
+func plainJSON(text []byte) []byte {
+	if !json.Valid(text) {
+		return []byte(plainLines(string(text)))
+	}
+	var out bytes.Buffer
+	for _, r := range string(text) {
+		switch {
+		case r == '\n' || r == '\r' || r == '\t' || unicode.IsPrint(r):
+			out.WriteRune(r)
+		default:
+			for _, unit := range utf16.AppendRune(nil, r) {
+				fmt.Fprintf(&out, `\u%04x`, unit)
+			}
+		}
+	}
+	return out.Bytes()
 }
 
 // columns returns how many columns of a terminal a text takes: Chinese characters

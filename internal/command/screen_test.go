@@ -3,13 +3,16 @@
 package command
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -27,6 +30,48 @@ const (
 	component = "wx0123456789abcdef"
 	listed    = "add 203.0.113.7 to the list 白名单IP地址列表 of the third-party platform, in 开放平台 → 第三方平台 → 开发资料, and wait for ten minutes"
 )
+
+// What would move the cursor of a terminal, or turn the order of characters round, reaches
+// no terminal: not in --json, which means the same all the same, and not in an error.
+func TestTerminalsGetNoControls(t *testing.T) {
+	name := "a\u009b2Jb\x7fc\u202ed\U000e0041杭州\u2028" // CSI, DEL, an override, a tag
+	w := newWorld(t)
+	page := encoded(t, operate.Accounts{Items: []operate.Account{{Name: name}}})
+	w.answer("GET /wechat/accounts", answer{text: page})
+	got := w.run("accounts", "--json")
+	var read operate.Accounts
+	if err := json.Unmarshal([]byte(got.out), &read); err != nil || read.Items[0].Name != name {
+		t.Errorf("%q, %v", got.out, err)
+	}
+	if controls(got.out) || !strings.Contains(got.out, "杭州") {
+		t.Errorf("--json prints %q", got.out)
+	}
+	for _, text := range []string{encoded(t, operate.Error{Text: name, Remedy: "do\x1b[2J that"}), "\x1b[2J<html>" + name} {
+		w.answer("GET /wechat/accounts", answer{http.StatusBadGateway, text})
+		for _, arguments := range [][]string{{"accounts"}, {"accounts", "--json"}, {"health"}, {"health", "--json"}, {"doctor"}} {
+			for _, request := range []string{"GET /wechat/health/ready", "GET /config/", "POST /wechat/doctor"} {
+				w.answer(request, answer{http.StatusServiceUnavailable, text})
+			}
+			if got := w.run(arguments...); controls(got.out+got.err) || got.code == 0 {
+				t.Errorf("%s: %q", arguments, got.out+got.err)
+			}
+		}
+		w.answer("GET /wechat/accounts", answer{text: text})
+		if got := w.run("accounts", "--json"); controls(got.out + got.err) {
+			t.Errorf("with status 200: %q", got.out+got.err)
+		}
+	}
+	unreadable := operate.Resealed{Progress: operate.Progress{Next: 1, Total: 1}, Unreadable: []string{"wechat/" + name}}
+	w.answer("POST /wechat/reseal?offset=0", answer{text: encoded(t, unreadable)})
+	if got := w.run("reseal"); controls(got.out+got.err) || !strings.Contains(got.err, "\n\twechat/a") {
+		t.Errorf("reseal: %q", got.out+got.err)
+	}
+}
+
+// controls reports whether a text has characters that a terminal would interpret.
+func controls(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsPrint(r) })
+}
 
 // What operators read is in testdata: without a terminal, in one with 80 columns and in
 // one with 200. Names are Chinese, texts are long, and parts of them would move the
