@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/advice"
+	"github.com/caddy-wechat/caddy-wechat/internal/logging"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
 )
@@ -46,7 +47,7 @@ func (g *Gateway) Hint(w http.ResponseWriter, call *relay.Call, refused *openapi
 	}
 	// The texts of With keep two causes within a minute apart, see logging.Throttle.
 	g.Log.With(zap.String("component", found.Component), zap.String("appid", found.AppID), zap.String("cause", said.Text)).Warn("WeChat refuses calls",
-		zap.String("client", call.ClientID()), zap.String("path", cmp.Or(found.Path, found.Endpoint)),
+		zap.String("client", call.ClientID()), zap.String("path", cmp.Or(logging.RedactAddress(found.Path), found.Endpoint)),
 		zap.Int("wechat_errcode", errcode), zap.String("rid", rid), zap.String("remedy", said.Remedy))
 }
 

@@ -39,7 +39,7 @@ type call struct {
 
 	// What is shown of the call, see Trace.
 	method  string
-	asked   string // path as the client has sent it; "" as long as it is not known to be plain
+	asked   string // path as the client has sent it, but for gateway tokens in it; "" as long as it is not known to be plain
 	account string // appid of the account that a parameter names, or that a code is of; "" for none
 	own     bool   // the gateway has answered, and has not refused
 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
+	"github.com/caddy-wechat/caddy-wechat/internal/logging"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/policy"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
@@ -94,7 +95,7 @@ func (g *Gateway) finish(w http.ResponseWriter, r *http.Request, c *call, answer
 		c.Report.Refused(refusal)
 		c.Report.Status = http.StatusOK // placeholders are read while the answer is written
 		g.Hint(w, &c.Call, refusal)
-		g.Log.Debug("call refused by WeChat", zap.String("path", r.URL.Path), zap.Error(err))
+		g.Log.Debug("call refused by WeChat", zap.String("path", logging.RedactAddress(r.URL.Path)), zap.Error(err))
 		c.Report.Bytes = int64(problem.WriteRefusal(w, refusal))
 		return
 	}

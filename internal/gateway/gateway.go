@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/advice"
+	"github.com/caddy-wechat/caddy-wechat/internal/logging"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/permission"
@@ -112,7 +113,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, r, c, problem.ErrNotAllowed.Because("the path is not plain: want segments of letters, digits, _ - . after single slashes"))
 		return
 	}
-	c.asked = path
+	c.asked = logging.RedactAddress(path)
 	if !policy.CleanQuery(r.URL.RawQuery) {
 		g.refuse(w, r, c, problem.ErrBadRequest.Because("the query has a blank or a control character, which must be escaped: %%20 for a blank"))
 		return

@@ -46,8 +46,8 @@ func (t Trace) Component() string { return t.call.Subject.Component() }
 // Method returns the method of the request.
 func (t Trace) Method() string { return t.call.method }
 
-// Path returns the path as the client has sent it; "" if it was refused as not plain,
-// because it may hold anything.
+// Path returns the path as the client has sent it, without what looks like a gateway token,
+// code or ticket; "" if it was refused as not plain, because it may hold anything.
 func (t Trace) Path() string { return t.call.asked }
 
 // Kind returns whose real token the call takes: component, authorizer, user (of an end

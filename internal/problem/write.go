@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/logging"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 )
 
@@ -24,7 +25,8 @@ type About struct {
 // returns how many bytes the body of the answer has. The caller must not have
 // written anything of an answer yet. The whole error, with its cause, is written to the log only: as a
 // warning if the status is 500 or more, else for debugging. The log has the
-// path of the request but not its query, which may contain a token.
+// path of the request, without gateway tokens, but not its query, which may contain a
+// token.
 func Write(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error, about About) (length int) {
 	problem := Of(err)
 	level := zapcore.DebugLevel
@@ -33,7 +35,7 @@ func Write(w http.ResponseWriter, r *http.Request, log *zap.Logger, err error, a
 	}
 	message := "call refused: " + problem.Slug
 	if entry := log.Check(level, message); entry != nil {
-		entry.Write(zap.String("path", r.URL.Path), zap.String("slug", problem.Slug), zap.String("client", about.Client), zap.String("appid", about.AppID), zap.Error(err))
+		entry.Write(zap.String("path", logging.RedactAddress(r.URL.Path)), zap.String("slug", problem.Slug), zap.String("client", about.Client), zap.String("appid", about.AppID), zap.Error(err))
 	}
 	w.Header().Set(openapi.GatewayHeader, problem.Slug)
 	body := JSON(wechatError{problem.Errcode, problem.Text + " (gateway)"})

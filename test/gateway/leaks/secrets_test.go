@@ -47,6 +47,20 @@ func inBody(contentType, content string) misuse {
 	}
 }
 
+// inPath makes calls of a client that is known, so that they are counted: operators do
+// not see the secret either.
+func inPath(t *testing.T, path string) misuse {
+	return func(g *gwtest.Gateway, secret string) {
+		header := gwtest.Bearer(gwtest.ClientSecret, both[0])
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+			g.Ask(method, fmt.Sprintf(path, secret), "", header)
+		}
+		if _, usage := g.Admin(http.MethodGet, "/wechat/usage?limit=10000"); strings.Contains(string(usage), secret[:12]) {
+			t.Errorf("usage shows %s", usage)
+		}
+	}
+}
+
 // onlyTokens makes calls with gateway tokens, codes and tickets alone.
 func onlyTokens(calls misuse) misuse {
 	return func(g *gwtest.Gateway, secret string) {
@@ -78,6 +92,7 @@ func TestNothingLeaksFromWrongPlaces(t *testing.T) {
 		},
 		"in a parameter spelt in capitals":     {inQuery("Access_Token=%s")},
 		"in a parameter that is a list":        {inQuery("access_token[]=%s")},
+		"a gateway token in the path":          {onlyTokens(inPath(t, "/cgi-bin/%s")), onlyTokens(inPath(t, "/%s/cgi-bin"))},
 		"a gateway token in another parameter": {onlyTokens(inQuery("key=%s")), onlyTokens(inQuery("%s")), onlyTokens(inQuery("appid=%s"))},
 	} {
 		t.Run(name, func(t *testing.T) {
