@@ -40,6 +40,8 @@ func TestTheDoctorFindsBareLogs(t *testing.T) {
 		"a bare log, which is thrown away":         {"", ":80 {\nlog {\noutput discard\n}\nwechat_proxy\n}", ""},
 		"the global log is of errors alone":        {"log {\ninclude http.log.error\n}\n", ":80 {\n" + hides + "wechat_proxy\n}", ""},
 		"another global log takes all there is":    {hides + "log all {\noutput file /tmp/x\n}\n", ":80 {\nlog\nwechat_proxy\n}", "all"},
+		"a bare host invokes what another one has": {"", "&(gw) {\nwechat_proxy\n}\na.test {\n" + hides + "wechat_proxy\n}\nb.test {\nlog\ninvoke gw\n}", "default"},
+		"a host that hides invokes it":             {"", "&(gw) {\nwechat_proxy\n}\nb.test {\n" + hides + "invoke gw\n}\nc.test {\nlog\nrespond 404\n}", ""},
 		"in a handle of a site, beside other ones": {"", ":80 {\nlog\nhandle /a/* {\nrespond 404\n}\nhandle {\nwechat_proxy\n}\n}", "default"},
 	} {
 		found, err := operate.CheckLogs(mustAdaptText(t, "{\n"+row.global+component+"}\n"+row.sites))

@@ -60,6 +60,7 @@ type server struct {
 		Skipped    []string           `json:"skip_hosts"`
 		MappedOnly bool               `json:"skip_unmapped_hosts"`
 	}
+	invoked map[string]json.RawMessage // routes that others invoke
 }
 
 // oneMore is a list that may be written as a single text.
@@ -127,9 +128,13 @@ func parseLogs(text []byte) (l logs, err error) {
 			continue
 		}
 		var s server
-		if json.Unmarshal(text, &s) != nil {
+		var named struct {
+			Routes map[string]json.RawMessage `json:"named_routes"`
+		}
+		if json.Unmarshal(text, &s) != nil || json.Unmarshal(text, &named) != nil {
 			return l, malformed
 		}
+		s.invoked = named.Routes
 		l.written = append(l.written, s.loggers()...)
 	}
 	return l, nil
@@ -165,7 +170,7 @@ func (s server) loggers() (names []string) {
 func (s server) hosts() (named []string, others bool) {
 	found := false
 	for _, text := range s.Routes {
-		if !withCredentials.Match(text) {
+		if !withCredentials.Match(text) && !s.invokes(text) {
 			continue
 		}
 		found = true
@@ -180,7 +185,22 @@ func (s server) hosts() (named []string, others bool) {
 			others = others || len(match.Host) == 0
 		}
 	}
-	return named, others || !found // else they are in a route that others invoke
+	return named, others || !found // else they are in a route that nobody seems to invoke
+}
+
+// invokes reports whether a route invokes a named one with the gateway's handlers. One
+// that only has its name in it may count, too.
+func (s server) invokes(text []byte) bool {
+	if !bytes.Contains(text, []byte(`"invoke"`)) {
+		return false
+	}
+	for name, route := range s.invoked {
+		quoted, _ := json.Marshal(name)
+		if withCredentials.Match(route) && bytes.Contains(text, quoted) {
+			return true
+		}
+	}
+	return false
 }
 
 // named returns the names of the loggers of a host, as Caddy finds them: those of the
