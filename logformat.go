@@ -20,12 +20,16 @@ func init() {
 	caddy.RegisterModule(LogFormat{})
 }
 
+// forwardedAddresses are the headers in which proxies pass on the address that they have
+// received.
+var forwardedAddresses = [...]string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url", "X-Rewrite-Url"}
+
 // LogFormat is the log format wechat, which keeps credentials out of Caddy's logs:
 // Caddy logs the address of every request, and SDKs put tokens and secrets into
 // addresses. It is Caddy's format filter with filters of its own:
 //
-//   - In the address of a request, also as a handler has rewritten it, in its Referer and
-//     in the Location of an answer, the values of parameters are REDACTED whose name has
+//   - In the address of a request, also as a handler has rewritten it or a proxy in front
+//     has received it, in its Referer and in the Location of an answer, the values of parameters are REDACTED whose name has
 //     token, secret, code, ticket, state, session or a percent sign in it. Case does not
 //     count.
 //   - Authorization, Proxy-Authorization, Cookie and Set-Cookie are left out, even if
@@ -73,6 +77,9 @@ func (f *LogFormat) Provision(ctx caddy.Context) error {
 
 		// What Caddy's handlers rewrite and reverse_proxy write at level DEBUG.
 		"uri": address, "headers>Location": address, "headers>Set-Cookie": hidden,
+	}
+	for _, header := range forwardedAddresses {
+		own["request>headers>"+header] = address
 	}
 	for _, field := range slices.Sorted(maps.Keys(own)) {
 		if f.Fields[field] != nil {

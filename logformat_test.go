@@ -55,7 +55,9 @@ func callOf() (fields []zap.Field, credentials []string) {
 	const token = "gw1.NjrLbiiI.shop.wx134c8103faa5a59e~wxaaaaaaaaaaaaaaaa.6b0ed5c4.3q2-7_4B.q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA"
 	r := httptest.NewRequest(http.MethodPost, "/cgi-bin/user/info?access_token="+token+"&openid=o1&Js_Code=SPENT-CODE", nil)
 	r.Header.Set("Referer", "https://open.example.com/wechat/authorize/callback?auth_code=SPENT-CODE&state=SIGNED-STATE&a=1")
-	r.Header["X-Forwarded-Uri"] = []string{"/a?b=" + token}
+	for _, name := range []string{"X-Forwarded-Uri", "X-Original-URI", "X-Original-URL", "X-Rewrite-URL"} {
+		r.Header.Set(name, "/a?b="+token+"&auth_code=SPENT-CODE&Secret=CLIENT-SECRET&c=3")
+	}
 	r.Header.Set("Authorization", "Bearer CLIENT-SECRET")
 	r.Header.Set("Proxy-Authorization", "Bearer CLIENT-SECRET")
 	r.Header.Set("Cookie", "wechat_authorize=COOKIE-VALUE")
@@ -95,7 +97,7 @@ func TestLogFormatHidesCredentials(t *testing.T) {
 				}
 				for _, want := range []string{
 					"handled gw1.***", "/cgi-bin/user/info?access_token=REDACTED&openid=o1&Js_Code=REDACTED", "auth_code=REDACTED&state=REDACTED&a=1",
-					"/?code=REDACTED&b=2", "no answer to gw1.***", "now",
+					"/a?b=gw1.REDACTED&auth_code=REDACTED&Secret=REDACTED&c=3", "/?code=REDACTED&b=2", "no answer to gw1.***", "now",
 				} {
 					if !strings.Contains(line, want) {
 						t.Errorf("%s does not stand in %s", want, line)
