@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
@@ -25,6 +26,11 @@ const (
 	// maxLooked is how many accounts a page looks at, where those that it shows have to
 	// be found. If it finds too few, the page is short and has a Next all the same.
 	maxLooked = 1000
+	// maxLooking is how long such a page begins to look at more of them: a storage may be
+	// slow, and Caddy's admin API ends a request after ten seconds.
+	maxLooking = 4 * time.Second
+	// maxBatch is how many accounts are looked at before that is looked after.
+	maxBatch = 100
 	// maxLoads is how many records are read from the storage at a time.
 	maxLoads = 8
 )
@@ -49,23 +55,24 @@ type selection struct {
 // appid, or the beginning of a name), state, client, lang, cursor and limit; those that
 // are missing or empty do not count. A page costs at most two reads of the storage for
 // each account that it looks at, however many there are: as many as it shows, or up to
-// 1,000 where q, or a state that has no index, has to be looked for.
+// 1,000 where q, or a state that has no index, has to be looked for. Where the storage is
+// slow, a page is short rather than late, and has a Next all the same.
 func (o *Operator) Accounts(ctx context.Context, query string) (Accounts, error) {
 	s, err := o.parseSelection(query)
 	if err != nil {
 		return Accounts{}, err
 	}
-	page := Accounts{Items: []Account{}}
+	page, began := Accounts{Items: []Account{}}, time.Now()
 	for looked, more := 0, true; ; {
 		if !more {
 			return page, nil
 		}
-		if len(page.Items) == s.limit || looked >= s.budget() {
+		if len(page.Items) == s.limit || looked >= s.budget() || looked > 0 && time.Since(began) >= maxLooking {
 			page.Next = s.cursorAt(s.after)
 			return page, nil
 		}
 		var appids []string
-		if appids, more, err = o.candidates(ctx, s, min(s.limit, s.budget()-looked)); err != nil {
+		if appids, more, err = o.candidates(ctx, s, min(s.limit, s.budget()-looked, maxBatch)); err != nil {
 			return Accounts{}, storageFailed(err)
 		}
 		rows, err := o.rows(ctx, s, appids)

@@ -6,9 +6,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/operate"
@@ -209,6 +211,37 @@ func TestLookingForANameIsDoneInParts(t *testing.T) {
 }
 
 // The record is the truth: an entry of an index that does not fit it is left out, and
+// A storage that is slow makes pages short, and not late: all together are the list.
+func TestASlowStorageMakesShortPages(t *testing.T) {
+	for _, query := range []string{"q=nobody", "limit=1000", "state=authorized&limit=1000"} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newOffice(t)
+			var all []string
+			for n := range 1000 {
+				f.census.add(number(n), vault.Stands)
+				all = append(all, number(n))
+			}
+			f.store(number(0), authorized())
+			record := slices.Collect(maps.Values(f.storage.Files()))[0]
+			for _, appid := range all {
+				f.storage.Put("wechat/"+component+"/authorizers/"+appid[16:]+"/"+appid+".json", record) // it does not open
+			}
+			f.storage.Intercept(func(context.Context, vaulttest.Op, string) error { time.Sleep(100 * time.Millisecond); return nil })
+			began, seen, pages := time.Now(), 0, 0
+			for cursor := ""; pages == 0 || cursor != ""; pages++ {
+				page, err := f.Accounts(t.Context(), query+"&cursor="+cursor)
+				if took := time.Since(began); err != nil || took > 9*time.Second {
+					t.Fatalf("%s: a page after %v, %v", query, took, err)
+				}
+				began, cursor, seen = time.Now(), page.Next, seen+len(page.Items)
+			}
+			if pages < 2 || query == "limit=1000" && seen != 1000 {
+				t.Errorf("%s: %d accounts on %d pages", query, seen, pages)
+			}
+		})
+	}
+}
+
 // repaired.
 func TestStaleEntriesOfTheIndexAreNotShown(t *testing.T) {
 	f := newOffice(t)
