@@ -17,6 +17,9 @@ import (
 const (
 	defaultPage = 100
 	maxPage     = 1000
+	// maxReading is how long a page goes on to read items: a storage may be slow, and
+	// Caddy's admin API ends a request after ten seconds.
+	maxReading = 4 * time.Second
 )
 
 var (
@@ -63,8 +66,10 @@ type Waiting struct {
 // Events returns a page of what waits, or of the dead letters, in the order of
 // client, target and arrival: also of clients and targets that are no longer
 // configured. A page costs a listing of the queues on it and reading as many items
-// as it has. The error is ErrBadCursor, or that of the storage.
+// as it has. Where the storage is slow, a page is short rather than late. The error is
+// ErrBadCursor, or that of the storage.
 func (c *Courier) Events(ctx context.Context, f Filter) (Page, error) {
+	began := time.Now()
 	after, err := parseCursor(f.Cursor)
 	if err != nil {
 		return Page{}, err
@@ -88,7 +93,7 @@ func (c *Courier) Events(ctx context.Context, f Filter) (Page, error) {
 			if name == after.queue && key.Name() <= after.name {
 				continue
 			}
-			if len(page.Items) == limit {
+			if n := len(page.Items); n == limit || n > 0 && time.Since(began) >= maxReading {
 				page.Next = after.String()
 				return page, nil
 			}

@@ -104,6 +104,30 @@ func TestPagesTogetherAreTheList(t *testing.T) {
 	}
 }
 
+// A storage that is slow makes pages short, and not late: all together are the list.
+func TestASlowStorageMakesShortPagesOfEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for n := range 100 {
+			w.put("shop/main", n, n >= 60)
+		}
+		w.storage.Intercept(func(context.Context, vaulttest.Op, string) error { time.Sleep(100 * time.Millisecond); return nil })
+		seen, pages := 0, 0
+		for next := ""; pages == 0 || next != ""; pages++ {
+			began := time.Now()
+			var events []string
+			events, next = w.list("limit=1000&cursor=" + next)
+			if took := time.Since(began); took > 9*time.Second {
+				t.Fatalf("a page after %v", took)
+			}
+			seen += len(events)
+		}
+		if seen != 100 || pages < 2 {
+			t.Errorf("%d events on %d pages", seen, pages)
+		}
+	})
+}
+
 // Events of clients and targets that are gone are listed, and can be named.
 func TestWhatIsGoneIsListed(t *testing.T) {
 	w := newWorld(t)
