@@ -24,11 +24,12 @@ import (
 // story is a part of a gateway's life. What it proves is asked at its end by
 // gwtest: that nothing secret has left the gateway by any way.
 type story struct {
-	options gwtest.Options
-	routes  map[string]http.HandlerFunc // answered by the test in place of WeChat
-	tell    func(t *testing.T, g *gwtest.Gateway)
-	answers int      // callers got at least
-	shows   []string // stand in what was searched, or the story was not told
+	options  gwtest.Options
+	routes   map[string]http.HandlerFunc // answered by the test in place of WeChat
+	tell     func(t *testing.T, g *gwtest.Gateway)
+	answers  int      // callers got at least
+	examined bool     // by `caddy wechat doctor`, at the end
+	shows    []string // stand in what was searched, or the story was not told
 }
 
 // Nothing that the gateway writes, answers, stores or shows has a real
@@ -38,7 +39,7 @@ func TestNothingLeaks(t *testing.T) {
 	held, panicking := newInFlight(), new(panicking)
 	stories := map[string]story{
 		"calls of every kind": {
-			options: gwtest.Options{Clients: gwtest.ManyClients()}, tell: everyCall, answers: 150,
+			options: gwtest.Options{Clients: gwtest.ManyClients()}, tell: everyCall, answers: 150, examined: true,
 			shows: []string{`"slug":"client_secret"`, `"slug":"not_allowed"`, `"slug":"token_unknown"`, "image/jpeg", `"ip_list"`},
 		},
 		"tokens that die": {tell: dyingTokens, answers: 50, shows: []string{
@@ -48,8 +49,8 @@ func TestNothingLeaks(t *testing.T) {
 			options: gwtest.Options{Proxy: "transport http {\nresponse_header_timeout 2s\n}"}, tell: faults, answers: 100,
 			shows: []string{`"slug":"unreachable"`, `"slug":"timeout"`, `"slug":"rejected"`, "errcode 45009", "HTTP status 502"},
 		},
-		"a WeChat out of reach": {tell: outOfReach, answers: 10, shows: []string{"connection refused", `"slug":"unreachable"`}},
-		"a storage out of order": {tell: storageTroubles, answers: 15, shows: []string{
+		"a WeChat out of reach": {tell: outOfReach, answers: 10, examined: true, shows: []string{"connection refused", `"slug":"unreachable"`}},
+		"a storage out of order": {tell: storageTroubles, answers: 15, examined: true, shows: []string{
 			`"slug":"storage"`, "stored record does not open", "not a directory",
 		}},
 		"panics": {
@@ -78,8 +79,23 @@ func TestNothingLeaks(t *testing.T) {
 			story.options.Secrets = append(story.options.Secrets, gwtest.SoloSecret, gwtest.SoloNextSecret, gwtest.HashedSecret, gwtest.NarrowSecret, gwtest.PlatformSecret, gwtest.IdleSecret)
 			g := gwtest.StartWithRoutes(t, story.options, story.routes)
 			story.tell(t, g)
+			if story.examined {
+				examine(t, g)
+			}
 			wantTold(t, g, story)
 		})
+	}
+}
+
+// examine asks for an examination, with Caddy's configuration, as
+// `caddy wechat doctor` does, and searches the answer.
+func examine(t *testing.T, g *gwtest.Gateway) {
+	t.Helper()
+	_, config := g.Admin(http.MethodGet, "/config/")
+	status, body := g.AdminBody(http.MethodPost, "/wechat/doctor", config)
+	g.SearchCredentials("the examination", body)
+	if status != http.StatusOK || !strings.Contains(string(body), `"items":[{`) {
+		t.Errorf("no examination: HTTP status %d, %s", status, body)
 	}
 }
 
