@@ -28,6 +28,7 @@ type site struct {
 	named       bool   // answers to one name alone, which costs Caddy a few steps
 	storage     string // as Caddyfiles write it
 	cacheSize   int    // of a gateway; 0 for its default
+	audited     bool   // a gateway notes every call in its log
 }
 
 func fileSystem(folder string) string { return fmt.Sprintf("file_system %q", folder) }
@@ -86,11 +87,19 @@ func (s site) stock() string {
 `, s.name(), s.scheme(), s.upstream, staticHeader, idle, s.trust())
 }
 
-// gateway is a Caddyfile for this gateway, with its defaults but for cacheSize.
+// gateway is a Caddyfile for this gateway, with its defaults but for cacheSize and audited.
 func (s site) gateway() string {
-	size := ""
+	options, log := "", ""
 	if s.cacheSize > 0 {
-		size = fmt.Sprintf("cache_size %d", s.cacheSize)
+		options = fmt.Sprintf("cache_size %d", s.cacheSize)
+	}
+	if s.audited {
+		options = "audit calls"
+		log = fmt.Sprintf(`
+	log {
+		output file %s
+		format wechat
+	}`, filepath.Join(s.folder, "calls.log"))
 	}
 	app := fmt.Sprintf(`wechat {
 		component %s {
@@ -104,7 +113,7 @@ func (s site) gateway() string {
 		}
 		api %s://%s
 		%s
-	}`, component, appSecret, clientID, clientSecret, s.scheme(), s.upstream, size)
+	}%s`, component, appSecret, clientID, clientSecret, s.scheme(), s.upstream, options, log)
 	return s.globals(app) + fmt.Sprintf(`%s {
 	bind 127.0.0.1
 	wechat_proxy {

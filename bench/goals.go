@@ -55,6 +55,7 @@ func (r *results) goals() []goal {
 		goal{"first byte of a slow download, ms", spreadOf(r.firstBytes[gateway]), 2, false, 2},
 		goal{"requests/s in the worst row: " + row, worst, 2, true, 0.95},
 		goal{"p99, " + openLoop, r.ratio(openLoop, gateway, stock, p99), 2, false, 0.8},
+		goal{"requests/s with every call in the audit, to none", r.ratio(audited, auditing, gateway, rate), 2, true, 0.93},
 		goal{"requests/s with 100,000 authorizers, to one", r.ratio(scale, within, one, rate), 2, true, 0.95},
 		goal{"CPU per request with 100,000 authorizers, to one", r.ratio(scale, within, one, cpu), 2, false, 1.05},
 		goal{"p99 with 100,000 authorizers, to one", r.ratio(scale, within, one, p99), 2, false, 1.05},
@@ -89,6 +90,11 @@ func (r *results) rows() []string {
 		}
 	}
 	return names
+}
+
+// comparedRows are the rows in which the gateway is compared with stock.
+func (r *results) comparedRows() []string {
+	return slices.DeleteFunc(r.rows(), func(row string) bool { return row == scale || row == audited })
 }
 
 // who returns the contestants of a row, in order.

@@ -47,7 +47,7 @@ func (r *results) measureGrowth(ctx context.Context, f *fleet) error {
 	if err != nil {
 		return err
 	}
-	steps := []int{1_000, 10_000, 100_000}
+	steps := []int{100, 10_000, 100_000}
 	if r.authorizers > steps[len(steps)-1] {
 		steps = append(steps, r.authorizers)
 	}

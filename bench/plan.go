@@ -27,6 +27,7 @@ const (
 	centre   = "TLS h1, 64 connections, GET, 100 B"
 	openLoop = "open loop, at half of stock's rate"
 	named    = "a site with a name"
+	audited  = "every call in the audit"
 	scale    = "many authorizers"
 )
 
@@ -101,7 +102,10 @@ func (f *fleet) cells() ([]cell, error) {
 			cells = append(cells, openLoops(cells)...)
 		}
 	}
-	return f.namedSites(cells, storage)
+	if cells, err = f.namedSites(cells, storage); err != nil {
+		return nil, err
+	}
+	return f.audits(cells, storage)
 }
 
 // namedSites adds stock and gateway of the centre once more, in sites that
@@ -118,6 +122,26 @@ func (f *fleet) namedSites(cells []cell, storage string) ([]cell, error) {
 	for _, c := range cells {
 		if c.row == centre && at[c.who] != nil {
 			c.row, c.at, c.load.address = named, at[c.who], at[c.who].address
+			cells = append(cells, c)
+		}
+	}
+	return cells, nil
+}
+
+// auditing is the contestant in the row audited, beside the gateway of the centre.
+const auditing = "gateway, audit calls"
+
+// audits adds the gateway of the centre once more, and one that notes every call.
+func (f *fleet) audits(cells []cell, storage string) ([]cell, error) {
+	at, err := f.startCaddy("gateway-audited", site{link: h1, storage: storage, audited: true}, site.gateway)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range cells {
+		if c.row == centre && c.who == gateway {
+			c.row = audited
+			cells = append(cells, c)
+			c.who, c.at, c.load.address = auditing, at, at.address
 			cells = append(cells, c)
 		}
 	}

@@ -32,12 +32,7 @@ func (r *results) plot() []byte {
 		{"CPU per request (less is better)", cpu, false},
 		{"p99 (less is better)", p99, false},
 	}
-	var rows []string
-	for _, row := range r.rows() {
-		if row != scale {
-			rows = append(rows, row)
-		}
-	}
+	rows := r.comparedRows()
 	width := plotLabels + len(panels)*(plotPanel+plotGap)
 	height := plotTop + len(rows)*plotLine + 16
 	var out bytes.Buffer

@@ -134,10 +134,7 @@ func (r *results) ratioTable() string {
 	rows := [][]string{{
 		"to stock", "gateway: requests/s", "p99", "CPU", "allocations", "client secret: requests/s", "nginx: requests/s", "no proxy: requests/s",
 	}}
-	for _, row := range r.rows() {
-		if row == scale {
-			continue
-		}
+	for _, row := range r.comparedRows() {
 		speed := func(who string) string { return r.ratio(row, who, stock, rate).whole(2) }
 		if row == openLoop { // all at one rate
 			speed = func(string) string { return "–" }
