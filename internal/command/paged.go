@@ -51,13 +51,18 @@ func (p *paged[Answer]) command(cmd *cobra.Command, from string) *cobra.Command 
 // the error has the command that goes on.
 func (p *paged[Answer]) run(ctx context.Context) error {
 	out := p.cmd.OutOrStdout()
-	done := operate.Progress{Next: p.from, Total: -1}
-	for pages := 1; done.Next != done.Total; pages++ {
+	done := operate.Progress{Next: p.from}
+	for pages := 1; pages == 1 || done.Next != done.Total; pages++ {
 		page, err := p.page(done.Next)
 		if err == nil && page.Next <= done.Next && page.Next != page.Total {
 			err = errors.New("the gateway's answer goes back to what is done")
 		}
-		if err != nil {
+		var refused *refusal
+		switch {
+		case errors.As(err, &refused) && refused.status == http.StatusBadRequest: // and would be refused again
+			p.endLine(out, pages > 1)
+			return err
+		case err != nil:
 			p.endLine(out, pages > 1)
 			return fmt.Errorf("%w\n%s", err, p.resume(done.Next))
 		}

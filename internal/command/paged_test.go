@@ -64,6 +64,21 @@ func TestTasksThatBreakOffAreGoneOnWith(t *testing.T) {
 	}
 }
 
+// A number that the gateway does not take is asked about, also one that looks like the
+// end, and it is not what to go on with.
+func TestTasksRefuseWrongNumbers(t *testing.T) {
+	w := newWorld(t)
+	refused := answer{400, `{"error":"offset is none","remedy":"write another"}`}
+	for _, task := range []string{"sync", "reseal"} {
+		for _, number := range []string{"-1", "0", "1000000000"} {
+			w.answer("POST /wechat/"+task+"?offset="+number, refused)
+			if got := w.run(task, "--from", number); got.code != 1 || got.out != "" || got.err != "Error: offset is none\nwrite another\n" {
+				t.Errorf("%s --from %s: %+v", task, number, got)
+			}
+		}
+	}
+}
+
 // In a terminal there is a bar, and it gets a line of its own before anything else.
 func TestTheBarIsForTerminals(t *testing.T) {
 	w := newWorld(t)
