@@ -52,10 +52,28 @@ func ask[Answer any](cmd *cobra.Command, a *adminAPI, method, uri string, body [
 	if err != nil {
 		return answer, err
 	}
-	if err := json.Unmarshal(text, &answer); err != nil {
-		return answer, fmt.Errorf("reading the gateway's answer: %w", err)
+	if answer, err = read[Answer](text); err != nil {
+		return answer, fmt.Errorf("reading the gateway's answer: %w\nis %s the admin API of a gateway? name the right address with --address, or the configuration file with --config", err, a.address)
 	}
 	return answer, nil
+}
+
+// read decodes an answer. One without any of the members that it must have is an error:
+// other servers answer each path with status 200 as well, as WeChat does and the gateway's
+// own side for applications, and what they say must not be taken for a gateway that is well.
+func read[Answer any](text []byte) (answer Answer, err error) {
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return answer, err
+	}
+	var told, must map[string]json.RawMessage
+	whole, _ := json.Marshal(answer)
+	_, _ = json.Unmarshal(text, &told), json.Unmarshal(whole, &must) // an object each, or told is null
+	for member := range must {
+		if _, has := told[member]; has {
+			return answer, nil
+		}
+	}
+	return answer, errors.New("it is another server's")
 }
 
 // request makes one request and returns the body of the answer. If the gateway answers
@@ -104,9 +122,10 @@ func exchange(address, method, uri string, body []byte) ([]byte, error) {
 	return answer, nil
 }
 
-// refusal is an error that an admin API has answered.
+// refusal is an error that was answered at the address of the admin API.
 type refusal struct {
 	status int    // of HTTP
+	own    bool   // a gateway says so, and not another server
 	body   []byte // as it was answered
 	text   string // what is wrong, and the remedy on a line of its own
 }
@@ -134,7 +153,7 @@ func explain(err error, address string) error {
 	case told.Remedy == "":
 		refused.text = "the gateway answers: " + told.Text
 	default:
-		refused.text = told.Text + "\n" + told.Remedy
+		refused.own, refused.text = true, told.Text+"\n"+told.Remedy
 	}
 	refused.text = plainLines(refused.text)
 	return refused

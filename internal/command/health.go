@@ -36,7 +36,7 @@ gateway does not run, its address is another one, or the command is mistyped.`,
 		answer, err := ask[operate.Live](cmd, admin, http.MethodGet, path, nil)
 		var refused *refusal
 		switch {
-		case errors.As(err, &refused) && refused.status == http.StatusServiceUnavailable:
+		case errors.As(err, &refused) && refused.own && refused.status == http.StatusServiceUnavailable:
 			cmd.PrintErrln(cmd.ErrPrefix(), refused)
 			return operate.LevelBroken, nil
 		case err == nil && !admin.json:

@@ -37,6 +37,8 @@ func TestTheExitCodeIsTheLevel(t *testing.T) {
 			`{"level":-1}`:                                3,
 			`{"level":"2"}`:                               3,
 			`<html>`:                                      3,
+			`{"errcode":41001,"errmsg":"missing"}`:        3, // what the gateway answers applications
+			`null`:                                        3,
 			``:                                            3,
 			`{"level":2,"components":7,"items":{"check":""}}`: 3,
 		} {
@@ -53,6 +55,36 @@ func TestTheExitCodeIsTheLevel(t *testing.T) {
 			if got := w.run(command); got.code != 3 || got.out != "" || got.err != "Error: it cannot\ndo that\n" {
 				t.Errorf("%s, HTTP status %d: %+v", command, status, got)
 			}
+		}
+	}
+}
+
+// WeChat answers each path with status 200, and so does the gateway where applications
+// call it. With their address no command must say that all is well, or that it is done.
+func TestAnotherServerIsNoGateway(t *testing.T) {
+	w := newWorld(t)
+	other := answer{text: `{"errcode":41001,"errmsg":"access_token missing"}`}
+	for request, command := range map[string]string{
+		"GET /wechat/accounts":                            "accounts",
+		"GET /wechat/accounts/wxaaaaaaaaaaaaaaaa":         "account wxaaaaaaaaaaaaaaaa",
+		"POST /wechat/accounts/wxaaaaaaaaaaaaaaaa/renew":  "account wxaaaaaaaaaaaaaaaa renew",
+		"POST /wechat/accounts/wxaaaaaaaaaaaaaaaa/forget": "account wxaaaaaaaaaaaaaaaa forget",
+		"GET /wechat/usage":                               "usage",
+		"GET /wechat/pushes":                              "pushes",
+		"GET /wechat/events":                              "events",
+		"POST /wechat/events/replay?client=shop":          "events replay --client shop",
+		"POST /wechat/events/discard?client=shop":         "events discard --client shop",
+		"POST /wechat/events/test?client=shop":            "events test --client shop",
+		"POST /wechat/sync?offset=0":                      "sync",
+		"POST /wechat/reseal?offset=0":                    "reseal",
+	} {
+		w.answer(request, other)
+		got := w.run(strings.Fields(command)...)
+		if got.code != 1 || got.out != "" || !strings.Contains(got.err, "is "+strings.TrimPrefix(w.URL, "http://")+" the admin API of a gateway?") {
+			t.Errorf("%s: %+v", command, got)
+		}
+		if asked := w.requests(); !slices.Equal(asked, []string{request}) {
+			t.Errorf("%s: asked is %q", command, asked)
 		}
 	}
 }
@@ -85,6 +117,9 @@ func TestHealth(t *testing.T) {
 		{"ready", "", answer{503, unready}, 2, "", "Error: the storage has not answered yet\nsee the log\n"},
 		{"ready", "--json", answer{503, unready}, 2, unready, "Error: the storage has not answered yet\nsee the log\n"},
 		{"ready", "", answer{404, `{"error":"the wechat app is not running","remedy":"load a configuration"}`}, 3, "", "Error: the wechat app is not running\nload a configuration\n"},
+		{"ready", "", answer{503, "<html>"}, 3, "", "is 127.0.0.1:"}, // of another server
+		{"ready", "", answer{503, `{"error":"upstream"}`}, 3, "", "Error: the gateway answers: upstream\n"},
+		{"ready", "", answer{0, `{"errcode":0}`}, 3, "", "name the right address with --address"},
 		{"ready", "", answer{0, "pong"}, 3, "", "reading the gateway's answer"},
 	} {
 		w.answer("GET /wechat/health/"+row.path, row.answer)
