@@ -136,19 +136,17 @@ func (g *Gateway) count(c *call) {
 	if c.client != nil {
 		meter = c.client.meter
 	}
-	meter.Call(Trace{c}.Outcome(), time.Since(report.Began))
 	if report.Upstream > 0 {
 		metrics.Upstream(report.Upstream)
-	}
-	if c.own {
-		return // what WeChat has said to the gateway itself is counted where it is read
 	}
 	if report.First != 0 {
 		meter.Answer(report.First, http.StatusOK)
 	}
-	if report.WeChat != 0 {
+	if report.WeChat != 0 && !c.own { // what WeChat has said to the gateway itself is counted where it is read
 		meter.Answer(report.Errcode, report.WeChat)
 	}
+	// The last: whoever sees the call counted finds WeChat's answers to it counted as well.
+	meter.Call(Trace{c}.Outcome(), time.Since(report.Began))
 }
 
 // newCall returns the call of a request, of which nothing is known yet.

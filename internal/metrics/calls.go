@@ -66,8 +66,8 @@ func NewMeter(client string, slugs []string) *Meter {
 // Call counts a call and how long it took. The outcome is one of Outcomes, or one of
 // NewMeter's slugs.
 func (m *Meter) Call(outcome string, took time.Duration) {
-	m.outcomes[outcome].Inc()
 	m.duration.Observe(took.Seconds())
+	m.outcomes[outcome].Inc()
 }
 
 // Answer counts an answer of WeChat, of that errcode, 0 for none, and HTTP status.
