@@ -159,7 +159,7 @@ func (o *operation) settle() {
 		return strings.Count(printed, `"state":"authorized"`) == 2 && strings.Contains(printed, "会员小程序") && strings.Contains(printed, "杭州一店")
 	})
 	o.until("all accounts are counted, and the application is told", "status", func(printed string) bool {
-		return strings.Contains(printed, "2 authorized") && o.authorized.Load() == 2 && strings.Contains(printed, " 0 waiting")
+		return strings.Contains(printed, "2 authorized") && o.authorized.Load() >= 2 && strings.Contains(printed, " 0 waiting")
 	})
 }
 
@@ -239,7 +239,11 @@ func (o *operation) wantShown(each shown) {
 	got := ""
 	switch arguments, ours := strings.CutPrefix(each.command, "caddy wechat "); {
 	case ours:
-		got = o.run(arguments)
+		// A storage that is slow is a busy machine's, and looked at again.
+		o.until(each.command+" finds the storage fast enough", arguments, func(printed string) bool {
+			got = printed
+			return !strings.Contains(printed, "it is slow")
+		})
 	case each.command == "echo $?":
 		got = fmt.Sprint(o.exit)
 	case strings.HasPrefix(each.command, "jq -c "):

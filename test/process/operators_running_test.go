@@ -37,7 +37,7 @@ func TestOperatorsSeeInTheirShellWhatGoesOn(t *testing.T) {
 	authorize(t, weChat)
 	send(t, n.Proxy, token(t, n.Proxy))
 	run(0, `^ok\n$`, "health")
-	run(0, `(?m)^  ticket        \d+s ago \(`, "status")
+	run(0, `(?m)^  ticket        \d+[sm] ago \(`, "status")
 	run(0, `(?m)^`+officialAccount+`  authorized .* shop( .*)?\n1 account\n`, "accounts")
 	run(0, `^\{"items":\[\{"appid":"`+officialAccount+`",`, "accounts --json --limit 1")
 	run(0, `(?m)^  state         authorized\n(.*\n)*  clients       shop\n`, "account "+officialAccount)

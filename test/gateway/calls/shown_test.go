@@ -94,6 +94,9 @@ func accessLog(t *testing.T, file string, rids map[string]string) (all []string)
 				RID                    string
 			}
 		}
+		if !strings.HasSuffix(line, "\n") {
+			break // it is being written
+		}
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			t.Fatal(err)
 		}
