@@ -243,7 +243,7 @@ func (h *health) Sweep(now time.Time) {
 		}
 		if s.forced.idle() && len(s.revoked) == 0 &&
 			now.After(s.until.Add(maxCoolDown)) && now.After(s.unreadable.Add(unreadableInterval)) &&
-			now.After(s.rechecked.Add(recheckInterval)) {
+			now.After(s.rechecked.Add(recheckInterval)) && now.After(s.ticket.Add(ticketAskInterval)) {
 			delete(h.of, key)
 		}
 	}

@@ -255,6 +255,7 @@ func TestRequestTicket(t *testing.T) {
 			t.Errorf("asked is %v", asked)
 		}
 		for range 3 {
+			w.node.health.Sweep(time.Now()) // must not forget it
 			if err := w.node.RequestTicket(w.Context(), theComponent); !errors.Is(err, ErrAskedLately) {
 				t.Errorf("%v", err)
 			}
