@@ -54,6 +54,7 @@ func (c *components) issue(ctx context.Context, who subject.Subject, record vaul
 		return record, err
 	}
 	record.Token, record.Obtained, record.Expires = token.Value, began, began.Add(token.Lifetime)
+	metrics.ComponentToken(who.Component(), record.Expires) // else it would be missing for a minute, see measure
 	return record, nil
 }
 
