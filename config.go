@@ -250,3 +250,48 @@ const (
 	minReplayMemory = 1 << 20  // bytes, of all calls in progress together
 	maxReplayMemory = 16 << 30 // bytes
 )
+
+// defaults sets the options that are not configured.
+func (a *App) defaults() {
+	if len(a.API) == 0 {
+		a.API = []string{"https://api.weixin.qq.com", "https://api2.weixin.qq.com"}
+	}
+	if len(a.Pages) == 0 {
+		a.Pages = []string{"https://mp.weixin.qq.com", "https://open.weixin.qq.com"}
+	}
+	if a.CacheSize == 0 {
+		a.CacheSize = 100_000
+	}
+	if a.ReplayMemory == 0 {
+		a.ReplayMemory = 64 << 20
+	}
+	if a.Audit == "" {
+		a.Audit = "refusals"
+	}
+}
+
+// Validate checks the options that are no secrets. Secrets are checked by
+// Provision, when they are resolved.
+func (a *App) Validate() error {
+	if len(a.Components) == 0 {
+		return errors.New("no component is configured; add component <component_appid> { ... }")
+	}
+	for appid := range a.Components {
+		if err := check.AppID(appid); err != nil {
+			return fmt.Errorf("component: %w", err)
+		}
+	}
+	if len(a.Pages) > maxPages {
+		return fmt.Errorf("pages: %d values, at most %d are possible", len(a.Pages), maxPages)
+	}
+	if a.CacheSize < 1 || a.CacheSize > maxCacheSize {
+		return fmt.Errorf("cache_size: %d is not between 1 and %d", a.CacheSize, maxCacheSize)
+	}
+	if a.ReplayMemory < minReplayMemory || a.ReplayMemory > maxReplayMemory {
+		return fmt.Errorf("replay_memory: %d is not between %d and %d bytes", a.ReplayMemory, minReplayMemory, int64(maxReplayMemory))
+	}
+	if err := checkAudit(a.Audit); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	return nil
+}

@@ -24,7 +24,6 @@ package wechat
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -151,36 +150,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	mode, _ := audit.ParseMode(a.Audit)
 	a.audits = audit.New(a.log.Named("audit"), mode)
-	if a.hosts, err = a.baseURLs("api", a.API); err != nil {
-		return err
-	}
-	if a.pageURLs, err = a.baseURLs("pages", a.Pages); err != nil {
-		return err
-	}
-	resolve, err := newResolver(a.resolvables(), a.log)
+	rings, err := a.resolve(ctx)
 	if err != nil {
 		return err
-	}
-	a.components = make(map[string]*component)
-	for _, appid := range slices.Sorted(maps.Keys(a.Components)) {
-		if a.components[appid], err = a.Components[appid].provision(appid, resolve.within("component", appid)); err != nil {
-			return fmt.Errorf("component %s: %w", appid, err)
-		}
-	}
-	rings, err := a.keyrings(resolve)
-	if err != nil {
-		return err
-	}
-	if a.applications, err = newApplications(ctx, a.Clients, a.components, resolve); err != nil {
-		return err
-	}
-	var overridden []string
-	if a.pathKinds, overridden, err = policy.NewPathKinds(a.PathKinds); err != nil {
-		return fmt.Errorf("path_kinds: %w", err)
-	}
-	for _, path := range overridden {
-		a.log.Warn("path_kind says otherwise than the gateway's own table, and wins", zap.String("path", path), zap.String("kind", a.PathKinds[path]),
-			zap.String("remedy", "keep the line only if WeChat refuses the path without it, with 61014 or 61015"))
 	}
 	events, err := newEmitter(ctx)
 	if err != nil {
@@ -210,6 +182,42 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.build()
 	return nil
+}
+
+// resolve resolves the secrets and makes what the options say. It returns the seal keys
+// by component_appid.
+func (a *App) resolve(ctx caddy.Context) (rings map[string]*vault.Keyring, err error) {
+	if a.hosts, err = a.baseURLs("api", a.API); err != nil {
+		return nil, err
+	}
+	if a.pageURLs, err = a.baseURLs("pages", a.Pages); err != nil {
+		return nil, err
+	}
+	resolve, err := newResolver(a.resolvables(), a.log)
+	if err != nil {
+		return nil, err
+	}
+	a.components = make(map[string]*component)
+	for _, appid := range slices.Sorted(maps.Keys(a.Components)) {
+		if a.components[appid], err = a.Components[appid].provision(appid, resolve.within("component", appid)); err != nil {
+			return nil, fmt.Errorf("component %s: %w", appid, err)
+		}
+	}
+	if rings, err = a.keyrings(resolve); err != nil {
+		return nil, err
+	}
+	if a.applications, err = newApplications(ctx, a.Clients, a.components, resolve); err != nil {
+		return nil, err
+	}
+	var overridden []string
+	if a.pathKinds, overridden, err = policy.NewPathKinds(a.PathKinds); err != nil {
+		return nil, fmt.Errorf("path_kinds: %w", err)
+	}
+	for _, path := range overridden {
+		a.log.Warn("path_kind says otherwise than the gateway's own table, and wins", zap.String("path", path), zap.String("kind", a.PathKinds[path]),
+			zap.String("remedy", "keep the line only if WeChat refuses the path without it, with 61014 or 61015"))
+	}
+	return rings, nil
 }
 
 // build makes the receiver of pushes and the pages for admins. Each gets only
@@ -260,51 +268,6 @@ func (a *App) newGateway(calls *relay.Relay) *gateway.Gateway {
 	}
 	calls.Hint = g.Hint
 	return g
-}
-
-// defaults sets the options that are not configured.
-func (a *App) defaults() {
-	if len(a.API) == 0 {
-		a.API = []string{"https://api.weixin.qq.com", "https://api2.weixin.qq.com"}
-	}
-	if len(a.Pages) == 0 {
-		a.Pages = []string{"https://mp.weixin.qq.com", "https://open.weixin.qq.com"}
-	}
-	if a.CacheSize == 0 {
-		a.CacheSize = 100_000
-	}
-	if a.ReplayMemory == 0 {
-		a.ReplayMemory = 64 << 20
-	}
-	if a.Audit == "" {
-		a.Audit = "refusals"
-	}
-}
-
-// Validate checks the options that are no secrets. Secrets are checked by
-// Provision, when they are resolved.
-func (a *App) Validate() error {
-	if len(a.Components) == 0 {
-		return errors.New("no component is configured; add component <component_appid> { ... }")
-	}
-	for appid := range a.Components {
-		if err := check.AppID(appid); err != nil {
-			return fmt.Errorf("component: %w", err)
-		}
-	}
-	if len(a.Pages) > maxPages {
-		return fmt.Errorf("pages: %d values, at most %d are possible", len(a.Pages), maxPages)
-	}
-	if a.CacheSize < 1 || a.CacheSize > maxCacheSize {
-		return fmt.Errorf("cache_size: %d is not between 1 and %d", a.CacheSize, maxCacheSize)
-	}
-	if a.ReplayMemory < minReplayMemory || a.ReplayMemory > maxReplayMemory {
-		return fmt.Errorf("replay_memory: %d is not between %d and %d bytes", a.ReplayMemory, minReplayMemory, int64(maxReplayMemory))
-	}
-	if err := checkAudit(a.Audit); err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
-	return nil
 }
 
 // Start makes the settings of this App the current ones, also for requests that

@@ -138,6 +138,7 @@ func (o *Operator) Diagnose(_ context.Context, query string, config io.Reader) (
 		}
 		failed = append(failed, r.Check)
 	}
+	slices.Sort(failed) // several components may fail the same one
 	o.did("doctor", o.Node, "", fmt.Sprintf("level=%d found=%s", d.Level, strings.Join(slices.Compact(failed), ",")), nil)
 	return d, nil
 }
