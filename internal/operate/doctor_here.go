@@ -109,7 +109,11 @@ func checkHosts(hosts []openapi.Probed) (all []result) {
 		}
 	}
 	if len(all) == 0 {
-		all = append(all, well("dns", "", "answers as WeChat's from %s", strings.Join(answered, ", ")))
+		verb := "answer"
+		if len(answered) == 1 {
+			verb = "answers"
+		}
+		all = append(all, well("dns", "", "%s %s as WeChat does", strings.Join(answered, " and "), verb))
 	}
 	return all
 }

@@ -115,7 +115,7 @@ func TestAllIsWell(t *testing.T) {
 		}
 		want := `{"level":0,"node":"node-a","items":[` + strings.Join([]string{
 			item("clock", "", "less than two seconds off WeChat's"),
-			item("dns", "", "answers as WeChat's from api.weixin.qq.com, api2.weixin.qq.com"),
+			item("dns", "", "api.weixin.qq.com and api2.weixin.qq.com answer as WeChat does"),
 			item("app_secret", component, "WeChat takes it"),
 			item("ticket", component, "one came when WeChat was asked for it"),
 			item("token", component, "the last genuine push is signed with it, 1s ago"),

@@ -304,7 +304,7 @@ var changing = []struct {
 	{regexp.MustCompile(`\b(in )?(\d+(\.\d+)?(µs|ms|s|m|h|d))+\b`), "DURATION"},
 	{regexp.MustCompile(`(less than two seconds off|DURATION (ahead of|behind)) WeChat's`), "about WeChat's"},
 	{regexp.MustCompile(`slowest was \w+,`), "slowest was OPERATION,"},
-	{regexp.MustCompile(`dns +\S+( and \S+)* answer`), "dns HOSTS answer"},
+	{regexp.MustCompile(`dns +\S+( and \S+)* answers?`), "dns HOSTS answer"},
 	{regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+\b`), "ADDRESS"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?(B|KiB|MiB)\b`), "SIZE"},
 	{regexp.MustCompile(` +`), " "},
