@@ -80,7 +80,7 @@ func TestClientThatIsGoneIsNotShown(t *testing.T) {
 			t.Errorf("%s still shows it", name)
 		}
 	}
-	if metricstest.Exists(t, "caddy_wechat_call_duration_seconds", "gone") || metricstest.Value(t, callsTotal, "stays", "relayed") != 1 {
+	if metricstest.Exists(t, "caddy_wechat_call_duration_seconds", "gone") || !metricstest.Exists(t, callsTotal, "stays", "relayed") {
 		t.Error("the durations still show it, or another client is gone as well")
 	}
 }
