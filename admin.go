@@ -75,8 +75,7 @@ func (Admin) Routes() []caddy.AdminRoute {
 	}
 }
 
-// answering is the handler of a request that an operator makes. An error is for
-// adminError.
+// answering is the handler of an operator's request. An error is for adminError.
 type answering func(o *operate.Operator, w http.ResponseWriter, r *http.Request) error
 
 // actionTimeout bounds a request that changes something: WeChat is asked twice, or the

@@ -237,18 +237,16 @@ func checkReturnURL(text string) error {
 	return err
 }
 
-// Limits of options, against mistakes in a configuration that would use up the
-// memory.
+// Limits of options, against mistakes in a configuration that would use up memory.
 const (
-	maxAuthorizers = 100_000    // accounts named for one client; WeChat allows no component more
-	maxTargets     = 64         // for one client; all get a message at once
-	maxFrom        = 1000       // ranges of addresses for one client; all are looked through at a call
-	maxPages       = 2          // for desktop browsers, and for the browser inside WeChat
-	maxCacheSize   = 10_000_000 // tokens
-	maxReplayBody  = 64 << 20   // bytes, of each call in progress
-
-	minReplayMemory = 1 << 20  // bytes, of all calls in progress together
-	maxReplayMemory = 16 << 30 // bytes
+	maxAuthorizers  = 100_000    // accounts named for one client; WeChat allows no component more
+	maxTargets      = 64         // for one client; all get a message at once
+	maxFrom         = 1000       // ranges of addresses for one client; all are looked through at a call
+	maxPages        = 2          // for desktop browsers, and for the browser inside WeChat
+	maxCacheSize    = 10_000_000 // tokens
+	maxReplayBody   = 64 << 20   // bytes, of each call in progress
+	minReplayMemory = 1 << 20    // bytes, of all calls in progress together
+	maxReplayMemory = 16 << 30   // bytes
 )
 
 // defaults sets the options that are not configured.

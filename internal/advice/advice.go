@@ -33,7 +33,10 @@ type Advice struct {
 	Text   string // what is wrong, for the log and the account's view
 	Remedy string // what can be done about it
 	Hint   string // what is wrong, for the caller's header: printable ASCII, at most 200 bytes
-	cause  string // equal for refusals that have the same cause
+	// Owner is whose list, quota or permission it is: the account, or the component, which
+	// may concern all its accounts.
+	Owner subject.Subject
+	cause string // equal for refusals that have the same cause
 }
 
 // maxHint is the length of a hint in bytes.
@@ -52,9 +55,10 @@ func Knows(errcode int) bool {
 // Of returns what can be said about a refusal; false if Knows does not know the
 // errcode.
 func Of(c Case) (x Advice, ok bool) {
+	owner := subject.Of(c.Component, c.AppID)
 	switch {
 	case c.Errcode == 61004, c.Errcode == 40164 && c.AppID == "":
-		x = platformList(c)
+		x, owner = platformList(c), subject.Of(c.Component, "")
 	case c.Errcode == 40164:
 		x = accountList(c)
 	case c.Errcode == 45009:
@@ -64,7 +68,7 @@ func Of(c Case) (x Advice, ok bool) {
 	default:
 		return Advice{}, false
 	}
-	x.Hint = x.Hint[:min(len(x.Hint), maxHint)]
+	x.Hint, x.Owner = x.Hint[:min(len(x.Hint), maxHint)], owner
 	return x, true
 }
 

@@ -42,6 +42,9 @@ func (g *Gateway) Hint(w http.ResponseWriter, call *relay.Call, refused *openapi
 	}
 	w.Header().Set(openapi.HintHeader, said.Hint)
 	g.Advisor.Note(call.Subject, said, now)
+	if said.Owner != call.Subject { // the status of the component has to say it
+		g.Advisor.Note(said.Owner, said, now)
+	}
 	if !g.Advisor.Due(said, now) {
 		return
 	}

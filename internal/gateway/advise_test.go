@@ -52,6 +52,28 @@ func TestHintNamesWhoseCallItWas(t *testing.T) {
 	}
 }
 
+// What WeChat refuses to the whole component, whosever call has met it, is noted about the
+// component; what is an account's own is not.
+func TestHintNotesWhatConcernsTheComponent(t *testing.T) {
+	account, component := subject.Of(benchComponent, benchAuthorizer), subject.Of(benchComponent, "")
+	for code, row := range map[int]struct {
+		refused *openapi.Refusal
+		noted   bool
+	}{
+		61004: {nil, true}, 40164: {nil, false}, 45009: {nil, false}, 48001: {nil, false},
+		0: {&openapi.Refusal{Endpoint: openapi.EndpointAuthorizerToken, Code: 45009}, true},
+	} {
+		g := &Gateway{Advisor: advice.NewAdvisor(), Log: zap.NewNop()}
+		g.Hint(httptest.NewRecorder(), &relay.Call{Subject: account, Path: "/cgi-bin/user/get", Report: relay.Report{Errcode: code}}, row.refused)
+		if _, at := g.Advisor.Last(component); !at.IsZero() != row.noted {
+			t.Errorf("errcode %d: noted about the component at %v", code, at)
+		}
+		if _, at := g.Advisor.Last(account); at.IsZero() {
+			t.Errorf("errcode %d: nothing is noted about the account", code)
+		}
+	}
+}
+
 // A permission set is named only if it is known what the account has granted.
 func TestHintNamesThePermissionSetWhereCertain(t *testing.T) {
 	granted := permission.Of([]int{1})

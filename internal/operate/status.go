@@ -24,6 +24,9 @@ const (
 	maxTicketAge = 25 * time.Minute
 	// maxSilence is how long storage may fail before the gateway counts as broken.
 	maxSilence = time.Minute
+	// maxRefused is the age up to which it counts what WeChat has refused last to the
+	// whole component: as long as that goes on, it is seldom older than a few seconds.
+	maxRefused = 10 * time.Minute
 	// maxWait is how long an event may wait before an operator should look at it.
 	maxWait = 10 * time.Minute
 )
@@ -192,6 +195,9 @@ func (o *Operator) ofComponent(f looked) (all []Warning) {
 	}
 	if !f.stuck.Time.IsZero() {
 		say(true, f.stuck.Remedy, "its token has ended and no other can be had: %s", f.stuck.Text)
+	}
+	if refused, at := o.Advisor.Last(subject.Of(f.component.Component, "")); !at.IsZero() && time.Since(at) < maxRefused {
+		say(false, refused.Remedy, "%s; the last time %s", refused.Text, ago(at))
 	}
 	if genuine, _ := o.Pushes.Latest(f.component.Component); genuine.Previous {
 		say(false, "keep the previous one in the configuration until this warning is gone", "WeChat still pushes with the previous token or EncodingAESKey")

@@ -5,11 +5,13 @@ package operate_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/advice"
 	"github.com/caddy-wechat/caddy-wechat/internal/census"
 	"github.com/caddy-wechat/caddy-wechat/internal/delivery"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
@@ -59,6 +61,21 @@ func TestTheStatusHasThisForm(t *testing.T) {
 			`"storage":{"ok":true},"unstored":0,"warnings":[]}`
 		if got := marshal(t, s, err); got != want {
 			t.Errorf("the status is\n%s, want\n%s", got, want)
+		}
+	})
+}
+
+// What WeChat refused a while ago is over, as far as anybody knows.
+func TestTheStatusForgetsWhatWeChatHasRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newOffice(t)
+		time.Sleep(time.Until(start))
+		f.well()
+		said, _ := advice.Of(advice.Case{Errcode: 61004, Component: component})
+		f.Advisor.Note(said.Owner, said, time.Now())
+		time.Sleep(10 * time.Minute)
+		if s := f.status(); s.Level != operate.LevelWell || len(s.Warnings) != 0 {
+			t.Errorf("ten minutes later: %+v", s)
 		}
 	})
 }
@@ -114,6 +131,11 @@ func TestTheLevelSaysHowBadItIs(t *testing.T) {
 	t.Run("unstored", is(1, "5 records", func(f *office) { f.engine.unsaved = 5 }))
 	t.Run("needs authorisation", is(1, "authorised again: 3", func(f *office) { f.census.counts.NeedsAdmin = 3 }))
 	t.Run("failing", is(1, "no token can be had: 2", func(f *office) { f.census.counts.Failing = 2 }))
+	t.Run("white list", is(1, "WeChat refuses calls from 192.0.2.7: it is not on the IP white list of the platform; the last time 9m59s ago: add it", func(f *office) {
+		said, _ := advice.Of(advice.Case{Errcode: 61004, Component: component, AppID: number(1), IP: netip.MustParseAddr("192.0.2.7")})
+		f.Advisor.Note(said.Owner, said, time.Now())
+		time.Sleep(10*time.Minute - time.Second)
+	}))
 	t.Run("previous token", is(1, "previous token", func(f *office) {
 		f.Pushes.Add(pushlog.Push{Time: time.Now(), Component: component, Genuine: true, Previous: true})
 	}))
