@@ -165,8 +165,7 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, c *call, err er
 			g.Log.With(zap.String("slug", problem.Of(err).Slug), zap.String("address", shown)).Warn("credential refused", zap.Error(err))
 		}
 	}
-	var refused *openapi.Refusal
-	if errors.As(err, &refused) {
+	if refused := tokens.RefusalIn(err); refused != nil {
 		g.Hint(w, &c.Call, refused)
 	}
 	c.Report.Problem = problem.Of(err)

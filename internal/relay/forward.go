@@ -10,8 +10,8 @@ import (
 	"os"
 	"sync"
 
-	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
 	"github.com/caddy-wechat/caddy-wechat/internal/problem"
+	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 )
 
 // Forward makes the call and passes the answer on as it comes. It does what
@@ -100,8 +100,7 @@ func (l *Relay) fail(w http.ResponseWriter, r *http.Request, call *Call, err err
 	if cause != nil {
 		err = problem.OfBody(cause)
 	}
-	var refused *openapi.Refusal
-	if errors.As(err, &refused) {
+	if refused := tokens.RefusalIn(err); refused != nil {
 		l.Hint(w, call, refused)
 	}
 	call.Report.Problem = problem.Of(err)

@@ -175,6 +175,14 @@ func TestWhatCallersAreTold(t *testing.T) {
 			t.Errorf("%v is shown as %v", err, got)
 		}
 	}
+	for _, err := range []error{refusal, &componentError{refusal}} {
+		if got := RefusalIn(publicError(shop, err)); got != refusal {
+			t.Errorf("in %v WeChat has refused %v", err, got)
+		}
+	}
+	if got := RefusalIn(publicError(shop, &componentError{problem.ErrNoTicket})); got != nil {
+		t.Errorf("WeChat has refused %v", got)
+	}
 }
 
 // A component that the reload has taken out of the configuration.

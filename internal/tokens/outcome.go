@@ -184,7 +184,28 @@ func callError(err error) error {
 	var refusal *openapi.Refusal
 	var component *componentError
 	if errors.As(err, &component) && errors.As(component, &refusal) && !errors.Is(err, problem.ErrRejected) {
-		return problem.ErrNoComponent.Because("WeChat refuses with errcode %d", refusal.Code)
+		return &componentRefused{problem.ErrNoComponent.Because("WeChat refuses with errcode %d", refusal.Code), refusal}
 	}
 	return err
+}
+
+// componentRefused is ErrNoComponent of a component to which WeChat refuses its token.
+// It does not unwrap to the refusal, which is not an answer to the call that failed.
+type componentRefused struct {
+	*problem.Problem
+	refusal *openapi.Refusal
+}
+
+func (e *componentRefused) Unwrap() error { return e.Problem }
+
+// RefusalIn returns WeChat's refusal because of which a method of Keeper has failed: of
+// the call, of an account's token or of the component's. It is nil if there is none.
+func RefusalIn(err error) *openapi.Refusal {
+	var refusal *openapi.Refusal
+	var component *componentRefused
+	if errors.As(err, &component) {
+		return component.refusal
+	}
+	errors.As(err, &refusal)
+	return refusal
 }

@@ -85,6 +85,44 @@ func TestRefusalsAreSaidPlainly(t *testing.T) {
 	}
 }
 
+// A platform that is not on its own white list gets no token for any of its accounts:
+// whoever calls hears of the list, not of a component token alone.
+func TestCallersHearWhyThereIsNoComponentToken(t *testing.T) {
+	g := gwtest.Start(t, gwtest.Options{Clients: gwtest.ManyClients()})
+	g.WeChat.Inject(sandbox.Fault{Path: componentFolder + "api_component_token", ErrCode: 40164, ErrMsg: "invalid ip 192.0.2.9 ipv6 ::ffff:192.0.2.9, not in whitelist"})
+	g.Restart(t, func() { // without a token of anybody's
+		for path := range g.StoredRecords(t) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if err := g.WeChat.PushTicket(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, ask := range map[string]func() *http.Response{
+		"a relayed call": func() *http.Response {
+			response, _ := g.Do(http.MethodGet, gwtest.AuthorizerPath, "", gwtest.Bearer(gwtest.ClientSecret, gwtest.OfficialAccount))
+			return response
+		},
+		"a call that the gateway makes": func() *http.Response {
+			response, _ := g.Do(http.MethodPost, gwtest.InfoPath, `{"authorizer_appid":"`+gwtest.OfficialAccount+`"}`, gwtest.Bearer(gwtest.PlatformSecret, ""))
+			return response
+		},
+	} {
+		header := ask().Header
+		if slug := header.Get("Wechat-Gateway-Error"); slug != "component_token" {
+			t.Errorf("%s: the slug is %q", name, slug)
+		}
+		if hint := header.Get(hintHeader); !strings.Contains(hint, "192.0.2.9 is not on the IP white list of the third-party platform") {
+			t.Errorf("%s: the hint is %q", name, hint)
+		}
+	}
+	if n := strings.Count(g.Logs(), `"msg":"WeChat refuses calls"`); n != 1 {
+		t.Errorf("the log has %d lines, want 1", n)
+	}
+}
+
 // The permission set that an account has not granted is named, once memory knows what it
 // has granted.
 func TestHintNamesWhatAnAccountHasNotGranted(t *testing.T) {
