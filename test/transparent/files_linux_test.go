@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,9 +18,9 @@ import (
 )
 
 // exampleSites returns the sites of Caddyfile.example for WeChat's names, at
-// 127.0.0.1. Most SDKs call the host for files without TLS, and do not follow where
-// Caddy would send them.
-func exampleSites(t *testing.T) string {
+// 127.0.0.1, with an access log in a file. Most SDKs call the host for files without
+// TLS, and do not follow where Caddy would send them.
+func exampleSites(t *testing.T, access string) string {
 	t.Helper()
 	example, err := os.ReadFile("../../Caddyfile.example")
 	if err != nil {
@@ -30,6 +31,7 @@ func exampleSites(t *testing.T) string {
 		t.Fatal("Caddyfile.example has no site for " + host)
 	}
 	sites := strings.ReplaceAll("https://"+host+", "+commented, "\n#", "\n")
+	sites = strings.ReplaceAll(sites, "format wechat", "output file "+access+"\nformat wechat")
 	return strings.ReplaceAll(sites, "bind 10.0.0.5", "bind 127.0.0.1")
 }
 
@@ -39,7 +41,8 @@ func TestFileHost(t *testing.T) {
 	if !inPrivateNetwork(t) {
 		return
 	}
-	g := gwtest.Start(t, gwtest.Options{Global: "skip_install_trust", Sites: exampleSites(t)})
+	access := filepath.Join(t.TempDir(), "access.log")
+	g := gwtest.Start(t, gwtest.Options{Global: "skip_install_trust", Sites: exampleSites(t, access)})
 	awaitCertificate(t, g, host, "127.0.0.1:443")
 	awaitCertificate(t, g, fileHost, "127.0.0.1:443")
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots(t, g)}}
@@ -66,11 +69,17 @@ func TestFileHost(t *testing.T) {
 		}
 		wantCallTo(t, g, "/cgi-bin/media/uploadvideo")
 		await(t, g, "a call to "+fileHost+" in the access log", func() bool {
-			return slices.ContainsFunc(requests(g), func(one seen) bool {
+			log, _ := os.ReadFile(access)
+			return slices.ContainsFunc(requestsIn(string(log)), func(one seen) bool {
 				return one.Request.Host == fileHost && strings.Contains(one.Request.URI, "uploadvideo")
 			})
 		})
 		wantNothingOfOurs(t, g)
+		log, err := os.ReadFile(access)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.SearchCredentials("the access log", log)
 	})
 }
 

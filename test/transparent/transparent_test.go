@@ -100,8 +100,11 @@ type seen struct {
 }
 
 // requests returns the requests that came to https://api.weixin.qq.com.
-func requests(g *gwtest.Gateway) (found []seen) {
-	for line := range strings.Lines(g.Logs()) {
+func requests(g *gwtest.Gateway) []seen { return requestsIn(g.Logs()) }
+
+// requestsIn returns the requests of which a log has access log entries.
+func requestsIn(log string) (found []seen) {
+	for line := range strings.Lines(log) {
 		var entry seen
 		if json.Unmarshal([]byte(line), &entry) == nil && strings.HasPrefix(entry.Logger, "http.log.access") {
 			found = append(found, entry)
