@@ -112,11 +112,7 @@ func (c *Call) ClientID() string { return cmp.Or(c.Client, "none") }
 
 // about says whose call it is.
 func (c *Call) about() problem.About {
-	about := problem.About{Client: c.ClientID(), AppID: c.Subject.Authorizer()}
-	if about.AppID == "" {
-		about.AppID = c.Subject.Component()
-	}
-	return about
+	return problem.About{Client: c.ClientID(), AppID: cmp.Or(c.Subject.Authorizer(), c.Subject.Component())}
 }
 
 // brokenOff reports whether the error of a body says that the caller has sent less
