@@ -76,15 +76,15 @@ func (r *records) bringNews(who subject.Subject, seen vault.Record, trouble vaul
 	if _, at := r.bringing.LoadOrStore(c, true); at {
 		return
 	}
-	todo := report{condition: c, seen: seen, found: time.Now(), queued: make(map[string]bool)}
+	due := report{condition: c, seen: seen, found: time.Now(), queued: make(map[string]bool)}
 	if cause != nil {
-		todo.note = noteOf(cause, todo.found)
+		due.note = noteOf(cause, due.found)
 	}
 	r.background(func() {
 		defer r.bringing.Delete(c)
 		var err error
-		for attempt := 1; time.Since(todo.found) < newsPatience; attempt++ {
-			if err = r.tryToTell(todo); err == nil {
+		for attempt := 1; time.Since(due.found) < newsPatience; attempt++ {
+			if err = r.tryToTell(due); err == nil {
 				return
 			}
 			if attempt == 1 {
@@ -100,7 +100,7 @@ func (r *records) bringNews(who subject.Subject, seen vault.Record, trouble vaul
 
 // tryToTell takes the lock of a record and tells of it. It waits while too many others
 // are being noted.
-func (r *records) tryToTell(todo report) error {
+func (r *records) tryToTell(due report) error {
 	select {
 	case r.telling <- struct{}{}:
 		defer func() { <-r.telling }()
@@ -109,7 +109,7 @@ func (r *records) tryToTell(todo report) error {
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, renewTimeout)
 	defer cancel()
-	return r.locked(ctx, todo.who, func(record vault.Record) error { return r.tell(ctx, todo, record) })
+	return r.locked(ctx, due.who, func(record vault.Record) error { return r.tell(ctx, due, record) })
 }
 
 // isWorse reports whether an account that needs authorization fails besides: nothing
@@ -122,9 +122,9 @@ func isWorse(told, trouble vault.Trouble) bool {
 // notes them in the record. What has been overtaken since is not told. Without anybody who
 // takes news, that an account was met stays noted. The caller holds
 // the lock. The error is that of storage.
-func (r *records) tell(ctx context.Context, todo report, record vault.Record) error {
-	if record.Generation == 0 && todo.trouble == vault.NeedsAuthorization {
-		record.Met = todo.seen.Met // WeChat knows the account: else nothing is stored of appids that somebody tries
+func (r *records) tell(ctx context.Context, due report, record vault.Record) error {
+	if record.Generation == 0 && due.trouble == vault.NeedsAuthorization {
+		record.Met = due.seen.Met // WeChat knows the account: else nothing is stored of appids that somebody tries
 	}
 	if record.State == vault.Unauthorized || record.Generation == 0 && record.Met.IsZero() {
 		return nil
@@ -137,41 +137,41 @@ func (r *records) tell(ctx context.Context, todo report, record vault.Record) er
 		record.Met = time.Time{}
 	}
 	switch {
-	case todo.trouble == record.Trouble, isWorse(record.Trouble, todo.trouble):
-	case todo.trouble == vault.NoTrouble:
-		if record.TroubleSince.Equal(todo.seen.TroubleSince) && record.Token != nil {
-			news = append(news, recovered(record, todo.found))
+	case due.trouble == record.Trouble, isWorse(record.Trouble, due.trouble):
+	case due.trouble == vault.NoTrouble:
+		if record.TroubleSince.Equal(due.seen.TroubleSince) && record.Token != nil {
+			news = append(news, recovered(record, due.found))
 			record.Trouble, record.TroubleSince, changed = vault.NoTrouble, time.Time{}, true
 		}
-	case record.Obtained.Equal(todo.seen.Obtained): // else it was renewed meanwhile
-		if todo.trouble == vault.NeedsAuthorization {
-			news = append(news, lost(record, todo.found))
+	case record.Obtained.Equal(due.seen.Obtained): // else it was renewed meanwhile
+		if due.trouble == vault.NeedsAuthorization {
+			news = append(news, lost(record, due.found))
 		}
-		record.Trouble, record.TroubleSince, record.Note, changed = todo.trouble, todo.found, todo.note, true
+		record.Trouble, record.TroubleSince, record.Note, changed = due.trouble, due.found, due.note, true
 	}
 	if !changed {
 		return nil
 	}
 	if queue != nil {
-		if err := todo.queueNews(ctx, queue, news); err != nil {
+		if err := due.queueNews(ctx, queue, news); err != nil {
 			return err
 		}
 	}
-	_, err := r.store(ctx, todo.who, record)
+	_, err := r.store(ctx, due.who, record)
 	return err
 }
 
 // queueNews queues the news of a report, each once.
-func (todo report) queueNews(ctx context.Context, queue func(context.Context, News) error, news []News) error {
+func (due report) queueNews(ctx context.Context, queue func(context.Context, News) error, news []News) error {
 	for _, n := range news {
-		if todo.queued[n.InfoType] {
+		if due.queued[n.InfoType] {
 			continue
 		}
-		n.Component, n.AppID = todo.who.Component(), todo.who.Authorizer()
+		n.Component, n.AppID = due.who.Component(), due.who.Authorizer()
 		if err := queue(ctx, n); err != nil {
 			return fmt.Errorf("queueing %s: %w", n.InfoType, err)
 		}
-		todo.queued[n.InfoType] = true
+		due.queued[n.InfoType] = true
 	}
 	return nil
 }

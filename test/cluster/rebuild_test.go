@@ -114,12 +114,12 @@ func (c *cluster) callEverywhere(appids []string) {
 // unless all of it succeeds.
 func (c *cluster) forEach(appids []string, do func(appid string) error) {
 	c.Helper()
-	todo := make(chan string)
+	jobs := make(chan string)
 	failed := make(chan error, len(appids))
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
-			for appid := range todo {
+			for appid := range jobs {
 				if err := do(appid); err != nil {
 					failed <- err
 				}
@@ -127,9 +127,9 @@ func (c *cluster) forEach(appids []string, do func(appid string) error) {
 		})
 	}
 	for _, appid := range appids {
-		todo <- appid
+		jobs <- appid
 	}
-	close(todo)
+	close(jobs)
 	all.Wait()
 	if n := len(failed); n > 0 {
 		c.Fatalf("%d of %d failed, the first: %v", n, len(appids), <-failed)

@@ -73,13 +73,13 @@ func (w *world) callEverybody(a *aftermath) {
 		n     *node
 		appid string
 	}
-	todo := make(chan pair)
+	jobs := make(chan pair)
 	began := time.Now()
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	for range workers {
 		all.Go(func() {
-			for p := range todo {
+			for p := range jobs {
 				from := time.Now()
 				answer, _ := w.callers.call(p.n, p.appid, shapes[read])
 				for !answer.good() && time.Since(began) < recoveryLimit {
@@ -100,10 +100,10 @@ func (w *world) callEverybody(a *aftermath) {
 			w.record.problem("the soak itself has left " + appid + " unauthorized")
 		}
 		for _, n := range w.nodes {
-			todo <- pair{n, appid}
+			jobs <- pair{n, appid}
 		}
 	}
-	close(todo)
+	close(jobs)
 	all.Wait()
 	slices.Sort(a.lost)
 }

@@ -110,12 +110,12 @@ func (w *world) authorizeAll(ctx context.Context) error {
 	if err := w.weChat.PushTicket(ctx); err != nil {
 		return err
 	}
-	todo := make(chan string)
+	jobs := make(chan string)
 	failed := make(chan error, gateways)
 	for range gateways {
 		go func() {
 			var err error
-			for appid := range todo {
+			for appid := range jobs {
 				if _, failure := w.weChat.Authorize(ctx, appid); failure != nil {
 					err = failure
 				}
@@ -124,9 +124,9 @@ func (w *world) authorizeAll(ctx context.Context) error {
 		}()
 	}
 	for _, appid := range w.appids {
-		todo <- appid
+		jobs <- appid
 	}
-	close(todo)
+	close(jobs)
 	var err error
 	for range gateways {
 		err = errors.Join(err, <-failed)
