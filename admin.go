@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -78,10 +77,6 @@ func (Admin) Routes() []caddy.AdminRoute {
 // answering is the handler of an operator's request. An error is for adminError.
 type answering func(o *operate.Operator, w http.ResponseWriter, r *http.Request) error
 
-// actionTimeout bounds a request that changes something: WeChat is asked twice, or the
-// storage is slow.
-const actionTimeout = 30 * time.Second
-
 // on returns the handler that answers with what do returns. A body is refused:
 // parameters in it would be overlooked, and more be meant than the operator has said.
 // What has been begun is brought to its end, whether or not somebody waits: Caddy's admin
@@ -94,7 +89,7 @@ func on[Answer any](do func(*operate.Operator, context.Context, string) (Answer,
 		}
 		ctx := r.Context()
 		if r.Method != http.MethodGet {
-			within, cancel := context.WithTimeout(context.WithoutCancel(ctx), actionTimeout)
+			within, cancel := context.WithTimeout(context.WithoutCancel(ctx), operate.ActionTimeout)
 			defer cancel()
 			ctx = within
 		}

@@ -18,8 +18,9 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
 )
 
-// actionTimeout is how long an operator waits for WeChat and the storage.
-const actionTimeout = 30 * time.Second
+// ActionTimeout bounds what an operator has done: WeChat is asked twice, or the storage is
+// slow.
+const ActionTimeout = 30 * time.Second
 
 // Account returns all that is known of an account. The query has component and lang.
 func (o *Operator) Account(ctx context.Context, appid, query string) (AccountDetail, error) {
@@ -61,13 +62,10 @@ func (o *Operator) act(ctx context.Context, action, appid, query string, do func
 	if err != nil {
 		return AccountDetail{}, storageFailed(err)
 	}
-	within, cancel := context.WithTimeout(ctx, actionTimeout)
+	within, cancel := context.WithTimeout(ctx, ActionTimeout)
 	defer cancel()
 	if err := do(within, who); err != nil {
-		told := o.refused(who.Component(), err)
-		if told.Status == http.StatusNotFound {
-			told = o.unknownAccount(who)
-		}
+		told := o.refusedAbout(who, err)
 		o.did(action, string(who), string(before.standing), "", told)
 		return AccountDetail{}, told
 	}
@@ -87,13 +85,10 @@ func (o *Operator) Forget(ctx context.Context, appid, query string) (Count, erro
 	if err != nil {
 		return Count{}, err
 	}
-	within, cancel := context.WithTimeout(ctx, actionTimeout)
+	within, cancel := context.WithTimeout(ctx, ActionTimeout)
 	defer cancel()
 	if err := o.Engine.Forget(within, who); err != nil {
-		told := o.refused(who.Component(), err)
-		if told.Status == http.StatusNotFound {
-			told = o.unknownAccount(who)
-		}
+		told := o.refusedAbout(who, err)
 		o.did("forget", string(who), "", "", told)
 		return Count{}, told
 	}
@@ -182,6 +177,14 @@ func (o *Operator) unknownAccount(who subject.Subject) *Error {
 		Status: http.StatusNotFound, Text: fmt.Sprintf("account %s is not known under component %s", who.Authorizer(), who.Component()),
 		Remedy: "see which are: GET /wechat/accounts, caddy wechat accounts; if it has authorised the platform, caddy wechat sync brings it in",
 	}
+}
+
+// refusedAbout is refused for an error about one account.
+func (o *Operator) refusedAbout(who subject.Subject, err error) *Error {
+	if told := o.refused(who.Component(), err); told.Status != http.StatusNotFound {
+		return told
+	}
+	return o.unknownAccount(who)
 }
 
 // refused returns the error for one of the engine about a component or its accounts. Its
