@@ -12,14 +12,17 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/command"
 	"github.com/caddy-wechat/caddy-wechat/internal/operate"
 	"github.com/caddy-wechat/caddy-wechat/internal/subject"
 )
 
 func init() {
 	caddy.RegisterModule(Admin{})
+	caddycmd.RegisterCommand(caddycmd.Command{Name: "wechat", Short: "Tools of the WeChat gateway", CobraFunc: command.Root})
 }
 
 // Admin adds the requests of operators to Caddy's admin API. No answer contains

@@ -5,6 +5,7 @@ package wechat
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -13,16 +14,13 @@ import (
 	"go.uber.org/zap/buffer"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/audit"
 	"github.com/caddy-wechat/caddy-wechat/internal/logging"
 )
 
 func init() {
 	caddy.RegisterModule(LogFormat{})
 }
-
-// forwardedAddresses are the headers in which proxies pass on the address that they have
-// received.
-var forwardedAddresses = [...]string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url", "X-Rewrite-Url"}
 
 // LogFormat is the log format wechat, which keeps credentials out of Caddy's logs:
 // Caddy logs the address of every request, and SDKs put tokens and secrets into
@@ -42,6 +40,11 @@ var forwardedAddresses = [...]string{"X-Forwarded-Uri", "X-Original-Uri", "X-Ori
 // the format itself may not.
 type LogFormat struct {
 	caddylogging.FilterEncoder
+
+	// plain is the format without filters, for lines of the audit, which have nothing to
+	// hide: with filters they cost twice as much. It is nil where a filter is for a field
+	// of theirs, at a terminal, and for a logger that has fields of its own.
+	plain zapcore.Encoder
 }
 
 // CaddyModule returns the Caddy module information.
@@ -66,6 +69,7 @@ func (f *LogFormat) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Provision sets up the format.
 func (f *LogFormat) Provision(ctx caddy.Context) error {
+	plain := caddylogging.FilterEncoder{WrappedRaw: f.WrappedRaw} // Provision takes it away
 	if err := f.FilterEncoder.Provision(ctx); err != nil {
 		return err
 	}
@@ -77,9 +81,10 @@ func (f *LogFormat) Provision(ctx caddy.Context) error {
 
 		// What Caddy's handlers rewrite and reverse_proxy write at level DEBUG.
 		"uri": address, "headers>Location": address, "headers>Set-Cookie": hidden,
-	}
-	for _, header := range forwardedAddresses {
-		own["request>headers>"+header] = address
+
+		// The address that a proxy in front has received.
+		"request>headers>X-Forwarded-Uri": address, "request>headers>X-Original-Uri": address,
+		"request>headers>X-Original-Url": address, "request>headers>X-Rewrite-Url": address,
 	}
 	for _, field := range slices.Sorted(maps.Keys(own)) {
 		if f.Fields[field] != nil {
@@ -87,18 +92,40 @@ func (f *LogFormat) Provision(ctx caddy.Context) error {
 		}
 	}
 	maps.Copy(f.Fields, own)
-	return nil
+	if audit.AnyField(func(name string) bool { return f.Fields[name] != nil }) {
+		return nil
+	}
+	if plain.WrappedRaw == nil {
+		f.plain = &caddylogging.JSONEncoder{}
+		return f.plain.(caddy.Provisioner).Provision(ctx)
+	}
+	loaded, err := ctx.LoadModule(&plain, "WrappedRaw")
+	f.plain, _ = loaded.(zapcore.Encoder)
+	return err
+}
+
+// ConfigureDefaultFormat implements caddy.ConfiguresFormatterDefault: the format at a
+// terminal is another one.
+func (f *LogFormat) ConfigureDefaultFormat(to caddy.WriterOpener) error {
+	if stderr, err := os.Stderr.Stat(); caddy.IsWriterStandardStream(to) && (err != nil || stderr.Mode()&os.ModeCharDevice != 0) {
+		f.plain = nil
+	}
+	return f.FilterEncoder.ConfigureDefaultFormat(to)
 }
 
 // Clone returns a copy that further fields can be added to. It implements
 // zapcore.Encoder.
 func (f LogFormat) Clone() zapcore.Encoder {
-	return LogFormat{f.FilterEncoder.Clone().(caddylogging.FilterEncoder)}
+	return LogFormat{FilterEncoder: f.FilterEncoder.Clone().(caddylogging.FilterEncoder)}
 }
 
 // EncodeEntry returns a line of the log. It implements zapcore.Encoder.
 func (f LogFormat) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field) (*buffer.Buffer, error) {
-	line, err := f.FilterEncoder.EncodeEntry(entry, fields)
+	encode := f.FilterEncoder.EncodeEntry
+	if f.plain != nil && audit.IsCall(fields) {
+		encode = f.plain.EncodeEntry
+	}
+	line, err := encode(entry, fields)
 	if err == nil {
 		logging.BlankTokens(line.Bytes())
 	}

@@ -9,12 +9,15 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/audit"
 )
 
 // logTo returns a logger whose lines have a log format of Caddy, in JSON, and where
@@ -165,3 +168,43 @@ func TestWrongLogFormatIsRefusedWithItsLine(t *testing.T) {
 		}
 	}
 }
+
+// Lines of the audit are written without filters where none is for one of their fields.
+// They look as with filters.
+func TestAuditLinesLookTheSameWithoutFilters(t *testing.T) {
+	const token = "gw1.NjrLbiiI.shop.wx134c8103faa5a59e~wxaaaaaaaaaaaaaaaa.6b0ed5c4.3q2-7_4B.q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA"
+	call := audit.Call{Client: "shop", Path: "/a/" + token, Remote: "192.0.2.7", Status: 200, RID: "5f2a-1-2"}
+	for _, format := range []string{
+		`{"format":"wechat"}`, `{"format":"wechat","wrap":{"format":"console"}}`, `{"format":"wechat","wrap":{"format":"json","time_format":"unix_milli_float"}}`,
+		`{"format":"wechat","fields":{"other":{"filter":"delete"}}}`,
+	} {
+		lines := make(map[bool]string)
+		for _, filtered := range []bool{false, true} {
+			log, written := logTo(t, format)
+			if filtered {
+				log = log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return core.With(nil) }))
+			}
+			log.WithOptions(zap.WithClock(standing{})).Info("call", zap.Inline(&call))
+			lines[filtered] = written.String()
+		}
+		if lines[false] != lines[true] || !strings.Contains(lines[false], "192.0.2.7") || strings.Contains(lines[false], token) {
+			t.Errorf("%s:\n%s%s", format, lines[false], lines[true])
+		}
+	}
+	log, written := logTo(t, `{"format":"wechat","fields":{"remote":{"filter":"delete"}}}`)
+	log.Info("call", zap.Inline(&call))
+	if strings.Contains(written.String(), "192.0.2.7") || !strings.Contains(written.String(), "5f2a-1-2") {
+		t.Errorf("remote is not filtered: %s", written)
+	}
+	log, written = logTo(t, `{"format":"wechat"}`)
+	log.With(zap.String("node", "n1")).Info("call", zap.Inline(&call))
+	if !strings.Contains(written.String(), "n1") || !strings.Contains(written.String(), "192.0.2.7") {
+		t.Errorf("a field of the logger is missing: %s", written)
+	}
+}
+
+// standing is a clock that stands still.
+type standing struct{}
+
+func (standing) Now() time.Time                       { return time.Unix(1_700_000_000, 0) }
+func (standing) NewTicker(time.Duration) *time.Ticker { panic("not used") }

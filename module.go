@@ -18,8 +18,8 @@
 //	config.go      components     clients.go   clients     deliver.go   deliveries
 //	recipients.go  who gets what WeChat pushes
 //	caddyfile.go   the syntax of all of it in a Caddyfile
-//	admin.go       the admin API              health.go    whether the gateway is alive, for a site
-//	command.go     the command line
+//	admin.go       the admin API, and the command line
+//	health.go      whether the gateway is alive, for a site
 package wechat
 
 import (
@@ -154,7 +154,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	events, err := newEmitter(ctx)
+	emit, err := newEmitter(ctx)
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.closeIdle = transport.CloseIdleConnections
 	a.settings = &settings{
 		cacheSize: a.CacheSize, replayMemory: a.ReplayMemory, rings: rings, storage: vault.NewConfigStorage(ctx, ctx.Storage()),
-		tokens: a.newTokenSettings(upstream.Standard(transport), events.emit), deliveries: a.deliveries(),
+		tokens: a.newTokenSettings(upstream.Standard(transport), emit), deliveries: a.deliveries(),
 		clients: slices.Collect(maps.Keys(a.Clients)), operable: a.operable(), audits: a.audits, site: new(operate.Site),
 	}
 	a.drain = newDrain(func() { a.state.retire(a.settings) })

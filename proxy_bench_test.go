@@ -15,8 +15,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/advice"
+	"github.com/caddy-wechat/caddy-wechat/internal/audit"
 	"github.com/caddy-wechat/caddy-wechat/internal/gateway"
 	"github.com/caddy-wechat/caddy-wechat/internal/gwtoken"
 	"github.com/caddy-wechat/caddy-wechat/internal/relay"
@@ -183,6 +185,25 @@ func TestPlaceholdersAllocateNothing(t *testing.T) {
 	}
 	if without, with := allocations(false), allocations(true); with > without {
 		t.Errorf("%v allocations, %v without them", with, without)
+	}
+}
+
+// A line of the audit of all calls costs little more than its text: nothing for each of
+// its fields.
+func TestAuditLineAllocatesLittle(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	defer cancel()
+	format := new(LogFormat)
+	if err := format.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	lines := audit.New(zap.New(zapcore.NewCore(format, zapcore.AddSync(io.Discard), zap.InfoLevel)), audit.Calls)
+	call := audit.Call{Client: "bench", AppID: benchAuthorizer, Path: benchPath, Status: http.StatusOK, HasWeChat: true}
+	if n := testing.AllocsPerRun(200, func() { lines.Call(call) }); n > 3 {
+		t.Errorf("%v allocations, want at most 3", n)
 	}
 }
 

@@ -79,6 +79,27 @@ func (c *Call) MarshalLogObject(e zapcore.ObjectEncoder) error {
 	return nil
 }
 
+// AnyField reports whether is holds for the name of any field that Call can write.
+func AnyField(is func(name string) bool) bool {
+	all := zapcore.NewMapObjectEncoder()
+	_ = (&Call{HasWeChat: true, RID: "-", Slug: "-"}).MarshalLogObject(all)
+	for name := range all.Fields {
+		if is(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// IsCall reports whether these are the fields of a call, and no others.
+func IsCall(fields []zapcore.Field) bool {
+	if len(fields) != 1 {
+		return false
+	}
+	_, ok := fields[0].Interface.(*Call)
+	return ok
+}
+
 // Action is what an operator has done.
 type Action struct {
 	Operator      string // who; "admin" where it is not known
