@@ -201,7 +201,7 @@ func provisionApp(t *testing.T, raw json.RawMessage) (logged string, err error) 
 	log := t.TempDir() + "/log"
 	config := map[string]any{}
 	if err := json.Unmarshal([]byte(`{"admin":{"disabled":true,"config":{"persist":false}},
-		"logging":{"logs":{"default":{"writer":{"output":"file","filename":"`+log+`"}}}}}`), &config); err != nil {
+		"logging":{"logs":{"default":{"writer":{"output":"file","roll":false,"filename":"`+log+`"}}}}}`), &config); err != nil {
 		t.Fatal(err)
 	}
 	config["apps"] = map[string]any{"wechat": raw}

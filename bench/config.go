@@ -97,7 +97,9 @@ func (s site) gateway() string {
 		options = "audit calls"
 		log = fmt.Sprintf(`
 	log {
-		output file %s
+		output file %s {
+			roll_uncompressed
+		}
 		format wechat
 	}`, filepath.Join(s.folder, "calls.log"))
 	}
