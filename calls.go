@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/audit"
@@ -41,32 +42,38 @@ func begun(r *http.Request, t gateway.Trace) {
 // ended writes the audit of a call, and adds the object wechat to the access log, if the
 // server writes one.
 func (a *App) ended(r *http.Request, t gateway.Trace) {
-	a.audit(r, t)
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if server == nil || server.Logs == nil {
-		return
-	}
-	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+	logged := server != nil && server.Logs != nil
+	a.audit(r, t, logged)
+	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && logged {
 		extra.Set(zap.Object("wechat", t))
 	}
 }
 
-// audit writes a line about a call, if the audit is to have one. {http.request.uuid} is
-// Caddy's id of the request; that it was asked for puts it into the access log as well.
-func (a *App) audit(r *http.Request, t gateway.Trace) {
+// audit writes a line about a call, if the audit is to have one.
+func (a *App) audit(r *http.Request, t gateway.Trace, logged bool) {
 	report, slug := t.Report(), t.Slug()
 	if !a.audits.Wants(slug != "" || report.Errcode != 0 || report.Status >= http.StatusBadRequest) {
 		return
 	}
-	id, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).GetString("http.request.uuid")
 	c := audit.Call{
 		Client: t.ClientID(), Component: t.Component(), AppID: t.Account(), Method: t.Method(), Path: t.Path(), Kind: t.Kind(),
 		WeChat: report.Errcode, HasWeChat: report.WeChat != 0 && (report.Errcode != 0 || report.WeChat < http.StatusMultipleChoices),
 		Errcode: t.Errcode(), RID: report.RID, Slug: slug, Status: report.Status, Repeated: report.Repeated,
-		Upstream: report.Upstream, Bytes: report.Bytes, RequestID: id,
+		Upstream: report.Upstream, Bytes: report.Bytes, RequestID: requestID(r, logged),
 	}
 	if address := clientAddress(r); address.IsValid() {
 		c.Remote = address.String()
 	}
 	a.audits.Call(c)
+}
+
+// requestID returns {http.request.uuid}. To ask Caddy for it puts it into the access log,
+// at a cost. Without one, a request that has no id yet is given one that costs less.
+func requestID(r *http.Request, logged bool) string {
+	if !logged && caddyhttp.GetVar(r.Context(), "uuid") == nil {
+		return uuid.NewString()
+	}
+	id, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).GetString("http.request.uuid")
+	return id
 }

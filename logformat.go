@@ -26,18 +26,16 @@ func init() {
 // Caddy logs the address of every request, and SDKs put tokens and secrets into
 // addresses. It is Caddy's format filter with filters of its own:
 //
-//   - In the address of a request, also as a handler has rewritten it or a proxy in front
-//     has received it, in its Referer and in the Location of an answer, the values of parameters are REDACTED whose name has
-//     token, secret, code, ticket, state, session or a percent sign in it. Case does not
-//     count.
+//   - In the address of a request, also before it was rewritten, in its Referer and in the
+//     Location of an answer, the values of parameters are REDACTED whose name has token,
+//     secret, code, ticket, state, session or a percent sign in it, in any case.
 //   - Authorization, Proxy-Authorization, Cookie and Set-Cookie are left out, even if
 //     Caddy is told to log credentials. So is Wechat-Appid.
 //   - Gateway tokens, gateway codes and gateway tickets are hidden wherever they stand in
 //     a line, also in its message.
 //
 // What others know about persons, such as openids, stays. A log has the format that
-// wrap names. Other fields may have filters of Caddy as in the format filter; those of
-// the format itself may not.
+// wrap names. Other fields may have filters of Caddy as in the format filter.
 type LogFormat struct {
 	caddylogging.FilterEncoder
 

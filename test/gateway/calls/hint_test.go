@@ -191,6 +191,27 @@ func TestAuditOfCalls(t *testing.T) {
 	}
 }
 
+// Without an access log, the audit has the id that the site has shown to the caller, and
+// one of its own where it has shown none.
+func TestAuditNamesTheRequestWithoutAnAccessLog(t *testing.T) {
+	for _, row := range []struct{ name, shows string }{
+		{"nobody asks for the id", ""},
+		{"the site answers with it", "header X-Request-Id {http.request.uuid}"},
+		{"it does so at the end", "header >X-Request-Id {http.request.uuid}"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			g := gwtest.StartWithRoutes(t, gwtest.Options{Sites: ":18083 {\n" + row.shows + "\nwechat_proxy\n}", Wechat: "audit calls"},
+				map[string]http.HandlerFunc{"/audited/ok": says(`{"errcode":0}`)})
+			g.Proxy = "http://" + g.Sites
+			response, _ := g.Do(http.MethodGet, "/audited/ok", "", gwtest.Bearer(gwtest.ClientSecret, gwtest.OfficialAccount))
+			id, _ := auditLine(t, g, 0, "/audited/ok")["request_id"].(string)
+			if shown := response.Header.Get("X-Request-Id"); len(id) != 36 || (shown == "") != (row.shows == "") || shown != "" && shown != id {
+				t.Errorf("the audit has %q, the answer %q", id, shown)
+			}
+		})
+	}
+}
+
 // auditLine waits for the line of the audit about a path behind a mark in the log.
 func auditLine(t *testing.T, g *gwtest.Gateway, mark int, path string) (line map[string]any) {
 	t.Helper()
