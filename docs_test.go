@@ -8,7 +8,6 @@ import (
 	"go/token"
 	"os"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -79,51 +78,6 @@ func TestArchitectureShowsTheLayout(t *testing.T) {
 			t.Errorf("the tree in ARCHITECTURE.md shows ▸ %v for package %s, mayImport in layout_test.go allows %v", arrows, row.pkg, want)
 		}
 	}
-}
-
-// Whoever reads a page in Chinese finds each section, row and block of code of the
-// English one, in the same order.
-func TestTranslationsAreComplete(t *testing.T) {
-	pages, err := filepath.Glob("docs/zh/*.md")
-	if err != nil || len(pages) == 0 {
-		t.Fatalf("no translations: %v", err)
-	}
-	for _, page := range pages {
-		english := "docs/" + filepath.Base(page)
-		want, got := outline(t, english), outline(t, page)
-		for i := range min(len(want), len(got)) {
-			if want[i] != got[i] {
-				t.Fatalf("after %d headings, rows and lines of code, %s has %q, %s has %q", i, english, want[i], page, got[i])
-			}
-		}
-		if len(want) != len(got) {
-			t.Errorf("%s has %d headings, rows and lines of code, %s has %d", english, len(want), page, len(got))
-		}
-	}
-}
-
-// outline returns the lines of configuration of a page, and in place of its headings,
-// list items and rows of tables the signs with which they begin.
-func outline(t *testing.T, page string) (lines []string) {
-	t.Helper()
-	text, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sign, block := regexp.MustCompile(`^(#+ |\| |- )`), ""
-	for line := range strings.Lines(string(text)) {
-		switch {
-		case strings.HasPrefix(line, "```") && block == "":
-			block = line
-		case strings.HasPrefix(line, "```"):
-			block = ""
-		case block == "```caddyfile\n":
-			lines = append(lines, line)
-		case block == "" && sign.MatchString(line):
-			lines = append(lines, sign.FindString(line))
-		}
-	}
-	return lines
 }
 
 // declares reports whether a file declares a name at its top level.
