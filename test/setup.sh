@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # Installs what the tests run beside Go: a C compiler for the race detector, a
-# browser, Redis, Prometheus, Node.js, Python, PHP, Java. What is there already is
-# left alone. What cannot be had is named and its tests are skipped, except under
-# CI=true: there it is an error.
+# browser, Redis, Prometheus, systemd, Node.js, Python, PHP, Java. What is there
+# already is left alone. What cannot be had is named and its tests are skipped,
+# except under CI=true: there it is an error.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -17,6 +17,8 @@ has() { command -v "$@" >/dev/null 2>&1; }
 has_requests() { python3 -c 'import requests' 2>/dev/null || /usr/bin/python3 -c 'import requests' 2>/dev/null; }
 
 has_prometheus() { has prometheus && has promtool; }
+
+has_systemd() { has systemd-analyze && has systemd-nspawn; }
 
 has_php_curl() { php -r "exit((int)!extension_loaded('curl'));" 2>/dev/null; }
 
@@ -52,6 +54,7 @@ want "the race detector" "gcc libc6-dev" has gcc clang
 want "the tests with a browser" "chromium" has chromium chromium-browser google-chrome google-chrome-stable
 want "the tests with Redis" "redis-server" has redis-server
 want "the tests with Prometheus" "prometheus" has_prometheus
+want "the tests of the systemd service" "systemd systemd-container" has_systemd
 want "the tests with Node.js" "nodejs npm" has node
 want "the callers and the receiver in Python" "python3 python3-requests" has_requests
 want "the callers and the receiver in PHP" "php-cli php-curl" has_php_curl
@@ -59,7 +62,7 @@ want "the callers in Java" "default-jdk-headless" has javac
 for folder in npm sdk/node transparent receivers/node servers/node; do
 	if has node && ! [ "$folder/node_modules/.package-lock.json" -nt "$folder/package-lock.json" ]; then
 		echo "installing the packages of test/$folder"
-		(cd "$folder" && npm ci --loglevel=error >/dev/null) || leave_out "the tests in test/$folder" "npm cannot install their packages"
+		(cd "$folder" && npm ci --ignore-scripts --loglevel=error >/dev/null) || leave_out "the tests in test/$folder" "npm cannot install their packages"
 	fi
 done
 

@@ -44,6 +44,9 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
+// Binary returns the path of the program.
+func Binary() string { return binary }
+
 // Process is the program at work.
 type Process struct {
 	*exec.Cmd
