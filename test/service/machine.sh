@@ -14,8 +14,7 @@ box=$(realpath "$1")
 # nspawn and the systemd in it move processes within their control group: they get
 # one of their own, whatever hierarchies there are.
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-group=/sys/fs/cgroup/caddy-wechat-$$
-mkdir "$group"
+group=$(mktemp -d /sys/fs/cgroup/caddy-wechat-XXXXXX)
 trap 'find "$group" -depth -type d -exec rmdir {} +' EXIT
 
 # What nspawn notes in /run, and the mounts, vanish with the mount namespace.

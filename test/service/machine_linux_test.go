@@ -22,6 +22,8 @@ const inside = "CADDY_WECHAT_SERVICE_TRIAL"
 // trialUnit runs this program once more, as the only task of that machine.
 const trialUnit = `[Unit]
 Description=the trial of caddy-wechat.service
+Requires=basic.target dbus.socket
+After=basic.target dbus.socket
 [Service]
 Type=oneshot
 Environment=%s=1 HOME=/root

@@ -134,6 +134,7 @@ func install(t *testing.T, api string) {
 		write(t, filepath.Join(credentials, name), secret+"\n", 0o600)
 	}
 	write(t, caddyfile, fmt.Sprintf(trialCaddyfile, api, ""), 0o644)
+	do(t, "systemd-run", "--quiet", "--pipe", "--wait", "--property=LoadCredential=wechat:"+credentials, "caddy", "validate", "--config", caddyfile)
 	do(t, "systemctl", "daemon-reload")
 }
 
