@@ -26,7 +26,7 @@ SOURCES  := go.mod go.sum internal/authorize/page.html $(shell find . -name '*.g
 packages = $(shell grep -rlE '^func $(1)' --include='*_test.go' --exclude-dir=test --exclude-dir=bench . | xargs -r -n1 dirname | sort -u)
 
 .NOTPARALLEL:
-.PHONY: help demo build test setup format vet race model allocs fuzz bench soak fmt clean
+.PHONY: help demo build test setup format vet race model allocs fuzz cross bench soak fmt clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,7 @@ format:
 vet:
 	@echo "== go vet, staticcheck"
 	@for module in . test bench; do go -C $$module vet ./...; done
+	@for system in windows darwin; do GOOS=$$system go vet ./internal/upstream; done # the package with files for systems
 	@staticcheck=$$(go tool -n staticcheck); for module in . test bench; do (cd $$module && $$staticcheck ./...); done
 
 race:
@@ -78,9 +79,12 @@ allocs:
 
 fuzz: ## run every fuzz target (FUZZTIME=50000x)
 	@echo "== Fuzzing, $(FUZZTIME) each"
-	@grep -roE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' --exclude-dir=test . | sort | while IFS=: read -r file target; do \
+	@grep -roE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' --exclude-dir=test . | sort | { while IFS=: read -r file target; do \
 		go test -timeout $(TIMEOUT) -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$(dirname "$$file")" </dev/null \
-			| sed -E '/^fuzz: elapsed|^PASS$$/d'"; s/^ok/ok  $${target#func }/"; done
+			| sed -E '/^fuzz: elapsed|^PASS$$/d'"; s/^ok/ok  $${target#func }/" || failed=1; done; [ -z "$${failed:-}" ]; }
+
+cross: ## compile the program for Windows and macOS (minutes, the first time)
+	@for system in windows darwin; do echo "== $$system"; GOOS=$$system CGO_ENABLED=0 go build -o /dev/null ./cmd/caddy; done
 
 bench: caddy ## compare with reverse_proxy and nginx, write bench/RESULTS.md (half an hour)
 	@bench/setup.sh
