@@ -129,7 +129,7 @@ func startNode(t *testing.T, name string, at target, more fields) *node {
 	sdk, face, _ := strings.Cut(name, ", ")
 	sdk, version, _ := strings.Cut(sdk, " ")
 	program := need.Command(t, "install Node.js 18 or newer (apt-get install nodejs npm)", "node")
-	need.File(t, "run npm ci in test/sdk/node", "node/node_modules/"+sdk)
+	need.File(t, "run npm ci --ignore-scripts in test/sdk/node", "node/node_modules/"+sdk)
 
 	command := exec.Command(program, "--no-deprecation", "node/driver.js", sdk, face)
 	command.Env = append(os.Environ(), "no_proxy=127.0.0.1") // axios would send even this through a proxy
@@ -161,7 +161,7 @@ func startNode(t *testing.T, name string, at target, more fields) *node {
 		t.Fatalf("starting %s: %v", name, err)
 	}
 	if installed != version {
-		t.Fatalf("%s %s is installed and %s is wanted: run npm ci in test/sdk/node", sdk, installed, version)
+		t.Fatalf("%s %s is installed and %s is wanted: run npm ci --ignore-scripts in test/sdk/node", sdk, installed, version)
 	}
 	return n
 }

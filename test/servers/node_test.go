@@ -19,7 +19,7 @@ func startNode(sdk, version, face string) func(*testing.T, told) *application {
 	return func(t *testing.T, told told) *application {
 		t.Helper()
 		program := need.Command(t, "install Node.js 18 or newer (apt-get install nodejs npm)", "node")
-		need.File(t, "run npm ci in test/servers/node", "node/node_modules/"+sdk)
+		need.File(t, "run npm ci --ignore-scripts in test/servers/node", "node/node_modules/"+sdk)
 		command := exec.Command(program, "--no-deprecation", "server.js", sdk, face)
 		command.Dir = "node"
 		command.Env = append(os.Environ(), "NODE_ENV=production", "no_proxy=127.0.0.1", // axios would send even this through a proxy
@@ -59,7 +59,7 @@ func startNode(sdk, version, face string) func(*testing.T, told) *application {
 				t.Fatalf("it says %q", line)
 			}
 			if words[2] != version {
-				t.Fatalf("%s %s is installed and %s is wanted: run npm ci in test/servers/node", sdk, words[2], version)
+				t.Fatalf("%s %s is installed and %s is wanted: run npm ci --ignore-scripts in test/servers/node", sdk, words[2], version)
 			}
 			a.url = words[1]
 		case <-ended:

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // An application that receives deliveries of the gateway, verified by the headers of
-// Standard Webhooks (npm install standardwebhooks). It answers a text message with a reply.
+// Standard Webhooks (npm install --ignore-scripts standardwebhooks). It answers a text
+// message with a reply.
 //
 //   LISTEN=127.0.0.1:9000 WEBHOOK_SECRET=whsec_... node receiver.js
 'use strict';
