@@ -3,6 +3,7 @@
 package service_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,13 +12,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/test/caddy"
 	"github.com/caddy-wechat/caddy-wechat/test/need"
 )
-
-// inside tells a process that it is the trial, on a machine that is there for it alone.
-const inside = "CADDY_WECHAT_SERVICE_TRIAL"
 
 // trialUnit runs this program once more, as the only task of that machine.
 const trialUnit = `[Unit]
@@ -35,8 +34,8 @@ ExecStopPost=systemctl --no-block exit
 
 // The service is installed, started, reloaded, restarted and stopped by systemd, as
 // pid 1 of a container over a copy of this machine (systemd-nspawn). That needs root,
-// overlayfs and control groups of version 2; where one of them cannot be had, nothing
-// is shown.
+// overlayfs and control groups of version 2; where they cannot be had, also under
+// CI=true, the test is skipped.
 func TestServiceUnderSystemd(t *testing.T) {
 	if os.Getenv(inside) != "" {
 		trial(t)
@@ -55,9 +54,11 @@ func TestServiceUnderSystemd(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(box, "trial.service"), []byte(trialFile), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // the trial has eight
+	defer cancel()
 	runtime.LockOSThread() // Pdeathsig is sent when the thread that started it ends
 	defer runtime.UnlockOSThread()
-	command := asRoot("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "./machine.sh", box)
+	command := asRoot(ctx, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "./machine.sh", box)
 	printed, err := command.CombinedOutput()
 	output, _ := os.ReadFile(filepath.Join(box, "output"))
 	switch {
@@ -70,11 +71,12 @@ func TestServiceUnderSystemd(t *testing.T) {
 }
 
 // asRoot returns a command that root runs, and that ends if the test is killed.
-func asRoot(name string, arguments ...string) *exec.Cmd {
-	command := exec.Command(name, arguments...)
+func asRoot(ctx context.Context, name string, arguments ...string) *exec.Cmd {
 	if os.Getuid() != 0 {
-		command = exec.Command("sudo", append([]string{"-n", name}, arguments...)...)
+		name, arguments = "sudo", append([]string{"-n", name}, arguments...)
 	}
+	command := exec.CommandContext(ctx, name, arguments...)
+	command.WaitDelay = 10 * time.Second // what sudo has started may hold the output open
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return command
 }

@@ -3,6 +3,7 @@
 package service_test
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,14 +26,19 @@ const (
 	credentials = "/etc/caddy/credentials"
 	caddyfile   = "/etc/caddy/Caddyfile"
 	sendPath    = "/cgi-bin/message/custom/send"
+
+	// Where applications call.
+	plain, secure = "http://127.0.0.1:8080", "https://localhost:8443"
 )
 
 // trialCaddyfile takes every secret out of the credentials of the service. WeChat's
-// side is at a port below 1024. Its first parameter is the base URL of the sandbox,
-// the second a further site.
+// side is at a port below 1024, and applications come over HTTP and HTTPS: that needs
+// DNS, sockets of TCP and UDP, and folders for certificates and logs. Its first
+// parameter is the base URL of the sandbox, the second a further site.
 const trialCaddyfile = `{
 	grace_period 40s
-	auto_https off
+	auto_https disable_redirects
+	skip_install_trust
 	wechat {
 		component ` + sandbox.DefaultComponent + ` {
 			app_secret       {file.{$CREDENTIALS_DIRECTORY}/wechat_app_secret}
@@ -56,18 +63,22 @@ http://127.0.0.1:8080 {
 	}
 	wechat_proxy
 }
+https://localhost:8443 {
+	tls internal
+	wechat_proxy
+}
 %[2]s
 `
 
-// weChat is the sandbox, which keeps a message waiting while it is told to.
+// weChat is the sandbox. It keeps one message waiting if it is told to.
 type weChat struct {
 	*sandbox.Sandbox
-	hold            bool // set while no call is under way
-	arrived, answer chan struct{}
+	hold            atomic.Bool
+	arrived, answer chan struct{} // closed when that message has come, and to let it go
 }
 
 func (w *weChat) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	if w.hold && r.URL.Path == sendPath {
+	if r.URL.Path == sendPath && w.hold.CompareAndSwap(true, false) {
 		close(w.arrived)
 		<-w.answer
 	}
@@ -86,7 +97,8 @@ func trial(t *testing.T) {
 	}
 	server := httptest.NewServer(api)
 	defer server.Close()
-	install(t, server.URL)
+	url := strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
+	install(t, url)
 
 	do(t, "systemctl", "start", "caddy-wechat")
 	if err := api.PushTicket(t.Context()); err != nil {
@@ -95,16 +107,26 @@ func trial(t *testing.T) {
 	if _, err := api.Authorize(t.Context(), account); err != nil {
 		t.Fatal(err)
 	}
-	wantSent(t, caddy.ClientSecret)
+	wantSent(t, plain, caddy.ClientSecret)
+	wantSent(t, secure, caddy.ClientSecret)
 	wantRestricted(t, show(t, "MainPID"))
-	reloaded(t, server.URL)
+	reloaded(t, url)
 	next := newSecret(t)
+	stopped(t, api, next)
+	caddy.WantNoCredential(t, append(api.Credentials(), next, caddy.ClientSecret), "the journal", do(t, "journalctl", "--no-pager", "-u", "caddy-wechat"))
+}
 
-	// What is under way when the service is stopped is finished.
-	api.hold = true
-	sent := make(chan string)
-	go func() { sent <- send(next) }()
-	<-api.arrived
+// stopped stops the service while a call is under way, which must be finished.
+func stopped(t *testing.T, api *weChat, secret string) {
+	t.Helper()
+	api.hold.Store(true)
+	sent := make(chan string, 1)
+	go func() { sent <- send(plain, secret) }()
+	select {
+	case <-api.arrived:
+	case answer := <-sent:
+		t.Fatalf("a message that was to wait was answered %s", answer)
+	}
 	do(t, "systemctl", "stop", "--no-block", "caddy-wechat")
 	if !until(func() bool { return show(t, "ActiveState") == "deactivating" }) {
 		t.Errorf("the service is not stopping, but %s", show(t, "ActiveState"))
@@ -117,7 +139,6 @@ func trial(t *testing.T) {
 	if result := show(t, "Result"); result != "success" {
 		t.Errorf("the service stopped with %s", result)
 	}
-	caddy.WantNoCredential(t, append(api.Credentials(), next, caddy.ClientSecret), "the journal", do(t, "journalctl", "--no-pager", "-u", "caddy-wechat"))
 }
 
 // install does what README tells.
@@ -184,7 +205,7 @@ func reloaded(t *testing.T, api string) {
 	if err := exec.Command("systemctl", "reload", "caddy-wechat").Run(); err == nil {
 		t.Error("a wrong Caddyfile was loaded")
 	}
-	wantSent(t, caddy.ClientSecret)
+	wantSent(t, plain, caddy.ClientSecret)
 	write(t, caddyfile, fmt.Sprintf(trialCaddyfile, api, ""), 0o644)
 	if now := show(t, "MainPID"); now != pid {
 		t.Errorf("the process was %s and is %s", pid, now)
@@ -198,37 +219,41 @@ func newSecret(t *testing.T) string {
 	const next = "shop-secret-of-tomorrow-0123456789abcdef"
 	write(t, filepath.Join(credentials, "shop_secret"), next+"\n", 0o600)
 	do(t, "systemctl", "reload", "caddy-wechat")
-	wantSent(t, caddy.ClientSecret)
+	wantSent(t, plain, caddy.ClientSecret)
 	do(t, "systemctl", "restart", "caddy-wechat")
-	wantSent(t, next)
-	if answer := send(caddy.ClientSecret); !strings.Contains(answer, `"errcode":40`) {
+	wantSent(t, plain, next)
+	if answer := send(plain, caddy.ClientSecret); !strings.Contains(answer, `"errcode":40`) {
 		t.Errorf("with the secret of yesterday a call is answered %s", answer)
 	}
 	return next
 }
 
-// wantSent sends a customer message, again until the account's authorisation is known.
-func wantSent(t *testing.T, secret string) {
+// wantSent sends a customer message, again until the account's authorisation is known,
+// and Caddy has made its certificate.
+func wantSent(t *testing.T, gateway, secret string) {
 	t.Helper()
 	var answer string
-	if !until(func() bool { answer = send(secret); return strings.Contains(answer, `"errcode":0`) }) {
+	if !until(func() bool { answer = send(gateway, secret); return strings.Contains(answer, `"errcode":0`) }) {
 		t.Fatalf("a message was answered %s", answer)
 	}
 }
 
+// client takes the certificate that Caddy makes for itself.
+var client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+
 // send sends one as an application does.
-func send(secret string) string {
+func send(gateway, secret string) string {
 	body := strings.NewReader(`{"touser":"o123","msgtype":"text","text":{"content":"你好"}}`)
-	r, err := http.NewRequest(http.MethodPost, "http://127.0.0.1:8080"+sendPath, body)
+	r, err := http.NewRequest(http.MethodPost, gateway+sendPath, body)
 	if err != nil {
 		return err.Error()
 	}
 	r.Header.Set("Authorization", "Bearer "+secret)
 	r.Header.Set("Wechat-Appid", account)
-	return answer(http.DefaultClient.Do(r))
+	return answer(client.Do(r))
 }
 
-func get(url string) string { return answer(http.Get(url)) }
+func get(url string) string { return answer(client.Get(url)) }
 
 // answer returns the body, or the error.
 func answer(response *http.Response, err error) string {

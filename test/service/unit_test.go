@@ -19,6 +19,9 @@ import (
 
 const unitName = "caddy-wechat.service"
 
+// inside tells a process that it is the trial, on a machine that is there for it alone.
+const inside = "CADDY_WECHAT_SERVICE_TRIAL"
+
 // unitFile is what operators install.
 func unitFile() string { return filepath.Join("..", "..", "deploy", unitName) }
 
