@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/command"
 	"github.com/caddy-wechat/caddy-wechat/internal/metrics"
 	"github.com/caddy-wechat/caddy-wechat/internal/openapi"
+	"github.com/caddy-wechat/caddy-wechat/internal/problem"
 )
 
 // described collects what would be registered: the labels of each metric.
@@ -56,11 +57,11 @@ func document(t *testing.T, name string) string {
 	return string(text)
 }
 
-// The README has each metric with its labels, and all values of the labels of answers
-// and of calls that are no refusals: dashboards are built from them.
-func TestREADMEHasEveryMetric(t *testing.T) {
+// A page has each metric with its labels, and all values of the labels of answers and of
+// calls that are no refusals: dashboards are built from them.
+func TestDocumentedMetricsAreComplete(t *testing.T) {
 	all := shownMetrics(t)
-	for _, name := range []string{"README.md", "README.zh-CN.md"} {
+	for _, name := range []string{"docs/logs-and-metrics.md", "docs/zh/logs-and-metrics.md"} {
 		text, row := document(t, name), make(map[string]string)
 		for metric, labels := range all {
 			if labels != "" {
@@ -122,19 +123,29 @@ func TestNoMetricIsInvented(t *testing.T) {
 	}
 }
 
-// Operators find every command in the README, and every request of the admin API and the
-// header with hints on the page about operating.
+// Whoever is refused finds the header's value on the page about errors, and what tells him
+// more.
+func TestDocumentedErrorsAreComplete(t *testing.T) {
+	for _, name := range []string{"docs/errors.md", "docs/zh/errors.md"} {
+		text := document(t, name)
+		for _, slug := range append(problem.Slugs(), openapi.HintHeader) {
+			if !strings.Contains(text, "`"+slug+"`") {
+				t.Errorf("%s does not name %s", name, slug)
+			}
+		}
+	}
+}
+
+// Operators find every command, and every request of the admin API, on the page about
+// operating; the commands to begin with are in the README.
 func TestOperatorsFindWhatThereIs(t *testing.T) {
 	operating := map[string]string{"README.md": "docs/operating.md", "README.zh-CN.md": "docs/zh/operating.md"}
 	for readme, page := range operating {
-		text := document(t, readme)
+		text := document(t, readme) + document(t, page)
 		for _, cmd := range command.Commands() {
 			if !strings.Contains(text, "caddy wechat "+cmd.Name()) {
-				t.Errorf("%s does not name caddy wechat %s", readme, cmd.Name())
+				t.Errorf("neither %s nor %s names caddy wechat %s", readme, page, cmd.Name())
 			}
-		}
-		if !strings.Contains(text, openapi.HintHeader) {
-			t.Errorf("%s does not name %s", readme, openapi.HintHeader)
 		}
 		text = document(t, page)
 		for _, route := range (wechat.Admin{}).Routes() {

@@ -19,9 +19,9 @@ import (
 func TestDocumentedSitesAnswerEveryHost(t *testing.T) {
 	example := exampleCaddyfile(t) // sets the secrets
 	for name, text := range map[string]string{
-		"Caddyfile.example": example,
-		"README.md":         caddyfilesIn(t, "README.md"),
-		"README.zh-CN.md":   caddyfilesIn(t, "README.zh-CN.md"),
+		"Caddyfile.example":     example,
+		"docs/production.md":    caddyfilesIn(t, "docs/production.md"),
+		"docs/zh/production.md": caddyfilesIn(t, "docs/zh/production.md"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			calls, pushes := freeAddress(t), freeAddress(t)
@@ -40,7 +40,7 @@ func TestDocumentedSitesAnswerEveryHost(t *testing.T) {
 				if err := json.Unmarshal([]byte(body), &answer); err != nil || answer.ErrCode != 41001 || slug != "token_missing" {
 					t.Errorf("a call to %s is answered %d %q, want 41001", host, status, body)
 				}
-				if strings.HasPrefix(name, "README") {
+				if strings.HasPrefix(name, "docs") {
 					if status, _, body := askAs(t, http.MethodPost, host, "http://"+pushes+"/wechat/events"); status == http.StatusOK {
 						t.Errorf("a push to %s that is not WeChat's is answered %d %q", host, status, body)
 					}
@@ -50,8 +50,8 @@ func TestDocumentedSitesAnswerEveryHost(t *testing.T) {
 	}
 }
 
-// caddyfilesIn returns the minimal Caddyfile of a README, and the site for
-// pushes that come through a proxy.
+// caddyfilesIn returns the minimal Caddyfile of a page, and the site for pushes
+// that come through a proxy.
 func caddyfilesIn(t *testing.T, document string) string {
 	t.Helper()
 	content, err := os.ReadFile(document)

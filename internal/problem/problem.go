@@ -53,7 +53,7 @@ func (p *Problem) Is(target error) bool {
 	return ok && other.Slug == p.Slug && other.Errcode == p.Errcode
 }
 
-// The problems in the error table of README. Only the first two may have the
+// The problems in the table of docs/errors.md. Only the first two may have the
 // errcode 40001, 40014 or 42001. At these an SDK fetches another token and
 // repeats the call. For another problem the repeated call would fail as well,
 // and some SDKs repeat it without an end.

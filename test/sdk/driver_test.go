@@ -16,7 +16,7 @@ import (
 
 // driver is one face of one SDK: how its user sets it up, and how its calls look.
 type driver struct {
-	name    string // as in README's table: "silenceper/wechat v2.1.10, official account"
+	name    string // as in the table of docs/sdks.md: "silenceper/wechat v2.1.10, official account"
 	account string // the appid it acts for: gwtest.OfficialAccount or gwtest.MiniProgram
 	start   func(t *testing.T, at target) session
 }

@@ -22,7 +22,7 @@ const (
 
 	errorsHead = `# What SDKs show of the gateway's refusals
 
-The refusals are those of the table in [README](../../../README.md#errors), as a real gateway answers them: to a call, or where
+The refusals are those of the table in [docs/errors.md](../../../docs/errors.md#refusals-of-the-gateway), as a real gateway answers them: to a call, or where
 the SDK asks for a token because the one it has is old. Every attempt of the SDK is refused alike. In its error, URL stands for
 the address of the request; in it is the gateway token or the client's secret, so such an error is not for end users. The last
 column is how many calls the SDK made, and how often it asked for a token.
