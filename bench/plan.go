@@ -109,7 +109,7 @@ func (f *fleet) cells() ([]cell, error) {
 }
 
 // namedSites adds stock and gateway of the centre once more, in sites that
-// answer to one name alone, as that of the README does.
+// answer to one name alone, as that for WeChat does in docs/production.md.
 func (f *fleet) namedSites(cells []cell, storage string) ([]cell, error) {
 	at := make(map[string]*server)
 	var err error
