@@ -151,6 +151,31 @@ func TestTranslationsAreComplete(t *testing.T) {
 	}
 }
 
+// Whoever has five minutes reads the README: what it is on one screen, how on the next,
+// and then the way to every page.
+func TestREADMEIsShortAndLeadsToEveryPage(t *testing.T) {
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"README.md", "README.zh-CN.md"} {
+		text := document(t, name)
+		what, _, _ := strings.Cut(text, "\n## ")
+		if first, all := strings.Count(what, "\n"), strings.Count(text, "\n"); first > 46 || all > 135 {
+			t.Errorf("%s has %d lines before its first section, want 46 at most, and %d in all, want 135", name, first, all)
+		}
+		links := readPage(t, name).links
+		for _, page := range pages {
+			if other, _ := twin(page); name == "README.zh-CN.md" {
+				page = other
+			}
+			if !slices.Contains(links, page) {
+				t.Errorf("%s does not link to %s: add it to the table at the end", name, page)
+			}
+		}
+	}
+}
+
 // Every link within the project leads to a file, and to a heading that is there. Whoever
 // reads in Chinese stays in it: but for the first link, a Chinese page links to Chinese
 // pages where there are such.
