@@ -141,7 +141,7 @@ func stopped(t *testing.T, api *weChat, secret string) {
 	}
 }
 
-// install does what README tells.
+// install does what docs/production.md tells.
 func install(t *testing.T, api string) {
 	t.Helper()
 	if _, err := user.Lookup("caddy"); err != nil {
