@@ -15,12 +15,13 @@ import (
 	_ "github.com/pberkel/caddy-storage-redis" // pages show it, and our binaries have it
 )
 
-// Pages may show this directive of github.com/mholt/caddy-ratelimit, which our binaries do
-// not have. As it has no order of its own, an example without the option order is refused.
+// Pages may show this directive of github.com/mholt/caddy-ratelimit v0.1.0, which our
+// binaries do not have. It has this place in the order.
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("rate_limit", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		return caddyhttp.StaticResponse{}, nil
 	})
+	httpcaddyfile.RegisterDirectiveOrder("rate_limit", httpcaddyfile.Before, "basic_auth")
 }
 
 // partOf are the places that an excerpt of a Caddyfile may be from.
