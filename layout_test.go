@@ -23,7 +23,7 @@ const module = "github.com/caddy-wechat/caddy-wechat"
 // is for.
 var mayImport = []struct{ pkg, arrows string }{
 	{"secret", leaf}, {"subject", leaf}, {"rewrite", leaf}, {"policy", leaf}, {"upstream", leaf}, {"logging", leaf}, {"backoff", leaf}, {"apart", leaf}, {"usage", leaf}, {"permission", leaf},
-	{"pushlog", leaf},
+	{"pushlog", leaf}, {"version", leaf},
 
 	{"bizmsg", ""},
 	{"memory", ""},

@@ -31,6 +31,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/internal/tokens"
 	"github.com/caddy-wechat/caddy-wechat/internal/usage"
 	"github.com/caddy-wechat/caddy-wechat/internal/vault"
+	"github.com/caddy-wechat/caddy-wechat/internal/version"
 )
 
 // pool has the only state of the process. It counts the references: the state
@@ -137,7 +138,7 @@ func newState(first *settings) (*state, error) {
 		storage: vault.NewReloadable(first.storage), memory: held, known: known, seen: new(delivery.Seen),
 		usage: usage.New(), advisor: advice.NewAdvisor(), pushed: new(pushlog.Log), limits: authorize.NewLimits(),
 		bodies: relay.NewMemory(first.replayMemory), habits: push.NewHabits(),
-		began: time.Now(), version: metrics.Version(), doctor: operate.NewDoctor(),
+		began: time.Now(), version: version.Get().Version, doctor: operate.NewDoctor(),
 	}
 	s.node, _ = os.Hostname()
 	s.vault, s.metered = newVault(s.storage, s.settings.Load)

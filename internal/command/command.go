@@ -2,8 +2,8 @@
 
 // Package command has the tools of the command line, caddy wechat. The command sandbox
 // simulates WeChat. The command demo runs the sandbox and a gateway in one
-// process. All others call the admin API of a running gateway, and show nothing that it
-// does not. No command needs a secret of a platform.
+// process. The command version tells about this program. All others call the admin API of
+// a running gateway, and show nothing that it does not. No command needs a secret of a platform.
 //
 // Entry point: [Root].
 package command
@@ -31,7 +31,7 @@ import (
 func Commands() []*cobra.Command {
 	return []*cobra.Command{
 		statusCommand(), healthCommand(), accountsCommand(), accountCommand(), pushesCommand(), usageCommand(), doctorCommand(),
-		eventsCommand(), syncCommand(), resealCommand(), sandboxCommand(), demoCommand(),
+		eventsCommand(), syncCommand(), resealCommand(), versionCommand(), sandboxCommand(), demoCommand(),
 	}
 }
 
