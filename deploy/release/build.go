@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"debug/buildinfo"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// platform is what a program runs on.
+type platform struct{ os, arch string }
+
+func (p platform) String() string { return p.os + "/" + p.arch }
+
+// program is one that was built.
+type program struct {
+	platform
+	path    string
+	info    *buildinfo.BuildInfo
+	version string    // that of the gateway
+	commit  string    // of which it was built
+	time    time.Time // of the commit, in UTC
+}
+
+// build builds the program for a platform into a folder. It is static, so it runs in an
+// image without anything else.
+func build(source, folder string, p platform) (*program, error) {
+	path := filepath.Join(folder, p.os+"_"+p.arch, "caddy")
+	if p.os == "windows" {
+		path += ".exe"
+	}
+	command := exec.Command("go", "build", "-buildvcs=true", "-trimpath", "-tags=nobadger,nomysql,nopgx", "-ldflags=-s -w", "-o", path, "./cmd/caddy")
+	command.Dir = source
+	command.Env = buildEnvironment(p)
+	command.Stdout, command.Stderr = os.Stdout, os.Stderr
+	if err := command.Run(); err != nil {
+		return nil, err
+	}
+	return inspect(path, p)
+}
+
+// buildEnvironment is the environment of the process, without what would make other
+// bytes: options of Go, and those of the processor.
+func buildEnvironment(p platform) []string {
+	var kept []string
+	for _, variable := range os.Environ() {
+		name, _, _ := strings.Cut(variable, "=")
+		switch name {
+		case "GOFLAGS", "GOEXPERIMENT", "GOAMD64", "GOARM64", "GOFIPS140", "GOWORK", "GODEBUG":
+		default:
+			kept = append(kept, variable)
+		}
+	}
+	return append(kept, "CGO_ENABLED=0", "GOWORK=off", "GOOS="+p.os, "GOARCH="+p.arch)
+}
+
+// inspect reads from a program what it was built of.
+func inspect(path string, p platform) (*program, error) {
+	info, err := buildinfo.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	built := &program{platform: p, path: path, info: info, version: info.Main.Version}
+	settings := make(map[string]string)
+	for _, setting := range info.Settings {
+		settings[setting.Key] = setting.Value
+	}
+	if got := (platform{settings["GOOS"], settings["GOARCH"]}); got != p {
+		return nil, fmt.Errorf("%s is a program for %s", path, got)
+	}
+	built.commit = settings["vcs.revision"]
+	if built.time, err = time.Parse(time.RFC3339, settings["vcs.time"]); err != nil {
+		return nil, fmt.Errorf("%s does not say of which commit it was built: %w", path, err)
+	}
+	return built, nil
+}
