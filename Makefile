@@ -8,6 +8,10 @@ MAKEFLAGS += --no-print-directory
 # tags everywhere: with others, all of Caddy is compiled once more.
 export GOFLAGS := $(filter-out -tags=%,$(GOFLAGS)) -tags=nobadger,nomysql,nopgx
 
+# Static, as what is published: it runs in an image without anything else. Only the race
+# detector needs C. All that tests build is built without it, or Caddy is compiled twice.
+export CGO_ENABLED := 0
+
 # A count and not a time: at the end of a time go test may fail by itself with
 # "context deadline exceeded".
 FUZZTIME ?= 50000x
@@ -20,16 +24,16 @@ SEED      ?= 1
 # with something else each may take several times as long.
 TIMEOUT  ?= 30m
 RACE      = $(shell command -v gcc clang >/dev/null && echo -race)
-SOURCES  := go.mod go.sum internal/authorize/page.html $(shell find . -name '*.go' -not -name '*_test.go' -not -path './test/*' -not -path './bench/*')
+SOURCES  := go.mod go.sum internal/authorize/page.html $(shell find . -name '*.go' -not -name '*_test.go' -not -path './test/*' -not -path './bench/*' -not -path './deploy/*')
 
 # $(call packages,Regexp) lists the packages with a top-level function that matches.
-packages = $(shell grep -rlE '^func $(1)' --include='*_test.go' --exclude-dir=test --exclude-dir=bench . | xargs -r -n1 dirname | sort -u)
+packages = $(shell grep -rlE '^func $(1)' --include='*_test.go' --exclude-dir=test --exclude-dir=bench --exclude-dir=deploy . | xargs -r -n1 dirname | sort -u)
 
 .NOTPARALLEL:
-.PHONY: help demo build test setup format vet race model allocs fuzz cross bench soak fmt clean
+.PHONY: help demo build test setup format vet race model allocs fuzz images cross release bench soak fmt clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: caddy ## show the whole flow on this machine, with a WeChat of its own (ARGS=--once: and exit)
 	@./caddy wechat demo $(ARGS)
@@ -40,7 +44,7 @@ caddy: $(SOURCES)
 	@echo "Building ./caddy; the first time takes minutes."
 	@go build -o $@ ./cmd/caddy
 
-test: setup format vet race model allocs fuzz ## install what the tests need, then run everything
+test: setup format vet race model allocs fuzz images ## install what the tests need, then run everything
 	@echo "== All tests passed."
 
 # Modules are downloaded in silence: what fails here fails again below, aloud.
@@ -50,6 +54,7 @@ setup:
 	@go list -deps -test ./... tool >/dev/null 2>&1 || true
 	@go -C test list -deps -test ./... >/dev/null 2>&1 || true
 	@go -C bench list -deps -test ./... tool >/dev/null 2>&1 || true
+	@go -C deploy list -deps -test ./... >/dev/null 2>&1 || true
 
 format:
 	@echo "== gofmt"
@@ -57,10 +62,11 @@ format:
 
 vet:
 	@echo "== go vet, staticcheck"
-	@for module in . test bench; do go -C $$module vet ./...; done
+	@for module in . test bench deploy; do go -C $$module vet ./...; done
 	@for system in windows darwin; do GOOS=$$system go vet ./internal/upstream; done # the package with files for systems
-	@staticcheck=$$(go tool -n staticcheck); for module in . test bench; do (cd $$module && $$staticcheck ./...); done
+	@staticcheck=$$(go tool -n staticcheck); for module in . test bench deploy; do (cd $$module && $$staticcheck ./...); done
 
+race: export CGO_ENABLED := $(if $(RACE),1,0)
 race:
 	@echo "== Tests$(if $(RACE),, without the race detector: it needs a C compiler)"
 	@go test $(RACE) -timeout $(TIMEOUT) -shuffle=on ./... | sed '/no test files/d'
@@ -85,6 +91,16 @@ fuzz: ## run every fuzz target (FUZZTIME=50000x)
 
 cross: ## compile the program for Windows and macOS (minutes, the first time)
 	@for system in windows darwin; do echo "== $$system"; GOOS=$$system CGO_ENABLED=0 go build -o /dev/null ./cmd/caddy; done
+
+# What is published runs as it will be run. Without the race detector, which would be
+# there for the tests alone.
+images:
+	@echo "== Image, releases, manifests"
+	@go -C deploy test -timeout $(TIMEOUT) -shuffle=on ./...
+
+release: ## build what is published, for all platforms, into dist (a quarter of an hour)
+	@rm -rf dist
+	@go -C deploy run ./release -out ../dist
 
 bench: caddy ## compare with reverse_proxy and nginx, write bench/RESULTS.md (half an hour)
 	@bench/setup.sh

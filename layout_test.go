@@ -84,6 +84,7 @@ func (p goPackage) name() string {
 var goList = sync.OnceValues(func() ([]goPackage, error) {
 	command := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles,Imports", "./...")
 	command.Stderr = os.Stderr
+	command.Env = append(os.Environ(), "CGO_ENABLED=0") // as all but the race detector; what is compiled is used again
 	out, err := command.Output()
 	if err != nil {
 		return nil, err

@@ -103,6 +103,7 @@ func build(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "receiver")
 	command := exec.Command("go", "build", "-o", binary, "./go")
+	command.Env = append(os.Environ(), "CGO_ENABLED=0") // as everything but the race detector
 	if out, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("building: %v\n%s", err, out)
 	}
