@@ -18,13 +18,14 @@ import (
 const (
 	rulesFile = "../../deploy/prometheus/wechat.rules.yml"
 	rulesTest = "../../deploy/prometheus/wechat.rules.test.yml"
+	config    = "../../deploy/prometheus/prometheus.yml"
 	hint      = "apt-get install prometheus"
 )
 
 // Each alarm is raised by what it is for, and by nothing else.
 func TestRules(t *testing.T) {
 	promtool := need.Command(t, hint, "promtool")
-	for _, arguments := range [][]string{{"check", "rules", rulesFile}, {"test", "rules", rulesTest}} {
+	for _, arguments := range [][]string{{"check", "rules", rulesFile}, {"test", "rules", rulesTest}, {"check", "config", config}} {
 		if output, err := exec.Command(promtool, arguments...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %v: %v\n%s", arguments, err, output)
 		}
