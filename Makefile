@@ -30,7 +30,7 @@ SOURCES  := go.mod go.sum internal/authorize/page.html $(shell find . -name '*.g
 packages = $(shell grep -rlE '^func $(1)' --include='*_test.go' --exclude-dir=test --exclude-dir=bench --exclude-dir=deploy . | xargs -r -n1 dirname | sort -u)
 
 .NOTPARALLEL:
-.PHONY: help demo build test setup format vet race model allocs fuzz images cross release bench soak fmt clean
+.PHONY: help demo build test setup format vet race model allocs fuzz images release bench soak fmt clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,9 +88,6 @@ fuzz: ## run every fuzz target (FUZZTIME=50000x)
 	@grep -roE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' --exclude-dir=test . | sort | { while IFS=: read -r file target; do \
 		go test -timeout $(TIMEOUT) -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$(dirname "$$file")" </dev/null \
 			| sed -E '/^fuzz: elapsed|^PASS$$/d'"; s/^ok/ok  $${target#func }/" || failed=1; done; [ -z "$${failed:-}" ]; }
-
-cross: ## compile the program for Windows and macOS (minutes, the first time)
-	@for system in windows darwin; do echo "== $$system"; GOOS=$$system CGO_ENABLED=0 go build -o /dev/null ./cmd/caddy; done
 
 # What is published runs as it will be run. Without the race detector, which would be
 # there for the tests alone.
