@@ -78,6 +78,8 @@ func TestKubernetes(t *testing.T) {
 			t.Errorf("port %q is called, there are %q", name, ports)
 		}
 	}
+	// The pause before it is told to stop, grace_period, and then to store what WeChat has
+	// handed out, on a slow storage.
 	if least := container.Lifecycle.PreStop.Sleep.Seconds + 20 + 20; *pod.Spec.TerminationGracePeriodSeconds < least {
 		t.Errorf("it is killed after %d s, which is less than the %d s that it may need", *pod.Spec.TerminationGracePeriodSeconds, least)
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -44,19 +43,11 @@ func build(source, folder string, p platform) (*program, error) {
 	return inspect(path, p)
 }
 
-// buildEnvironment is the environment of the process, without what would make other
-// bytes: options of Go, and those of the processor.
+// buildEnvironment is the environment of the process, but for what would make other bytes:
+// options of Go and of the processor, also those that go env -w has stored.
 func buildEnvironment(p platform) []string {
-	var kept []string
-	for _, variable := range os.Environ() {
-		name, _, _ := strings.Cut(variable, "=")
-		switch name {
-		case "GOFLAGS", "GOEXPERIMENT", "GOAMD64", "GOARM64", "GOFIPS140", "GOWORK", "GODEBUG":
-		default:
-			kept = append(kept, variable)
-		}
-	}
-	return append(kept, "CGO_ENABLED=0", "GOWORK=off", "GOOS="+p.os, "GOARCH="+p.arch)
+	return append(os.Environ(), "GOOS="+p.os, "GOARCH="+p.arch, "GOAMD64=v1", "GOARM64=v8.0",
+		"CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off", "GOFIPS140=off")
 }
 
 // inspect reads from a program what it was built of.

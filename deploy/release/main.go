@@ -28,16 +28,16 @@ var platforms = []platform{
 }
 
 func main() {
-	source := flag.String("source", "..", "folder of the gateway's repository")
 	out := flag.String("out", "../dist", "folder to write into, which must not exist yet")
 	flag.Parse()
-	if err := release(*source, *out); err != nil {
+	if err := release("..", *out); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
 	}
 }
 
-// release builds everything into the folder out.
+// release builds what is in the folder source, the gateway's repository, into the folder
+// out.
 func release(source, out string) error {
 	source, err := filepath.Abs(source) // builds run there
 	if err != nil {

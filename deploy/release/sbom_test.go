@@ -46,7 +46,7 @@ func TestSBOM(t *testing.T) {
 		}
 	}
 	b := decode[bill](t, sameFile(t, first, again, "x.cdx.json"))
-	if b.BOMFormat != "CycloneDX" || b.SerialNumber != "" || b.Metadata.Timestamp != "2026-11-30T12:00:00Z" ||
+	if b.BOMFormat != "CycloneDX" || b.SpecVersion != "1.6" || b.SerialNumber != "" || b.Metadata.Timestamp != "2026-11-30T12:00:00Z" ||
 		b.Metadata.Component.Type != "application" || b.Metadata.Component.Name != "github.com/caddy-wechat/caddy-wechat" {
 		t.Errorf("it says of itself %q %q %q, %+v", b.BOMFormat, b.SpecVersion, b.SerialNumber, b.Metadata)
 	}
