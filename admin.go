@@ -25,8 +25,7 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{Name: "wechat", Short: "Tools of the WeChat gateway", CobraFunc: command.Root})
 }
 
-// Admin adds the requests of operators to Caddy's admin API. No answer contains
-// a secret.
+// Admin adds the requests of operators to Caddy's admin API. No answer has a secret.
 //
 //	GET  /wechat/status             whether the gateway is well: components, storage, warnings
 //	GET  /wechat/health/live        whether a configuration is in force
