@@ -59,8 +59,11 @@ func (s screen) beside(longest int, name string, texts ...string) {
 	}
 }
 
-// clock returns a time as a clock shows it, with the date.
-func (s screen) clock(t time.Time) string { return t.In(s.now.Location()).Format(time.DateTime) }
+// clock returns a time as the clock of this machine shows it, with the date and its
+// distance from UTC: the gateway may be elsewhere.
+func (s screen) clock(t time.Time) string {
+	return t.In(s.now.Location()).Format("2006-01-02 15:04:05Z07:00")
+}
 
 // since returns how long ago something was, and when.
 func (s screen) since(t time.Time) string {

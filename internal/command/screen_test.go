@@ -118,11 +118,24 @@ func TestEmptyAnswersAreSentences(t *testing.T) {
 	s.pushes(operate.Pushes{Node: "gw-1", Since: ago(time.Hour)}, 100)
 	s.usage(operate.Usage{Node: "gw-1", Since: ago(time.Hour)}, 100)
 	want := `there is no account
-there was no such push since the start of node gw-1, 60m ago (2026-11-30 11:00:00)
-there was no such call since the start of node gw-1, 60m ago (2026-11-30 11:00:00)
+there was no such push since the start of node gw-1, 60m ago (2026-11-30 11:00:00Z)
+there was no such call since the start of node gw-1, 60m ago (2026-11-30 11:00:00Z)
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// An operator in China reads the times of a gateway elsewhere.
+func TestTimesSayTheirZone(t *testing.T) {
+	at := time.Date(2026, 11, 30, 6, 2, 11, 0, time.UTC)
+	for zone, want := range map[*time.Location]string{
+		time.UTC:                      "7m ago (2026-11-30 06:02:11Z)",
+		time.FixedZone("CST", 8*3600): "7m ago (2026-11-30 14:02:11+08:00)",
+	} {
+		if got := (screen{now: at.Add(7 * time.Minute).In(zone)}).since(at); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }
 
