@@ -27,7 +27,8 @@ type program struct {
 }
 
 // build builds the program for a platform into a folder. It is static, so it runs in an
-// image without anything else.
+// image without anything else. It is built without a profile (PGO): with one of its calls
+// 1 % more of them were measured, which is less than the noise.
 func build(source, folder string, p platform) (*program, error) {
 	path := filepath.Join(folder, p.os+"_"+p.arch, "caddy")
 	if p.os == "windows" {

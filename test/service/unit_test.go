@@ -98,6 +98,7 @@ func TestServiceKeepsItsRestrictions(t *testing.T) {
 		"MemoryDenyWriteExecute":  "true",
 		"SystemCallArchitectures": "native",
 		"Type":                    "notify",
+		"Environment":             "GOGC=200",
 	} {
 		if got := strings.Join(settings[name], "\n"); got != want {
 			t.Errorf("%s=%s, want %s", name, got, want)
