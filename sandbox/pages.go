@@ -45,7 +45,7 @@ func (s *Sandbox) authorizePage(x *exchange) (any, error) {
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "<!doctype html><html lang=\"zh\"><meta charset=\"utf-8\"><title>授权 (sandbox)</title>"+
-		"<h1>选择要授权的帐号</h1><p>This is the sandbox, not WeChat. Component %s.</p><ul>", s.cfg.Component)
+		"<h1>选择要授权的账号</h1><p>This is the sandbox, not WeChat. Component %s.</p><ul>", s.cfg.Component)
 	for _, appid := range s.order {
 		a := s.accounts[appid]
 		if !offered(a, x.query) {
@@ -78,7 +78,7 @@ func (s *Sandbox) agree(x *exchange) (any, error) {
 	s.mu.Lock()
 	err := s.requestError(x.query)
 	if a := s.accounts[appid]; err == nil && (a == nil || !offered(a, x.query)) {
-		err = errors.New("该帐号不能授权")
+		err = errors.New("该账号不能授权")
 	}
 	if err == nil && !s.cfg.Switches.PreAuthCodeReusable {
 		s.preAuth[preAuthCode].used = true

@@ -42,7 +42,7 @@ var translations = []struct {
 		"leave.title":       "正在前往微信",
 		"leave.lead":        "即将打开微信的授权页面。如果没有自动打开，请点击下面的按钮。",
 		"done.title":        "授权成功",
-		"done.lead":         "该帐号已授权给{platform}，可以关闭此页面。",
+		"done.lead":         "该账号已授权给{platform}，可以关闭此页面。",
 		"problem.title":     "无法继续",
 		"problem.again":     "重新开始",
 		"problem.reload":    "再试一次",

@@ -31,9 +31,9 @@ func TestAnswersKeepTheirBytes(t *testing.T) {
 	for name, row := range map[string]struct{ endpoint, rest, answer, want string }{
 		"code": {
 			"api_query_auth", `,"authorization_code":"some code"`,
-			"{\n \"authorization_info\" : {\"func_info\":[{\"confirm_info\":{\"need_confirm\":0},\"funcscope_category\":{\"id\":\"17\",\"name\":\"帐号 🎉\",\"new\":1.50}}],\n" +
+			"{\n \"authorization_info\" : {\"func_info\":[{\"confirm_info\":{\"need_confirm\":0},\"funcscope_category\":{\"id\":\"17\",\"name\":\"账号 🎉\",\"new\":1.50}}],\n" +
 				`"authorizer_refresh_token":"REALREFRESH-1","expires_in":"7199","authorizer_access_token":"REALTOKEN-1","authorizer_appid":"wxaaaaaaaaaaaaaaaa"},"x":[null,1e3]}`,
-			"{\n \"authorization_info\" : {\"func_info\":[{\"confirm_info\":{\"need_confirm\":0},\"funcscope_category\":{\"id\":\"17\",\"name\":\"帐号 🎉\",\"new\":1.50}}],\n" +
+			"{\n \"authorization_info\" : {\"func_info\":[{\"confirm_info\":{\"need_confirm\":0},\"funcscope_category\":{\"id\":\"17\",\"name\":\"账号 🎉\",\"new\":1.50}}],\n" +
 				`"authorizer_refresh_token":"` + label + `","expires_in":"7200","authorizer_access_token":"TOKEN","authorizer_appid":"wxaaaaaaaaaaaaaaaa"},"x":[null,1e3]}`,
 		},
 		"code of an account without any API": {
