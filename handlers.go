@@ -32,7 +32,7 @@ func init() {
 }
 
 // Events receives what WeChat pushes to the authorisation events URL
-// (授权事件接收URL): the component_verify_ticket every ten minutes, and an
+// (授权事件接收配置): the component_verify_ticket every ten minutes, and an
 // event when an account authorises the platform, changes the permissions or
 // withdraws. A valid push is stored and then answered with success. A push that
 // is not valid is answered with 403 and no reason, and one that could not be
@@ -72,7 +72,7 @@ func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	return err
 }
 
-// Messages receives what WeChat pushes to the messages URL (消息与事件接收URL)
+// Messages receives what WeChat pushes to the messages URL (消息与事件接收配置)
 // for the accounts of the component, delivers it to the clients, and answers
 // with the passive reply of a client. The last segment of the path is the
 // account's appid: the URL in WeChat's console ends in /messages/$APPID$. A

@@ -33,9 +33,9 @@ type Config struct {
 	// EncodingAESKey seals pushes, 43 letters and digits; empty means DefaultEncodingAESKey.
 	EncodingAESKey string
 
-	// EventsURL is the 授权事件接收URL. Empty: event pushes fail until SetURLs.
+	// EventsURL is the 授权事件接收配置. Empty: event pushes fail until SetURLs.
 	EventsURL string
-	// MessagesURL is the 消息与事件接收URL with $APPID$ in it. Empty: message pushes fail until SetURLs.
+	// MessagesURL is the 消息与事件接收配置 with $APPID$ in it. Empty: message pushes fail until SetURLs.
 	MessagesURL string
 	// LaunchDomain is the 授权发起页域名, a host with or without port. If set, the
 	// authorise pages check the Referer and the host of redirect_uri against it.

@@ -252,7 +252,7 @@ func TestTheDoctorFinds(t *testing.T) {
 			f.pushesWhenAsked(time.Second, func() { f.refuses(component, bizmsg.ErrReceiveID.Error()) })
 		}, 2, "aes_key", "another receive id", "AppID"},
 
-		{"no ticket for long", func(f *office) { silent(f); time.Sleep(26 * time.Minute) }, 2, "ticket", "the last one came 26m15s ago, and WeChat has sent none within 15s", "授权事件接收URL"},
+		{"no ticket for long", func(f *office) { silent(f); time.Sleep(26 * time.Minute) }, 2, "ticket", "the last one came 26m15s ago, and WeChat has sent none within 15s", "授权事件接收配置"},
 		{"no ticket, and WeChat cannot be asked", func(f *office) { time.Sleep(26 * time.Minute); asked(refusal(45011))(f) }, 2, "app_secret ticket", "", ""},
 		{"a storage that does not load", func(f *office) {
 			f.storage.Intercept(func(_ context.Context, op vaulttest.Op, _ string) error {

@@ -152,7 +152,7 @@ func (p pushes) checkTicket(component string) result {
 		return wrong(check, component, came+", and WeChat could not be asked for one", "see app_secret, white_list and dns").breaks()
 	}
 	return wrong(check, component, came+", and WeChat has sent none within "+maxTicketWait.String()+" when it was asked",
-		"compare 授权事件接收URL in WeChat's console with the address of wechat_platform, with /events behind it, and see that it can be reached from the internet").breaks()
+		"compare 授权事件接收配置 in WeChat's console with the address of wechat_platform, with /events behind it, and see that it can be reached from the internet").breaks()
 }
 
 // checkSignature compares the token that signs pushes with that of WeChat's console, by
