@@ -24,11 +24,12 @@ const (
 // The goals are set for the first row. Every other row differs from it in what
 // its name says.
 const (
-	centre   = "TLS h1, 64 connections, GET, 100 B"
-	openLoop = "open loop, at half of stock's rate"
-	named    = "a site with a name"
-	audited  = "every call in the audit"
-	scale    = "many authorizers"
+	centre    = "TLS h1, 64 connections, GET, 100 B"
+	openLoop  = "open loop, at half of stock's rate"
+	named     = "a site with a name"
+	audited   = "every call in the audit"
+	collected = "garbage collected half as often"
+	scale     = "many authorizers"
 )
 
 // cell is one measurement of each round: a contestant in a row.
@@ -105,7 +106,7 @@ func (f *fleet) cells() ([]cell, error) {
 	if cells, err = f.namedSites(cells, storage); err != nil {
 		return nil, err
 	}
-	return f.audits(cells, storage)
+	return f.besideItself(cells, storage)
 }
 
 // namedSites adds stock and gateway of the centre once more, in sites that
@@ -128,21 +129,33 @@ func (f *fleet) namedSites(cells []cell, storage string) ([]cell, error) {
 	return cells, nil
 }
 
-// auditing is the contestant in the row audited, beside the gateway of the centre.
-const auditing = "gateway, audit calls"
+// These are contestants in rows of their own, beside the gateway of the centre.
+const (
+	auditing   = "gateway, audit calls" // in the row audited
+	collecting = "gateway, GOGC=200"    // in the row collected: as the service and the image are run
+)
 
-// audits adds the gateway of the centre once more, and one that notes every call.
-func (f *fleet) audits(cells []cell, storage string) ([]cell, error) {
-	at, err := f.startCaddy("gateway-audited", site{link: h1, storage: storage, audited: true}, site.gateway)
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range cells {
-		if c.row == centre && c.who == gateway {
-			c.row = audited
-			cells = append(cells, c)
-			c.who, c.at, c.load.address = auditing, at, at.address
-			cells = append(cells, c)
+// besideItself adds the gateway of the centre once more for each of these.
+func (f *fleet) besideItself(cells []cell, storage string) ([]cell, error) {
+	for _, other := range []struct {
+		row, who, folder string
+		audited          bool
+		environment      []string
+	}{
+		{audited, auditing, "gateway-audited", true, nil},
+		{collected, collecting, "gateway-collected", false, []string{"GOGC=200"}},
+	} {
+		at, err := f.startCaddy(other.folder, site{link: h1, storage: storage, audited: other.audited}, site.gateway, other.environment...)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range cells {
+			if c.row == centre && c.who == gateway {
+				c.row = other.row
+				cells = append(cells, c)
+				c.who, c.at, c.load.address = other.who, at, at.address
+				cells = append(cells, c)
+			}
 		}
 	}
 	return cells, nil

@@ -99,7 +99,7 @@ func (r *results) lookCloser(ctx context.Context, f *fleet, all []cell) error {
 // finer than one measurement on a machine that others use.
 func turns(row string) int {
 	switch row {
-	case centre, audited:
+	case centre, audited, collected:
 		return 4
 	case scale:
 		return 8
