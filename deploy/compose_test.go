@@ -94,3 +94,14 @@ func TestComposeStartsTheSandbox(t *testing.T) {
 		t.Errorf("%q: %v\n%s", command, err, output)
 	}
 }
+
+// The gateway may write into its folders on a root file system that it cannot write to.
+// Docker gives a tmpfs the mode of the folder in the image, but not its owner.
+func TestComposeLetsTheGatewayWrite(t *testing.T) {
+	for _, name := range []string{"gateway-1", "gateway-2", "sandbox"} {
+		service := project(t).Services[name]
+		if want := []string{"/config:uid=65532,gid=65532", "/data:uid=65532,gid=65532", "/tmp"}; !service.ReadOnly || !slices.Equal(service.Tmpfs, want) {
+			t.Errorf("%s: read-only %t, may write into %q, want %q", name, service.ReadOnly, service.Tmpfs, want)
+		}
+	}
+}
