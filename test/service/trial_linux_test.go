@@ -33,9 +33,11 @@ const (
 
 // trialCaddyfile takes every secret out of the credentials of the service. WeChat's
 // side is at a port below 1024, and applications come over HTTP and HTTPS: that needs
-// DNS, sockets of TCP and UDP, and folders for certificates and logs. Its first
-// parameter is the base URL of the sandbox, the second a further site.
+// DNS, sockets of TCP and UDP, and folders for certificates and logs. The admin API is
+// where docs/deploying.md has it. Its first parameter is the base URL of the sandbox, the
+// second a further site.
 const trialCaddyfile = `{
+	admin unix//run/caddy/admin.sock
 	grace_period 40s
 	auto_https disable_redirects
 	skip_install_trust
@@ -109,6 +111,7 @@ func trial(t *testing.T) {
 	}
 	wantSent(t, plain, caddy.ClientSecret)
 	wantSent(t, secure, caddy.ClientSecret)
+	do(t, "caddy", "wechat", "health", "--config", caddyfile)
 	wantRestricted(t, show(t, "MainPID"))
 	reloaded(t, url)
 	next := newSecret(t)
