@@ -163,3 +163,14 @@ func TestNewestGo(t *testing.T) {
 		}
 	}
 }
+
+// xcaddy.sh builds without xcaddy where that fails, and then fails itself only if a
+// module is missing. What CI builds with it is what docs/deploying.md tells.
+func TestXcaddyIsTried(t *testing.T) {
+	steps, _, _ := job(t, "ci.yml", "build")
+	command := regexp.MustCompile(`(?m)^\./xcaddy\.sh --with .*$`)
+	told := command.FindString(read(t, "../docs/deploying.md"))
+	if run := command.FindString(steps[len(steps)-1].Run); run == "" || run != told {
+		t.Errorf("CI runs %q, docs/deploying.md tells %q", run, told)
+	}
+}
