@@ -105,3 +105,16 @@ func TestComposeLetsTheGatewayWrite(t *testing.T) {
 		}
 	}
 }
+
+// Where something else ends TLS, the image can be told what browsers see.
+func TestImageBehindTLS(t *testing.T) {
+	caddyfile := read(t, "image/Caddyfile")
+	const component = "WECHAT_COMPONENT=wx134c8103faa5a59e"
+	const told = `"public_url":"https://open.example.com"`
+	if adapted := adapt(t, caddyfile, component, "WECHAT_PLATFORM=public_url https://open.example.com"); !strings.Contains(string(adapted), told) {
+		t.Errorf("no %s in %s", told, adapted)
+	}
+	if adapted := adapt(t, caddyfile, component); strings.Contains(string(adapted), "public_url") {
+		t.Errorf("a public_url by itself: %s", adapted)
+	}
+}

@@ -5,7 +5,6 @@ package deploy_test
 import (
 	"encoding/json"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -152,15 +151,7 @@ func TestKubernetesConfiguration(t *testing.T) {
 // Only the ingress may say for whom it calls. Who calls as an application is known by the
 // address of the connection, or "from" of a client would be worth nothing.
 func TestKubernetesTrustsTheIngressAlone(t *testing.T) {
-	caddyfile := manifest[corev1.ConfigMap](t, "configmap.yaml", "v1", "ConfigMap").Data["Caddyfile"]
-	path := filepath.Join(t.TempDir(), "Caddyfile")
-	if err := os.WriteFile(path, []byte(caddyfile), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	adapted, err := exec.Command(caddy, "adapt", "--config", path).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	adapted := adapt(t, manifest[corev1.ConfigMap](t, "configmap.yaml", "v1", "ConfigMap").Data["Caddyfile"])
 	var config struct {
 		Apps struct {
 			HTTP struct {
