@@ -174,3 +174,29 @@ func TestXcaddyIsTried(t *testing.T) {
 		t.Errorf("CI runs %q, docs/deploying.md tells %q", run, told)
 	}
 }
+
+// What documents, manifests and compose.yml call the image is what the workflow pushes, and
+// who signs it is the workflow that there is.
+func TestImageHasOneName(t *testing.T) {
+	module := regexp.MustCompile(`(?m)^module github\.com/(.*)$`).FindStringSubmatch(read(t, "../go.mod"))
+	if pushed := "IMAGE: ghcr.io/${{ github.repository }}\n"; !strings.Contains(read(t, "../.github/workflows/release.yml"), pushed) {
+		t.Errorf("release.yml does not have %q", pushed)
+	}
+	image, workflow := regexp.MustCompile(`ghcr\.io/[\w/-]+`), regexp.MustCompile(`https://github\.com/([\w-]+/[\w-]+)/(\.github/workflows/[\w.-]+)@refs/tags/v`)
+	for _, file := range []string{"../docs/deploying.md", "../docs/zh/deploying.md", "../docs/upgrading.md", "../docs/zh/upgrading.md", "compose.yml", "kubernetes/deployment.yaml"} {
+		names := image.FindAllString(read(t, file), -1)
+		if len(names) == 0 {
+			t.Errorf("%s names no image", file)
+		}
+		for _, name := range names {
+			if name != "ghcr.io/"+module[1] {
+				t.Errorf("%s has the image %s, published is ghcr.io/%s", file, name, module[1])
+			}
+		}
+		for _, signer := range workflow.FindAllStringSubmatch(read(t, file), -1) {
+			if _, err := os.Stat(filepath.Join("..", signer[2])); err != nil || signer[1] != module[1] {
+				t.Errorf("%s: nobody signs as %s: %v", file, signer[0], err)
+			}
+		}
+	}
+}
