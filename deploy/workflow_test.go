@@ -92,8 +92,8 @@ func TestReleaseOfWhat(t *testing.T) {
 	if _, err := shell(t, script(t, build, "Does Go say the same?"), nil, "GITHUB_REF_NAME=v1.2.3"); err == nil {
 		t.Error("a build without the version of the tag is taken")
 	}
-	for answer, wanted := range map[string]bool{"exit 1": true, "echo published": false} {
-		if _, err := shell(t, script(t, publish, "Is it not published yet?"), map[string]string{"gh release view v1.2.3": answer}, "GITHUB_REF_NAME=v1.2.3"); (err == nil) != wanted {
+	for answer, wanted := range map[string]bool{"exit 1": true, "echo true": true, "echo false": false} {
+		if _, err := shell(t, script(t, publish, "Is it not published yet?"), map[string]string{"gh release view v1.2.3 --json isDraft --jq .isDraft": answer}, "GITHUB_REF_NAME=v1.2.3"); (err == nil) != wanted {
 			t.Errorf("gh release view says %q: %v", answer, err)
 		}
 	}
