@@ -97,7 +97,7 @@ images:
 
 release: ## build what is published, for all platforms, into dist (a quarter of an hour)
 	@rm -rf dist
-	@go -C deploy run ./release -out ../dist
+	@env -u GOOS -u GOARCH go -C deploy run ./release -out ../dist
 
 bench: caddy ## compare with reverse_proxy and nginx, write bench/RESULTS.md (half an hour)
 	@bench/setup.sh

@@ -94,3 +94,27 @@ func TestComposeStartsTheSandbox(t *testing.T) {
 		t.Errorf("%q: %v\n%s", command, err, output)
 	}
 }
+
+// The gateway may write into its folders on a root file system that it cannot write to.
+// Docker gives a tmpfs the mode of the folder in the image, but not its owner.
+func TestComposeLetsTheGatewayWrite(t *testing.T) {
+	for _, name := range []string{"gateway-1", "gateway-2", "sandbox"} {
+		service := project(t).Services[name]
+		if want := []string{"/config:uid=65532,gid=65532", "/data:uid=65532,gid=65532", "/tmp"}; !service.ReadOnly || !slices.Equal(service.Tmpfs, want) {
+			t.Errorf("%s: read-only %t, may write into %q, want %q", name, service.ReadOnly, service.Tmpfs, want)
+		}
+	}
+}
+
+// Where something else ends TLS, the image can be told what browsers see.
+func TestImageBehindTLS(t *testing.T) {
+	caddyfile := read(t, "image/Caddyfile")
+	const component = "WECHAT_COMPONENT=wx134c8103faa5a59e"
+	const told = `"public_url":"https://open.example.com"`
+	if adapted := adapt(t, caddyfile, component, "WECHAT_PLATFORM=public_url https://open.example.com"); !strings.Contains(string(adapted), told) {
+		t.Errorf("no %s in %s", told, adapted)
+	}
+	if adapted := adapt(t, caddyfile, component); strings.Contains(string(adapted), "public_url") {
+		t.Errorf("a public_url by itself: %s", adapted)
+	}
+}

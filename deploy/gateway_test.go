@@ -60,6 +60,22 @@ func wanted(caddyfile string) (all, needed []string) {
 	return slices.Compact(all), slices.Compact(needed)
 }
 
+// adapt returns a Caddyfile as JSON.
+func adapt(t *testing.T, caddyfile string, environment ...string) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(path, []byte(caddyfile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(caddy, "adapt", "--config", path)
+	command.Env = append(os.Environ(), environment...)
+	adapted, err := command.Output()
+	if err != nil {
+		t.Fatalf("adapting: %v\n%s", err, err.(*exec.ExitError).Stderr)
+	}
+	return adapted
+}
+
 // load loads a Caddyfile as the gateway does at its start, in everything but the storage,
 // which is Redis and not here. It returns what the gateway says if it refuses.
 func load(t *testing.T, caddyfile string, environment map[string]string) error {

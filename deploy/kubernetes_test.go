@@ -3,6 +3,7 @@
 package deploy_test
 
 import (
+	"encoding/json"
 	"maps"
 	"os/exec"
 	"path/filepath"
@@ -144,5 +145,31 @@ func TestKubernetesConfiguration(t *testing.T) {
 	}
 	if path := container.ReadinessProbe.HTTPGet.Path; path != "/wechat/health/ready" || !strings.Contains(caddyfile, "\n:8082 {\n\twechat_health\n") {
 		t.Errorf("readiness is asked at %s", path)
+	}
+}
+
+// Only the ingress may say for whom it calls. Who calls as an application is known by the
+// address of the connection, or "from" of a client would be worth nothing.
+func TestKubernetesTrustsTheIngressAlone(t *testing.T) {
+	adapted := adapt(t, manifest[corev1.ConfigMap](t, "configmap.yaml", "v1", "ConfigMap").Data["Caddyfile"])
+	var config struct {
+		Apps struct {
+			HTTP struct {
+				Servers map[string]struct {
+					Listen  []string
+					Proxies json.RawMessage `json:"trusted_proxies"`
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(adapted, &config); err != nil {
+		t.Fatal(err)
+	}
+	trusts := make(map[string]bool)
+	for _, server := range config.Apps.HTTP.Servers {
+		trusts[strings.Join(server.Listen, " ")] = len(server.Proxies) > 0
+	}
+	if want := map[string]bool{":8080": false, ":8081": true, ":8082": false}; !maps.Equal(trusts, want) {
+		t.Errorf("sites that take the caller's address from a header: %v, want %v", trusts, want)
 	}
 }

@@ -83,7 +83,7 @@ func writeZip(out io.Writer, files []file, when time.Time) error {
 // writeArchive writes the archive of a program, with what its users read first.
 func writeArchive(out, name, source string, p *program) error {
 	program := filepath.Base(p.path)
-	files := make([]file, 0, 6)
+	files := make([]file, 0, 7)
 	add := func(as, from string, mode fs.FileMode) error {
 		f, err := read(path.Join(name, as), from, mode)
 		files = append(files, f)
@@ -93,6 +93,9 @@ func writeArchive(out, name, source string, p *program) error {
 	for _, each := range []string{"LICENSE", "README.md", "README.zh-CN.md", "Caddyfile.example"} {
 		err = errors.Join(err, add(each, filepath.Join(source, each), 0o644))
 	}
+	others, failed := licenses(source, p)
+	files = append(files, file{name: path.Join(name, licensesName), mode: 0o644, content: others})
+	err = errors.Join(err, failed)
 	write, extension := writeTarGz, ".tar.gz"
 	switch p.os {
 	case "linux":

@@ -20,7 +20,7 @@ import (
 // wanted are the files of an archive, with their modes.
 func wanted(folder, program string, more ...string) []string {
 	all := []string{folder + "/" + program + " -rwxr-xr-x"}
-	for _, name := range append([]string{"LICENSE", "README.md", "README.zh-CN.md", "Caddyfile.example"}, more...) {
+	for _, name := range append([]string{"LICENSE", "README.md", "README.zh-CN.md", "Caddyfile.example", licensesName}, more...) {
 		all = append(all, folder+"/"+name+" -rw-r--r--")
 	}
 	return all

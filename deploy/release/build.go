@@ -4,6 +4,7 @@ package main
 
 import (
 	"debug/buildinfo"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,6 +25,19 @@ type program struct {
 	version string    // that of the gateway
 	commit  string    // of which it was built
 	time    time.Time // of the commit, in UTC
+}
+
+// checkSource fails unless the source is a clone with a commit, and git is there: the
+// version and all times come from them. Go says so only after minutes, or not at all.
+func checkSource(source string) error {
+	output, err := exec.Command("git", "-C", source, "rev-parse", "--verify", "HEAD").CombinedOutput()
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return errors.New("git is not installed: the version comes from the tags, and all times from the commit")
+	case err != nil:
+		return fmt.Errorf("%s is no clone of the repository with a commit, from which the version comes: use git clone: %w\n%s", source, err, output)
+	}
+	return nil
 }
 
 // build builds the program for a platform into a folder. It is static, so it runs in an
@@ -57,6 +71,11 @@ func inspect(path string, p platform) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	return describe(info, path, p)
+}
+
+// describe says what a program is of which Go has written info.
+func describe(info *buildinfo.BuildInfo, path string, p platform) (*program, error) {
 	built := &program{platform: p, path: path, info: info, version: info.Main.Version}
 	settings := make(map[string]string)
 	for _, setting := range info.Settings {
@@ -65,7 +84,11 @@ func inspect(path string, p platform) (*program, error) {
 	if got := (platform{settings["GOOS"], settings["GOARCH"]}); got != p {
 		return nil, fmt.Errorf("%s is a program for %s", path, got)
 	}
+	if experiment := settings["GOEXPERIMENT"]; experiment != "" {
+		return nil, fmt.Errorf("GOEXPERIMENT=%s makes other bytes: unset it, also with go env -u GOEXPERIMENT", experiment)
+	}
 	built.commit = settings["vcs.revision"]
+	var err error
 	if built.time, err = time.Parse(time.RFC3339, settings["vcs.time"]); err != nil {
 		return nil, fmt.Errorf("%s does not say of which commit it was built: %w", path, err)
 	}

@@ -5,6 +5,7 @@ package main
 import (
 	"debug/elf"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -15,7 +16,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-const repository = "https://github.com/caddy-wechat/caddy-wechat"
+const (
+	repository = "https://github.com/caddy-wechat/caddy-wechat"
+	documents  = "usr/share/doc/caddy-wechat" // where the image has the licences
+)
 
 // writeImage writes an image for all platforms of these programs into a folder, in the
 // layout of OCI. It is made from nothing but files that are listed here.
@@ -31,7 +35,7 @@ func writeImage(folder, source string, programs []*program) error {
 	}
 	var index v1.ImageIndex = empty.Index
 	for _, p := range programs {
-		image, err := imageOf(base, p)
+		image, err := imageOf(base, source, p)
 		if err != nil {
 			return err
 		}
@@ -47,8 +51,8 @@ func writeImage(folder, source string, programs []*program) error {
 	return written.AppendIndex(index, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": about.version}))
 }
 
-// imageOf adds a program to what all images have.
-func imageOf(base v1.Layer, p *program) (v1.Image, error) {
+// imageOf adds a program, and its licences, to what all images have.
+func imageOf(base v1.Layer, source string, p *program) (v1.Image, error) {
 	if err := checkProgram(p); err != nil {
 		return nil, err
 	}
@@ -56,7 +60,18 @@ func imageOf(base v1.Layer, p *program) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	top, err := layer([]file{content}, p.time)
+	own, err := read(documents+"/LICENSE", filepath.Join(source, "LICENSE"), 0o644)
+	if err != nil {
+		return nil, err
+	}
+	others, err := licenses(source, p)
+	if err != nil {
+		return nil, err
+	}
+	top, err := layer([]file{
+		content, {name: "usr/share/doc", mode: fs.ModeDir | 0o755}, {name: documents, mode: fs.ModeDir | 0o755},
+		own, {name: documents + "/" + licensesName, mode: 0o644, content: others},
+	}, p.time)
 	if err != nil {
 		return nil, err
 	}

@@ -193,7 +193,7 @@ func checkFiles(t *testing.T, platform string, files map[string]entry) {
 			t.Errorf("%s: %s belongs to %d:%d, mode %s, time %s", platform, name, f.Uid, f.Gid, mode, f.ModTime)
 		}
 	}
-	for name, want := range map[string]string{"tmp": "dtrwxrwxrwx", "data": "drwx------", "config": "drwx------", "etc/caddy/Caddyfile": "-rw-r--r--", "usr/share/zoneinfo/Asia/Shanghai": "-rw-r--r--"} {
+	for name, want := range map[string]string{"tmp": "dtrwxrwxrwx", "data": "drwx------", "config": "drwx------", "etc/caddy/Caddyfile": "-rw-r--r--", "usr/share/zoneinfo/Asia/Shanghai": "-rw-r--r--", documents + "/LICENSE": "-rw-r--r--", documents + "/" + licensesName: "-rw-r--r--"} {
 		if f := files[name]; f.FileInfo().Mode().String() != want {
 			t.Errorf("%s: %s has the mode %s, want %s", platform, name, f.FileInfo().Mode(), want)
 		}

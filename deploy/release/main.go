@@ -15,6 +15,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,6 +31,11 @@ var platforms = []platform{
 func main() {
 	out := flag.String("out", "../dist", "folder to write into, which must not exist yet")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "release: %q is no option\n", flag.Arg(0))
+		flag.Usage()
+		os.Exit(2)
+	}
 	if err := release("..", *out); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
@@ -43,7 +49,12 @@ func release(source, out string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Mkdir(out, 0o755); err != nil {
+	if err := checkSource(source); err != nil {
+		return err
+	}
+	if err := os.Mkdir(out, 0o755); errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already: remove it, or name another folder with -out", out)
+	} else if err != nil {
 		return err
 	}
 	programs, err := os.MkdirTemp("", "caddy-wechat-release-")

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"debug/buildinfo"
 	"fmt"
 	"os"
 	"os/exec"
@@ -55,6 +56,10 @@ var compiled = sync.OnceValues(func() ([]*program, error) {
 			arguments = []string{"build", "-C", source, "-ldflags=-s -w", "-tags=nobadger,nomysql,nopgx", "-o", p.path, "./cmd/caddy"}
 		}
 		if err := goBuild(arch, arguments...); err != nil {
+			return nil, err
+		}
+		var err error
+		if p.info, err = buildinfo.ReadFile(p.path); err != nil {
 			return nil, err
 		}
 		all = append(all, p)

@@ -33,9 +33,11 @@ const (
 
 // trialCaddyfile takes every secret out of the credentials of the service. WeChat's
 // side is at a port below 1024, and applications come over HTTP and HTTPS: that needs
-// DNS, sockets of TCP and UDP, and folders for certificates and logs. Its first
-// parameter is the base URL of the sandbox, the second a further site.
+// DNS, sockets of TCP and UDP, and folders for certificates and logs. The admin API is
+// where docs/deploying.md has it. Its first parameter is the base URL of the sandbox, the
+// second a further site.
 const trialCaddyfile = `{
+	admin unix//run/caddy/admin.sock
 	grace_period 40s
 	auto_https disable_redirects
 	skip_install_trust
@@ -58,7 +60,9 @@ http://127.0.0.1:80 {
 }
 http://127.0.0.1:8080 {
 	log {
-		output file /var/log/caddy/access.log
+		output file /var/log/caddy/access.log {
+			roll_size 1MiB
+		}
 		format wechat
 	}
 	wechat_proxy
@@ -109,11 +113,28 @@ func trial(t *testing.T) {
 	}
 	wantSent(t, plain, caddy.ClientSecret)
 	wantSent(t, secure, caddy.ClientSecret)
+	do(t, "caddy", "wechat", "health", "--config", caddyfile)
 	wantRestricted(t, show(t, "MainPID"))
 	reloaded(t, url)
 	next := newSecret(t)
 	stopped(t, api, next)
-	caddy.WantNoCredential(t, append(api.Credentials(), next, caddy.ClientSecret), "the journal", do(t, "journalctl", "--no-pager", "-u", "caddy-wechat"))
+	journal := do(t, "journalctl", "--no-pager", "-u", "caddy-wechat")
+	caddy.WantNoCredential(t, append(api.Credentials(), next, caddy.ClientSecret), "the journal", journal)
+	rotated(t, journal)
+}
+
+// rotated finds the log file that was full when the service started put aside, without a
+// complaint in the journal.
+func rotated(t *testing.T, journal string) {
+	t.Helper()
+	if full, err := filepath.Glob("/var/log/caddy/access-*"); err != nil || len(full) == 0 {
+		t.Errorf("no log file was rotated, %v", err)
+	}
+	for line := range strings.Lines(journal) {
+		if strings.Contains(line, "timberjack") {
+			t.Errorf("rotating log files: %s", line)
+		}
+	}
 }
 
 // stopped stops the service while a call is under way, which must be finished.
@@ -155,6 +176,9 @@ func install(t *testing.T, api string) {
 		write(t, filepath.Join(credentials, name), secret+"\n", 0o600)
 	}
 	write(t, caddyfile, fmt.Sprintf(trialCaddyfile, api, ""), 0o644)
+	do(t, "install", "-d", "-o", "caddy", "-m", "0750", "/var/log/caddy")
+	write(t, "/var/log/caddy/access.log", strings.Repeat("x", 1<<20), 0o600)
+	do(t, "chown", "caddy:", "/var/log/caddy/access.log")
 	do(t, "systemd-run", "--quiet", "--pipe", "--wait", "--property=LoadCredential=wechat:"+credentials, "caddy", "validate", "--config", caddyfile)
 	do(t, "systemctl", "daemon-reload")
 }
