@@ -92,6 +92,33 @@ func (w *world) soonDue(n *node, who subject.Subject) {
 	synctest.Wait()
 }
 
+// A node that has nothing in memory, or a token that has ended, finds in the vault one
+// that is soon due.
+func TestTokenSoonDueThatIsReadFromTheVaultIsRenewedBehind(t *testing.T) {
+	for _, held := range []string{"nothing", "a token that has ended"} {
+		t.Run(held, func(t *testing.T) {
+			playAuthorized(t, func(w *world) {
+				other := w.start()
+				if held != "nothing" {
+					w.tokenFrom(other, shop)
+				}
+				time.Sleep(2 * time.Hour)
+				w.must(w.weixin.PushTicket(w.Context()))
+				second := w.token(shop)
+				time.Sleep(time.Until(second.Expires) - 7*time.Minute)
+				w.weixin.ResetCounts()
+				token, err := other.Current(w.Context(), shop, theClient)
+				w.must(err)
+				if !token.Value.Equal(second.Value) {
+					t.Error("the caller did not get the token that is stored")
+				}
+				synctest.Wait()
+				w.calls(askAuthorizerToken, 1)
+			})
+		})
+	}
+}
+
 func TestRenewalAheadTakesWhatAnotherNodeHasRenewed(t *testing.T) {
 	playAuthorized(t, func(w *world) {
 		other := w.start()

@@ -86,14 +86,18 @@ func newSlots() *slots {
 // first look into memory: no lock, no storage, no allocation.
 func (s *source) current(ctx context.Context, who subject.Subject, client string) (*Token, error) {
 	token := s.memory.Get(who)
+	var err error
 	if token == nil {
-		if found, err := s.fromVault(ctx, who); found != nil || err != nil {
-			return found, err
+		if token, err = s.fromVault(ctx, who); err != nil {
+			return nil, err
 		}
 	}
 	now := time.Now()
 	if !token.live(now) {
-		return s.wait(ctx, who, client)
+		if token, err = s.wait(ctx, who, client); err != nil {
+			return nil, err
+		}
+		now = time.Now()
 	}
 	// Many callers find the token due at the same time. The swap lets one of them
 	// start a renewal, and the next one a second later if that has failed.
