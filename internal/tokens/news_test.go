@@ -44,6 +44,23 @@ func TestWithdrawalReachesEveryNode(t *testing.T) {
 	})
 }
 
+// Where the time of a push is up before the others are told, they are told behind.
+func TestOthersAreToldAfterTheTimeIsUp(t *testing.T) {
+	playAuthorized(t, func(w *world) {
+		other := w.start()
+		other.notices.poll(w.Context(), theComponent) // that the account has authorized
+		w.tokenFrom(other, shop)
+		over, cancel := context.WithCancel(w.Context())
+		cancel()
+		w.node.notices.publish(over, shop, newID())
+		synctest.Wait()
+		other.notices.poll(w.Context(), theComponent)
+		if other.memory.Get(shop) != nil {
+			t.Error("the other node has heard nothing")
+		}
+	})
+}
+
 // Nodes that have been refused for want of an authorization do not wait until
 // their cool-down ends.
 func TestAuthorizationReachesEveryNode(t *testing.T) {

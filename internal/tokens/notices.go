@@ -39,16 +39,26 @@ type notice struct {
 }
 
 // publish lets the other nodes know that the authorization of who has changed. The
-// caller has saved its record, or tried to. Where no notice arrives, the change
-// takes effect when a token is renewed or rejected.
+// caller has saved its record, or tried to. If that fails within ctx, it is tried once
+// more behind. Where no notice arrives, the change takes effect when a token is renewed
+// or rejected.
 func (n *notices) publish(ctx context.Context, who subject.Subject, id string) {
 	what := notice{who.Component(), vault.Notice{AppID: who.Authorizer(), ID: id}}
 	if !n.see(what, time.Now()) {
 		return
 	}
-	if err := n.settings().Vault.PublishNotice(ctx, who.Component(), what.Notice); err != nil {
-		n.log(who).Warn("telling other nodes of an authorization failed", zap.Error(err))
+	v := n.settings().Vault
+	if v.PublishNotice(ctx, what.component, what.Notice) == nil {
+		return
 	}
+	// A slow storage may have taken the time in which a push must be answered.
+	n.background(func() {
+		limited, cancel := context.WithTimeout(n.ctx, renewTimeout)
+		defer cancel()
+		if err := v.PublishNotice(limited, what.component, what.Notice); err != nil {
+			n.log(who).Warn("telling other nodes of an authorization failed", zap.Error(err))
+		}
+	})
 }
 
 // newID is an id for a notice that no code belongs to.
