@@ -25,6 +25,10 @@ const (
 	// candidates is how many rows are compared when one has to go: the work under
 	// the lock must not grow with the table.
 	candidates = 8
+	// admitted is which of the calls without a row begins one in a shard that is full.
+	// Where more accounts are called than there are rows, nearly every call is one of
+	// these, and must cost no more than others. A busy account is soon among them.
+	admitted = 16
 	// maxClass is the length of a class in bytes, because callers choose paths.
 	maxClass = 64
 )
@@ -50,12 +54,13 @@ type Table struct {
 	seed   maphash.Seed
 	shards [shards]shard
 	start  time.Time
-	lost   atomic.Uint64 // calls of rows that were pushed out
+	lost   atomic.Uint64 // calls of rows that were pushed out, and of those that were not begun
 }
 
 type shard struct {
-	mu   sync.RWMutex // held for writing while a row is added
-	rows map[Key]*row
+	mu      sync.RWMutex // held for writing while a row is added
+	rows    map[Key]*row
+	strange atomic.Uint64 // calls without a row while the shard was full
 }
 
 type row struct {
@@ -74,7 +79,8 @@ func New() *Table {
 
 // Count counts a call. Of calls without a client neither account nor path are kept:
 // strangers could fill the table with them. Count keeps no memory of its arguments,
-// and allocates only for a row that is new. It waits for nobody but other calls of
+// and allocates only for a row that is new: as long as there is room for it each call
+// begins one, afterwards one in 16 of those that have none. It waits for nobody but other calls of
 // Count and Top.
 func (t *Table) Count(client, appid, path string, errcode int, own bool, bytes int64) {
 	key := Key{Client: client, AppID: appid, Class: Class(path), Errcode: errcode, Own: own}
@@ -87,8 +93,13 @@ func (t *Table) Count(client, appid, path string, errcode int, own bool, bytes i
 	if counted != nil {
 		counted.add(bytes) // within the lock: a row that goes takes all its calls along
 	}
+	full := len(s.rows) >= maxRows
 	s.mu.RUnlock()
-	if counted == nil {
+	switch {
+	case counted != nil:
+	case full && s.strange.Add(1)%admitted != 0:
+		t.lost.Add(1)
+	default:
 		t.begin(s, key, bytes)
 	}
 }
@@ -133,8 +144,8 @@ func (s *shard) evict() (calls uint64) {
 }
 
 // Top returns up to n rows with the most calls, of one client or, if it is "", of
-// all, the busiest first. lost is the number of calls of all clients whose rows had to
-// make room for others, and since is when the table was made.
+// all, the busiest first. lost is the number of calls of all clients that no row has,
+// because it had to make room for another or there was none, and since is when the table was made.
 func (t *Table) Top(client string, n int) (rows []Row, lost uint64, since time.Time) {
 	for i := range t.shards {
 		s := &t.shards[i]

@@ -212,3 +212,35 @@ func BenchmarkCountNewRows(b *testing.B) {
 		table.Count("shop", account, paths[i%len(paths)], 0, false, 512)
 	}
 }
+
+// Where more accounts are called than there are rows, a call costs no more than another,
+// and an account that becomes busy is found all the same.
+func TestCountOfAFullTable(t *testing.T) {
+	table := New()
+	accounts := make([]string, 100_000)
+	for i := range accounts {
+		accounts[i] = fmt.Sprintf("wx%016x", i)
+		table.Count("shop", accounts[i], "/cgi-bin/user/info", 0, false, 10)
+	}
+	next := 0
+	if n := testing.AllocsPerRun(50_000, func() {
+		table.Count("shop", accounts[next%len(accounts)], "/cgi-bin/user/info", 0, false, 10)
+		next++
+	}); n >= 1 {
+		t.Errorf("%v allocations for each call", n)
+	}
+	for range 1000 {
+		table.Count("crm", account, "/cgi-bin/user/info", 0, false, 10)
+	}
+	rows, lost, _ := table.Top("", 1<<20)
+	if rows[0].Client != "crm" {
+		t.Errorf("the busiest row is %+v", rows[0])
+	}
+	total := lost
+	for _, r := range rows {
+		total += r.Calls
+	}
+	if want := uint64(len(accounts) + next + 1000); total != want {
+		t.Errorf("%d calls are counted or lost, want %d", total, want)
+	}
+}
