@@ -99,6 +99,7 @@ func (s *source) current(ctx context.Context, who subject.Subject, client string
 		}
 		now = time.Now()
 	}
+	// Wherever it comes from, it may be due: nobody else may call here before it ends.
 	// Many callers find the token due at the same time. The swap lets one of them
 	// start a renewal, and the next one a second later if that has failed.
 	if due := token.due.Load(); now.UnixNano() >= due &&

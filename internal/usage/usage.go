@@ -58,9 +58,9 @@ type Table struct {
 }
 
 type shard struct {
-	mu      sync.RWMutex // held for writing while a row is added
-	rows    map[Key]*row
-	strange atomic.Uint64 // calls without a row while the shard was full
+	mu     sync.RWMutex // held for writing while a row is added
+	rows   map[Key]*row
+	missed atomic.Uint64 // calls without a row while there was no room for one
 }
 
 type row struct {
@@ -78,10 +78,10 @@ func New() *Table {
 }
 
 // Count counts a call. Of calls without a client neither account nor path are kept:
-// strangers could fill the table with them. Count keeps no memory of its arguments,
-// and allocates only for a row that is new: as long as there is room for it each call
-// begins one, afterwards one in 16 of those that have none. It waits for nobody but other calls of
-// Count and Top.
+// strangers could fill the table with them. A call without a row begins one; where there
+// is no room for it, one in 16 of these calls makes room, and the others are lost. Count
+// keeps no memory of its arguments, and allocates only for a row that is new. It waits for
+// nobody but other calls of Count and Top.
 func (t *Table) Count(client, appid, path string, errcode int, own bool, bytes int64) {
 	key := Key{Client: client, AppID: appid, Class: Class(path), Errcode: errcode, Own: own}
 	if client == "" || client == None {
@@ -97,7 +97,7 @@ func (t *Table) Count(client, appid, path string, errcode int, own bool, bytes i
 	s.mu.RUnlock()
 	switch {
 	case counted != nil:
-	case full && s.strange.Add(1)%admitted != 0:
+	case full && s.missed.Add(1)%admitted != 0:
 		t.lost.Add(1)
 	default:
 		t.begin(s, key, bytes)
@@ -143,9 +143,9 @@ func (s *shard) evict() (calls uint64) {
 	return calls
 }
 
-// Top returns up to n rows with the most calls, of one client or, if it is "", of
-// all, the busiest first. lost is the number of calls of all clients that no row has,
-// because it had to make room for another or there was none, and since is when the table was made.
+// Top returns up to n rows with the most calls, of one client or, if it is "", of all,
+// the busiest first. lost is the number of calls of all clients that no row has: theirs
+// had to make room for another, or was not begun. since is when the table was made.
 func (t *Table) Top(client string, n int) (rows []Row, lost uint64, since time.Time) {
 	for i := range t.shards {
 		s := &t.shards[i]
