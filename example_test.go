@@ -59,6 +59,7 @@ func Example() {
 	// Output:
 	// admin.api.wechat
 	// caddy.logging.encoders.wechat
+	// caddy.logging.writers.wechat_buffered
 	// http.handlers.wechat_authorize
 	// http.handlers.wechat_events
 	// http.handlers.wechat_health

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-wechat/caddy-wechat/internal/audit"
+	_ "github.com/caddy-wechat/caddy-wechat/internal/buffered" // the log output for a line a call
 	"github.com/caddy-wechat/caddy-wechat/internal/logging"
 )
 

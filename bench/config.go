@@ -96,11 +96,15 @@ func (s site) gateway() string {
 	if s.audited {
 		options = "audit calls"
 		log = fmt.Sprintf(`
-	log {
-		output file %s {
+	log audit {
+		include wechat.audit
+		output wechat_buffered file %s {
 			roll_uncompressed
 		}
+	}
+	log default {
 		format wechat
+		exclude wechat.audit
 	}`, filepath.Join(s.folder, "calls.log"))
 	}
 	app := fmt.Sprintf(`wechat {

@@ -64,7 +64,7 @@ func TestAgentsPageShowsWhatAnAgentMayDo(t *testing.T) {
 	weChat, n := newDraftBox(t)
 	audit := filepath.Join(t.TempDir(), "audit.log")
 	n.Wechat = "audit calls"
-	n.Global = fmt.Sprintf("log audit {\ninclude wechat.audit\noutput file %q\n}\nlog default {\nformat wechat\nexclude wechat.audit\n}", audit)
+	n.Global = fmt.Sprintf("log audit {\ninclude wechat.audit\noutput wechat_buffered file %q\n}\nlog default {\nformat wechat\nexclude wechat.audit\n}", audit)
 	n.Clients = agentClient(t, "127.0.0.1")
 	p := gateway(t, n)
 	authorize(t, weChat.Sandbox)
@@ -73,6 +73,7 @@ func TestAgentsPageShowsWhatAnAgentMayDo(t *testing.T) {
 	refused := 0
 	for _, each := range commandBlocks(page(t, agentsPage)) {
 		if strings.HasPrefix(each.command, "jq ") {
+			p.Until("the last call is in the audit", func() bool { return strings.Contains(page(t, audit), "/cgi-bin/component/api_get_authorizer_list") })
 			wantAuditLines(t, each, shell(t, strings.ReplaceAll(strings.Replace(each.command, "jq", jq, 1), "/var/log/caddy/audit.log", audit)))
 			continue
 		}

@@ -34,7 +34,7 @@ func TestOperatingPageShowsWhatCommandsPrint(t *testing.T) {
 		"Is it well?": o.settle,
 		"Which account is broken, why, and since when?": o.loseRefreshToken,
 		"Who burns the quota?":                          o.spendQuota,
-		"What did shop call at 14:00?":                  func() {},
+		"What did shop call at 14:00?":                  o.awaitAudit,
 		"Do WeChat's pushes arrive?":                    o.forgePush,
 		"What waits for an application?":                o.refuseMessage,
 		"What is wrong with the set-up?":                o.leaveWhiteList,
@@ -121,7 +121,7 @@ func newOperation(t *testing.T) *operation {
 		Clients: "client shop {\nsecret " + caddy.ClientSecret + "\nauthorizers *\ndeliver " + application.URL + " {\nname main\ntoken SHOPTOKEN\n}\n}\n" +
 			"client crm {\nsecret crm-secret-0123456789abcdef0123456789\nauthorizers " + officialAccount + "\n}",
 		Wechat: "audit calls",
-		Global: fmt.Sprintf("log audit {\ninclude wechat.audit\noutput file %q\n}\nlog default {\nformat wechat\nexclude wechat.audit\n}", o.audit),
+		Global: fmt.Sprintf("log audit {\ninclude wechat.audit\noutput wechat_buffered file %q\n}\nlog default {\nformat wechat\nexclude wechat.audit\n}", o.audit),
 	}
 	weChat, err := sandbox.New(sandbox.Config{EventsURL: "http://" + o.n.Platform + "/wechat/events", MessagesURL: "http://" + o.n.Platform + "/wechat/messages/$APPID$"})
 	if err != nil {
@@ -173,6 +173,13 @@ func (o *operation) spendQuota() {
 		o.call(officialAccount, spentPath)
 	}
 	o.call(officialAccount, "/cgi-bin/get_api_domain_ip")
+}
+
+// awaitAudit waits for the line of the last call.
+func (o *operation) awaitAudit() {
+	o.t.Helper()
+	last := `"appid":"` + officialAccount + `","method":"GET","path":"/cgi-bin/get_api_domain_ip"`
+	o.p.Until("the last call is in the audit", func() bool { return strings.Contains(page(o.t, o.audit), last) })
 }
 
 func (o *operation) forgePush() {

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package process_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddy-wechat/caddy-wechat/test/caddy"
+)
+
+// Who has an answer has a line in the audit, also of what was collected when the log was
+// closed: at a reload that writes to another file, and at the end of the process.
+func TestEachAnsweredCallIsInTheBufferedAudit(t *testing.T) {
+	folder := t.TempDir()
+	weChat, n := newWeChat(t)
+	n.Admin = "unix/" + filepath.Join(folder, "admin")
+	n.Wechat = "audit calls"
+	configure := func(name string) (file string) {
+		n.Global = fmt.Sprintf("log audit {\ninclude wechat.audit\noutput wechat_buffered file %q\n}\nlog default {\nformat wechat\nexclude wechat.audit\n}",
+			filepath.Join(folder, name+".log"))
+		file = filepath.Join(folder, name+".caddyfile")
+		n.Write(t, file)
+		return file
+	}
+	p := caddy.Launch(t, "run", "--config", configure("before"))
+	p.Serves(n.Platform, n.Proxy)
+	authorize(t, weChat)
+
+	var answered atomic.Int64
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Go(func() {
+			for called(n.Proxy) {
+				answered.Add(1)
+			}
+		})
+	}
+	among := func(calls int64) {
+		t.Helper()
+		p.Until("answering calls", func() bool { return answered.Load() >= calls })
+	}
+	among(200)
+	if reload := caddy.Launch(t, "reload", "--config", configure("after"), "--address", n.Admin); reload.Wait() != 0 {
+		t.Fatalf("reload: %s", reload.Printed())
+	}
+	among(answered.Load() + 200)
+	p.Terminate()
+	callers.Wait()
+
+	before, after := auditedCalls(t, filepath.Join(folder, "before.log")), auditedCalls(t, filepath.Join(folder, "after.log"))
+	if before < 200 || after < 200 || before+after < int(answered.Load()) {
+		t.Errorf("%d calls are answered, and the audit has %d before the reload and %d after it", answered.Load(), before, after)
+	}
+}
+
+// called makes a call, and reports whether it was answered.
+func called(proxy string) bool {
+	r, err := http.NewRequest(http.MethodGet, "http://"+proxy+"/cgi-bin/get_api_domain_ip", nil)
+	if err != nil {
+		return false
+	}
+	r.Header.Set("Authorization", "Bearer "+caddy.ClientSecret)
+	r.Header.Set("Wechat-Appid", officialAccount)
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return false
+	}
+	defer answer.Body.Close()
+	_, err = io.Copy(io.Discard, answer.Body)
+	return err == nil
+}
+
+// auditedCalls returns how many calls have a line in a file. All lines are whole.
+func auditedCalls(t *testing.T, file string) (calls int) {
+	t.Helper()
+	for line := range strings.Lines(page(t, file)) {
+		var said struct {
+			Message string `json:"msg"`
+			Path    string
+		}
+		if err := json.Unmarshal([]byte(line), &said); err != nil {
+			t.Fatalf("%s: %v in %q", filepath.Base(file), err, line)
+		}
+		if said.Message == "call" && said.Path == "/cgi-bin/get_api_domain_ip" {
+			calls++
+		}
+	}
+	return calls
+}
