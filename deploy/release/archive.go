@@ -80,18 +80,34 @@ func writeZip(out io.Writer, files []file, when time.Time) error {
 	return w.Close()
 }
 
-// writeArchive writes the archive of a program, with what its users read first.
+// toRead are patterns of what goes with a program: what its users read, and what they
+// install: containers, alarms, the dashboard. It is enough where nobody reaches the source.
+var toRead = []string{
+	"LICENSE", "README.md", "README.zh-CN.md", "CHANGELOG.md", "SECURITY.md", "Caddyfile.example",
+	"docs/*.md", "docs/zh/*.md",
+	"deploy/compose.yml", "deploy/kubernetes/*",
+	"deploy/grafana/*.json", "deploy/grafana/provisioning/*/*", "deploy/prometheus/prometheus.yml", "deploy/prometheus/*.rules.yml",
+}
+
+// writeArchive writes the archive of a program, with what is to be read.
 func writeArchive(out, name, source string, p *program) error {
 	program := filepath.Base(p.path)
-	files := make([]file, 0, 7)
+	var files []file
 	add := func(as, from string, mode fs.FileMode) error {
 		f, err := read(path.Join(name, as), from, mode)
 		files = append(files, f)
 		return err
 	}
 	err := add(program, p.path, 0o755)
-	for _, each := range []string{"LICENSE", "README.md", "README.zh-CN.md", "Caddyfile.example"} {
-		err = errors.Join(err, add(each, filepath.Join(source, each), 0o644))
+	for _, pattern := range toRead {
+		found, failed := fs.Glob(os.DirFS(source), pattern) // in the order of names
+		if len(found) == 0 {
+			failed = errors.Join(failed, fmt.Errorf("there is no %s", filepath.Join(source, pattern)))
+		}
+		err = errors.Join(err, failed)
+		for _, each := range found {
+			err = errors.Join(err, add(each, filepath.Join(source, each), 0o644))
+		}
 	}
 	others, failed := licenses(source, p)
 	files = append(files, file{name: path.Join(name, licensesName), mode: 0o644, content: others})

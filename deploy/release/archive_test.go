@@ -11,18 +11,37 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
-// wanted are the files of an archive, with their modes.
-func wanted(folder, program string, more ...string) []string {
+// wanted are the files of an archive in the order of their names, with their modes.
+func wanted(t *testing.T, folder, program string, more ...string) []string {
+	t.Helper()
 	all := []string{folder + "/" + program + " -rwxr-xr-x"}
-	for _, name := range append([]string{"LICENSE", "README.md", "README.zh-CN.md", "Caddyfile.example", licensesName}, more...) {
+	names := []string{"LICENSE", "README.md", "README.zh-CN.md", "CHANGELOG.md", "SECURITY.md", "Caddyfile.example", licensesName, "deploy/compose.yml"}
+	files := os.DirFS(source)
+	for _, part := range []string{"docs", "deploy/grafana", "deploy/kubernetes", "deploy/prometheus"} {
+		err := fs.WalkDir(files, part, func(name string, entry fs.DirEntry, err error) error {
+			if err == nil && !entry.IsDir() && !strings.HasSuffix(name, ".test.yml") {
+				names = append(names, name)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range append(names, more...) {
 		all = append(all, folder+"/"+name+" -rw-r--r--")
 	}
+	slices.Sort(all)
 	return all
 }
 
@@ -71,8 +90,38 @@ func TestArchive(t *testing.T) {
 		}
 		found = append(found, header.Name+" "+header.FileInfo().Mode().String())
 	}
-	if want := wanted("caddy-wechat_1.2.3_linux_arm64", "caddy", "caddy-wechat.service"); !slices.Equal(found, want) {
+	slices.Sort(found)
+	if want := wanted(t, "caddy-wechat_1.2.3_linux_arm64", "caddy", "caddy-wechat.service"); !slices.Equal(found, want) {
 		t.Errorf("it has %q, want %q", found, want)
+	}
+}
+
+// A page of an archive leads to no page or file that is missing there, but for what
+// developers read, which is in the source alone.
+func TestPagesOfAnArchiveLeadSomewhere(t *testing.T) {
+	there := make(map[string]bool)
+	for _, name := range wanted(t, "", "caddy", "caddy-wechat.service") {
+		there[strings.Fields(name)[0][1:]] = true
+	}
+	inSource := regexp.MustCompile(`^(test|bench|sandbox|\.github|deploy/image)/|^(ARCHITECTURE\.md|CONTRIBUTING\.md|go\.mod)$|^deploy/caddy-wechat\.service$`)
+	links := 0
+	for name := range there {
+		if path.Ext(name) != ".md" {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(source, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(string(text), -1) {
+			links++
+			if to := path.Join(path.Dir(name), link[1]); !there[to] && !inSource.MatchString(to+"/") && !inSource.MatchString(to) {
+				t.Errorf("%s links to %s, which is not in the archive", name, to)
+			}
+		}
+	}
+	if links < 100 {
+		t.Errorf("%d links are found", links)
 	}
 }
 
@@ -96,7 +145,8 @@ func TestArchiveForWindows(t *testing.T) {
 		}
 		found = append(found, f.Name+" "+f.Mode().String())
 	}
-	if want := wanted("caddy-wechat_1.2.3_windows_arm64", "caddy.exe"); !slices.Equal(found, want) {
+	slices.Sort(found)
+	if want := wanted(t, "caddy-wechat_1.2.3_windows_arm64", "caddy.exe"); !slices.Equal(found, want) {
 		t.Errorf("it has %q, want %q", found, want)
 	}
 }
