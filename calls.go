@@ -39,7 +39,8 @@ func begun(r *http.Request, t gateway.Trace) {
 	replacer.Set("http.wechat.outcome", shownOutcome{t})
 }
 
-// ended writes the audit of a call, and adds the object wechat to an access log.
+// ended writes the audit of a call, and adds the object wechat to the access log, if the
+// server writes one.
 func (a *App) ended(r *http.Request, t gateway.Trace) {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	logged := server != nil && server.Logs != nil

@@ -19,14 +19,11 @@ import (
 )
 
 const (
-	// drainTimeout is the longest time, within quietInterval, by which a drain
+	// drainTimeout is the longest time, within that of apart.Quiet, by which a drain
 	// delays the stop of a configuration. It is also the time in which the TLS
 	// handshake and the header of a request must arrive on a connection that is
 	// served apart.
 	drainTimeout = time.Second
-	// quietInterval is the time without a request after which no connection is
-	// considered to be in use any more.
-	quietInterval = 150 * time.Millisecond
 	// defaultGrace is used here in place of grace_period where that is not set.
 	// Caddy itself then waits without a limit for connections that it knows.
 	defaultGrace = 10 * time.Second
@@ -127,13 +124,13 @@ func (d *drain) subscribe(ctx caddy.Context) error {
 }
 
 // Handle is called for the event stopping. Caddy waits for it before it stops
-// the servers. It returns after drainTimeout, or when no request has come for
-// quietInterval. It never returns an error.
+// the servers. It returns after drainTimeout, or when requests have ceased. It
+// never returns an error.
 func (d *drain) Handle(context.Context, caddy.Event) error {
 	d.before()
 	d.end = time.Now().Add(drainTimeout + d.grace())
 	d.stopping.Store(true)
-	for end := time.Now().Add(drainTimeout); time.Now().Before(end) && d.busy(quietInterval); {
+	for end := time.Now().Add(drainTimeout); time.Now().Before(end) && !apart.Quiet(&d.requests); {
 	}
 	return nil
 }
@@ -173,14 +170,6 @@ func (d *drain) finish(ctx context.Context) error {
 		time.Sleep(10 * time.Millisecond)
 	}
 	return nil
-}
-
-// busy waits for the time within, and reports whether a request was answered in
-// it, or the waiting took much longer: on such a machine the callers are late, too.
-func (d *drain) busy(within time.Duration) bool {
-	before, began := d.requests.Load(), time.Now()
-	time.Sleep(within)
-	return d.requests.Load() > before || time.Since(began) > within*4/3
 }
 
 // closeIfStopping makes the answer to a request close its connection, if the

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package apart serves single connections on servers of their own, which are not shut
-// down with the server that has accepted them.
+// down with the server that has accepted them, and tells when no requests come any more.
 package apart
 
 import (
