@@ -3,8 +3,10 @@
 package buffered
 
 import (
+	"errors"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap/zapcore"
 )
@@ -28,31 +30,39 @@ func newBuffer(to io.WriteCloser) *buffer {
 // Write takes lines. Its error is that of an earlier write to the output, of which the
 // lines are lost; those of now are kept.
 func (b *buffer) Write(lines []byte) (int, error) {
-	n, err := b.lines.Write(lines)
-	if err == nil && b.ended.Load() {
-		err = b.lines.Sync()
+	n, _ := b.lines.Write(lines) // output hides its errors, here and below
+	if b.ended.Load() {
+		_ = b.lines.Sync()
 	}
-	if err == nil {
-		err = b.to.failure()
-	}
-	return n, err
+	return n, b.to.failure()
 }
 
-// end writes what was collected. Whatever is written later goes to the output at once.
+// end writes what was collected. Whatever is written later goes to the output at once. It
+// waits for the output.
 func (b *buffer) end() {
 	b.ended.Store(true) // before Stop: one of the two sees what is written now
-	_ = b.lines.Stop()  // there is none, output hides them
+	_ = b.lines.Stop()
+}
+
+// endWithin is end, but waits no longer than limit: a log that is sent to another machine
+// may hang for as long as that one likes, and must not keep the process from its exit.
+func (b *buffer) endWithin(limit time.Duration) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		b.end()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(limit):
+	}
 }
 
 // Close writes what was collected, and closes the output, which decides what becomes of
 // later lines: Caddy logs when it has closed its logs.
 func (b *buffer) Close() error {
 	b.end()
-	failed := b.to.failure()
-	if err := b.to.to.Close(); err != nil {
-		return err
-	}
-	return failed
+	return errors.Join(b.to.failure(), b.to.to.Close())
 }
 
 // output hides the errors of an output from the buffer before it, which writes nothing any

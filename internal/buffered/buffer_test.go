@@ -180,6 +180,26 @@ func TestOutputThatFailsForAWhile(t *testing.T) {
 	})
 }
 
+// hung is an output that takes nothing until it is closed, as another machine may.
+type hung struct{ free chan struct{} }
+
+func (h hung) Write(p []byte) (int, error) { <-h.free; return len(p), nil }
+func (h hung) Close() error                { close(h.free); return nil }
+
+func TestExitDoesNotWaitForAnOutputThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		to := hung{make(chan struct{})}
+		b := newBuffer(to)
+		write(t, b, "a line\n")
+		began := time.Now()
+		b.endWithin(exitTime)
+		if took := time.Since(began); took != exitTime {
+			t.Errorf("it took %v, want %v", took, exitTime)
+		}
+		to.Close()
+	})
+}
+
 // What a line costs that goes into a file, with the buffer and without.
 func BenchmarkLine(b *testing.B) {
 	line := []byte(strings.Repeat("x", 400) + "\n")

@@ -32,6 +32,9 @@ const (
 	// 400 bytes, so a busy gateway writes some 160 at once.
 	size   = 64 << 10
 	latest = 100 * time.Millisecond
+
+	// exitTime is how long the exit of the process waits for the other output.
+	exitTime = 2 * time.Second
 )
 
 // Output is the log output wechat_buffered. Lines reach the output around which it is
@@ -117,7 +120,7 @@ func (o Output) OpenWriter() (io.WriteCloser, error) {
 		return nil, err
 	}
 	b := newBuffer(to)
-	caddy.OnExit(func(context.Context) { b.end() }) // Caddy 2.11 does not close its logs
+	caddy.OnExit(func(context.Context) { b.endWithin(exitTime) }) // Caddy 2.11 does not close its logs
 	return b, nil
 }
 

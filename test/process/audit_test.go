@@ -5,8 +5,6 @@ package process_test
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -38,7 +36,7 @@ func TestEachAnsweredCallIsInTheBufferedAudit(t *testing.T) {
 	var callers sync.WaitGroup
 	for range 4 {
 		callers.Go(func() {
-			for called(n.Proxy) {
+			for callAs(t.Context(), n.Proxy, officialAccount, domainIPPath) == nil {
 				answered.Add(1)
 			}
 		})
@@ -61,23 +59,6 @@ func TestEachAnsweredCallIsInTheBufferedAudit(t *testing.T) {
 	}
 }
 
-// called makes a call, and reports whether it was answered.
-func called(proxy string) bool {
-	r, err := http.NewRequest(http.MethodGet, "http://"+proxy+"/cgi-bin/get_api_domain_ip", nil)
-	if err != nil {
-		return false
-	}
-	r.Header.Set("Authorization", "Bearer "+caddy.ClientSecret)
-	r.Header.Set("Wechat-Appid", officialAccount)
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return false
-	}
-	defer answer.Body.Close()
-	_, err = io.Copy(io.Discard, answer.Body)
-	return err == nil
-}
-
 // auditedCalls returns how many calls have a line in a file. All lines are whole.
 func auditedCalls(t *testing.T, file string) (calls int) {
 	t.Helper()
@@ -89,7 +70,7 @@ func auditedCalls(t *testing.T, file string) (calls int) {
 		if err := json.Unmarshal([]byte(line), &said); err != nil {
 			t.Fatalf("%s: %v in %q", filepath.Base(file), err, line)
 		}
-		if said.Message == "call" && said.Path == "/cgi-bin/get_api_domain_ip" {
+		if said.Message == "call" && said.Path == domainIPPath {
 			calls++
 		}
 	}

@@ -161,7 +161,7 @@ func (o *operation) loseRefreshToken() {
 	o.weChat.Inject(sandbox.Fault{Path: "/cgi-bin/component/api_authorizer_token", ErrCode: 61023})
 	o.weChat.KillTokens(miniProgram)
 	o.until("the refresh token is lost", "accounts --state needs_authorization", func(printed string) bool {
-		o.call(miniProgram, "/cgi-bin/get_api_domain_ip")
+		o.call(miniProgram, domainIPPath)
 		return strings.Contains(printed, miniProgram)
 	})
 	o.weChat.ClearFaults()
@@ -172,13 +172,13 @@ func (o *operation) spendQuota() {
 	for range 5 {
 		o.call(officialAccount, spentPath)
 	}
-	o.call(officialAccount, "/cgi-bin/get_api_domain_ip")
+	o.call(officialAccount, domainIPPath)
 }
 
 // awaitAudit waits for the line of the last call.
 func (o *operation) awaitAudit() {
 	o.t.Helper()
-	last := `"appid":"` + officialAccount + `","method":"GET","path":"/cgi-bin/get_api_domain_ip"`
+	last := `"appid":"` + officialAccount + `","method":"GET","path":"` + domainIPPath + `"`
 	o.p.Until("the last call is in the audit", func() bool { return strings.Contains(page(o.t, o.audit), last) })
 }
 
@@ -204,18 +204,9 @@ func (o *operation) leaveWhiteList() { o.weChat.SetAllowIPs("203.0.113.9") }
 
 func (o *operation) call(appid, path string) {
 	o.t.Helper()
-	r, err := http.NewRequestWithContext(o.t.Context(), http.MethodGet, "http://"+o.n.Proxy+path, nil)
-	if err != nil {
+	if err := callAs(o.t.Context(), o.n.Proxy, appid, path); err != nil {
 		o.t.Fatal(err)
 	}
-	r.Header.Set("Authorization", "Bearer "+caddy.ClientSecret)
-	r.Header.Set("Wechat-Appid", appid)
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	_, _ = io.Copy(io.Discard, response.Body)
 }
 
 // run runs caddy wechat and returns what it prints.

@@ -19,6 +19,7 @@ import (
 const (
 	officialAccount = "wxaaaaaaaaaaaaaaaa"
 	sendPath        = "/cgi-bin/message/custom/send"
+	domainIPPath    = "/cgi-bin/get_api_domain_ip"
 	message         = `{"touser":"o123","msgtype":"text","text":{"content":"你好 🎉"}}`
 )
 
@@ -65,6 +66,23 @@ func call(t *testing.T, url, content string) string {
 		t.Fatal(err)
 	}
 	return string(body)
+}
+
+// callAs makes a call for an account with the client secret, and reads the answer.
+func callAs(ctx context.Context, proxy, appid, path string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+proxy+path, nil)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Authorization", "Bearer "+caddy.ClientSecret)
+	r.Header.Set("Wechat-Appid", appid)
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	_, err = io.Copy(io.Discard, answer.Body)
+	return err
 }
 
 // token fetches a gateway token for the official account.
